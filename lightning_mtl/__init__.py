@@ -1,0 +1,25 @@
+"""lightning-mtl: multi-task learning for PyTorch Lightning."""
+
+from .datamodule import MultiTaskDataModule
+from .encoders import BagOfWords, Encoder, HardSharing, HuggingFace, Recurrent
+from .heads import Binary, Head, Multiclass, Multilabel, Regression
+from .module import MultiTaskModule
+from .source import Source
+from .task import Task
+
+__all__ = [
+    "Task",
+    "Source",
+    "MultiTaskModule",
+    "MultiTaskDataModule",
+    "Encoder",
+    "HardSharing",
+    "BagOfWords",
+    "Recurrent",
+    "HuggingFace",
+    "Head",
+    "Binary",
+    "Multiclass",
+    "Multilabel",
+    "Regression",
+]

@@ -1,0 +1,373 @@
+"""The base of the library's modules: what a step's losses and predictions are used for."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MetricCollection
+
+from ._distributed import sum_over_ranks, world_size
+from ._history import LossHistory
+from .encoders import Encoder
+from .task import ROWS, Task
+
+Batch = Mapping[str, Mapping[str, Any] | None]
+"""{source: {column: tensor}}; a source that has run out is None."""
+
+
+@dataclass
+class Step:
+    """What one batch gave: for each task that has labels in it, its loss, and what it predicted for which labels."""
+
+    tasks: list[int] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    answers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+
+@dataclass
+class _Progress:
+    """Where training stands; beside the module, whose own attributes are slow to set."""
+
+    step: int = 0
+    shown_at: int = 0
+    every: int = 50
+    last: Step = field(default_factory=Step)
+    seen: set[int] = field(default_factory=set)
+
+
+class TaskModule(L.LightningModule):
+    """Losses, metrics, logs and optimizers of several tasks; `MultiTaskModule` and its like add how a batch is run."""
+
+    def __init__(
+        self, tasks: Sequence[Task], encoder: Encoder, *, optimizer: Callable[[Iterable[Any]], Optimizer] | None = None
+    ) -> None:
+        super().__init__()
+        names = tuple(task.name for task in tasks)
+        if not names:
+            raise ValueError("`tasks` must hold at least one Task, got none.")
+        if doubled := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"`tasks` must have different names, got {sorted(doubled)} more than once. Rename one.")
+        if not isinstance(encoder, Encoder):
+            raise TypeError(
+                f"`encoder` must be an Encoder, got {type(encoder).__name__}. Share it whole: "
+                "HardSharing(encoder, width=<size of its features>)."
+            )
+        self.tasks = tuple(tasks)
+        self.encoder = encoder
+        self.heads = nn.ModuleDict({task.name: copy.deepcopy(task.head) for task in tasks})
+        for head in self.heads.values():
+            head.build(encoder.width)  # type: ignore[operator]
+        self.losses = nn.ModuleDict({task.name: task.loss for task in tasks if isinstance(task.loss, nn.Module)})
+        self._losses = [task.loss or self.heads[task.name].loss for task in tasks]
+        self._main_metrics = [task.main_metric() for task in tasks]
+        self.metrics = nn.ModuleDict(
+            {
+                f"on_{stage}": nn.ModuleDict({task.name: task.metric_collection() for task in tasks})
+                for stage in ("train", "validate", "test")
+            }
+        )
+        self._optimizer = optimizer
+        self._weights: list[float] | None = [task.weight for task in tasks]
+        if all(weight == 1 for weight in self._weights):
+            self._weights = None
+        self._readers: dict[str, tuple[int, ...]] = {}
+        self._not_inputs: dict[str, set[str]] = {}
+        self._every_task_every_step = False
+        self._fed = False
+        self._world_size = 1
+        self._history = LossHistory(names)
+        self._progress = _Progress()
+        self._totals: Tensor | None = None
+
+    @abstractmethod
+    def run(self, batch: Batch) -> Step:
+        """Compute the losses of the tasks that have labels in this batch."""
+
+    # What reads what
+
+    def bind(self, sources: Iterable[str], *, every_task_every_step: bool | None = None) -> None:
+        """Settle which source each task reads.
+
+        `MultiTaskDataModule` calls it; without one, the first batch does.
+
+        Args:
+            sources: Names of all sources.
+            every_task_every_step: Whether each step is known to have labels for each task, from a data module that
+                labels its batches itself; nothing where it is unknown.
+
+        Raises:
+            ValueError: A task reads a source that there is not.
+        """
+        names = list(sources)
+        reads = [task.resolve(names) for task in self.tasks]
+        self._readers = {name: tuple(i for i, read in enumerate(reads) if read == name) for name in names}
+        self._not_inputs = {name: {ROWS, *(self.tasks[i].column for i in self._readers[name])} for name in names}
+        self._fed = every_task_every_step is not None
+        self._every_task_every_step = bool(every_task_every_step)
+
+    def readers(self, source: str) -> tuple[int, ...]:
+        """Number the tasks that read this source."""
+        if not self._readers.get(source):
+            raise ValueError(
+                f"`batch` has source {source!r}, which no task reads; tasks read "
+                f"{[name for name, tasks in self._readers.items() if tasks]}. Name it in a task, Task(name, {source!r}), "
+                "or leave it out of the loader."
+            )
+        return self._readers[source]
+
+    def inputs(self, source: str, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """Pick the columns that the encoder reads: all but the targets."""
+        hidden = self._not_inputs[source]
+        return {name: column for name, column in columns.items() if name not in hidden}
+
+    def label(self, batch: Any) -> dict[str, dict[str, Any]]:
+        """Note in a batch which rows have labels (see `Task.label`), where the loader has not done so."""
+        if not isinstance(batch, dict):
+            self._refuse_batch(batch)
+        if not self._readers:
+            self.bind(batch)
+        return {name: self._label(name, part) for name, part in batch.items() if part is not None}
+
+    def _label(self, source: str, columns: Any) -> dict[str, Any]:
+        if not isinstance(columns, dict):
+            self._refuse_batch({source: columns})
+        if ROWS in columns:
+            return columns
+        labelled = {**columns, ROWS: {}}
+        for i in self.readers(source):
+            task = self.tasks[i]
+            if task.column in columns:
+                task.label(labelled, "in a batch, row")
+        return labelled
+
+    def _refuse_batch(self, batch: Any) -> NoReturn:
+        shown = {name: type(part).__name__ for name, part in batch.items()} if isinstance(batch, dict) else type(batch).__name__
+        raise ValueError(
+            f"A batch must be {{source: {{column: tensor}}}}, dictionaries both, got {shown}. Use `MultiTaskDataModule`, or "
+            "CombinedLoader({source: loader}, 'max_size_cycle' or, to evaluate, 'max_size')."
+        )
+
+    # Hooks of Lightning
+
+    def setup(self, stage: str) -> None:
+        """Look at the strategy before it wraps the model: where steps can omit tasks, DDP must expect it."""
+        self._world_size = self.trainer.world_size
+        strategy = self.trainer.strategy
+        if strategy.root_device.type != "cpu" and not self._fed:
+            # Loaders of the user's own: find the rows with labels on the CPU, so that no step waits for the device.
+            self.on_before_batch_transfer = self._label_before_transfer  # type: ignore[method-assign]
+        if stage == "fit" and isinstance(strategy, DDPStrategy) and not self._every_task_every_step:
+            if strategy._ddp_kwargs.setdefault("find_unused_parameters", True) is False:
+                raise ValueError(
+                    "`find_unused_parameters` of DDPStrategy must be true where a step can lack labels for a task, got "
+                    "False. Leave it out (strategy='ddp'): it is then set where it is needed."
+                )
+
+    def _label_before_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return batch if self.trainer.predicting else self.label(batch)
+
+    def on_fit_start(self) -> None:
+        """Forget an earlier fit's unfinished losses."""
+        self._history.clear()
+        step = self.trainer.global_step
+        # Without logs, still look for losses that are not finite.
+        self._progress = _Progress(step, shown_at=step, every=self.trainer.log_every_n_steps or 50)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Run one batch, and return its weighted sum of losses."""
+        step = self.run(batch)
+        if not step.losses:
+            return self._nothing(batch)
+        losses = torch.stack(step.losses)
+        if self._world_size > 1:
+            losses = losses * self._share(step, losses)
+        progress = self._progress
+        self._history.append(progress.step, step.tasks, losses)
+        if (progress.step + 1) % progress.every == 0 or self.trainer.is_last_batch:
+            progress.last = step  # kept no longer than needed: it holds the graph of the step
+        return self._total(losses, step.tasks)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Show losses and metrics every `log_every_n_steps`; without logs, only look for losses that are not finite."""
+        progress = self._progress
+        progress.step = self.trainer.global_step
+        if progress.step % progress.every == 0 and progress.step != progress.shown_at:
+            self._show()
+
+    def on_train_epoch_end(self) -> None:
+        """Show what was not shown yet, and name tasks that the epoch never trained."""
+        if len(self._history):
+            self._show()
+        unseen = [task.name for i, task in enumerate(self.tasks) if i not in self._progress.seen]
+        if unseen and self.trainer.current_epoch == 0:
+            warnings.warn(
+                f"No batch of the first epoch had labels for {unseen}: check the sources and target columns of these tasks.",
+                stacklevel=1,
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to write weights that a non-finite loss may have spoiled."""
+        if len(self._history):
+            self._history.read()
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Gather losses and metrics of one batch."""
+        self._evaluate(batch, "validate")
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Gather losses and metrics of one batch."""
+        self._evaluate(batch, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the losses, metrics and score of the validation split."""
+        self._log_evaluation("validate")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the losses, metrics and score of the test split."""
+        self._log_evaluation("test")
+
+    def configure_optimizers(self) -> Any:
+        """Make the optimizer: by default AdamW at a rate of 0.001, with a group for the trunk and one for the heads."""
+        in_heads = {id(p) for p in self.heads.parameters()}
+        groups: dict[str, list[nn.Parameter]] = {"trunk": [], "heads": []}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                groups["heads" if id(parameter) in in_heads else "trunk"].append(parameter)
+        make = self._optimizer or torch.optim.AdamW
+        return make([{"params": params, "name": name} for name, params in groups.items() if params])
+
+    # Losses
+
+    def _share(self, step: Step, like: Tensor) -> Tensor:
+        """Weigh this rank's mean losses so that the ranks' average is the mean over all ranks' labelled examples."""
+        counts = [0.0] * len(self.tasks)
+        for task, (_, target) in zip(step.tasks, step.answers, strict=True):
+            counts[task] = len(target)
+        local = like.new_tensor(counts, dtype=torch.promote_types(like.dtype, torch.float32))
+        everywhere = sum_over_ranks(local.clone())
+        return (local * self._world_size / everywhere)[step.tasks].to(like.dtype)
+
+    def _total(self, losses: Tensor, present: Sequence[int]) -> Tensor:
+        if self._weights is not None:
+            losses = losses * losses.new_tensor([self._weights[i] for i in present])
+        return losses.sum()
+
+    def _nothing(self, batch: Batch) -> Tensor:
+        """Give a zero that hangs on the trunk, for a batch without any label: other ranks may have some."""
+        if self._world_size > 1:
+            self._share(Step(), torch.zeros(0, device=self.device, dtype=self.dtype))
+        self._history.append(self._progress.step, [], torch.zeros(0, device=self.device))
+        source, columns = next((name, part) for name, part in batch.items() if part is not None)
+        names = [self.tasks[i].name for i in self.readers(source)]
+        features = self.encoder(self.inputs(source, columns), names)[names[0]]
+        return 0 * (features[0] if isinstance(features, tuple) else features).sum()
+
+    # Training: what is shown
+
+    def _show(self) -> None:
+        losses, there = self._history.read()
+        self._history.clear()
+        progress = self._progress
+        progress.shown_at = progress.step
+        progress.seen.update(there.any(0).nonzero().squeeze(-1).tolist())
+        weights = losses.new_tensor(self._weights or [1.0] * len(self.tasks))
+        values = {"train/loss": (losses @ weights).mean().item()}
+        means = (losses.sum(0) / there.sum(0)).tolist()
+        values |= {
+            f"train/{task.name}/loss": mean for task, mean in zip(self.tasks, means, strict=True) if not math.isnan(mean)
+        }
+        for task, (prediction, target) in zip(progress.last.tasks, progress.last.answers, strict=True):
+            self._update("train", task, prediction.detach(), target)
+        for group in self._compute("train", self._label_counts(progress.last)).values():
+            values |= {name: value.item() for name, value in group.items()}
+        progress.last = Step()
+        self._publish(values)
+
+    def _label_counts(self, step: Step) -> list[float]:
+        counts = torch.zeros(len(self.tasks), device=self.device)
+        for task, (_, target) in zip(step.tasks, step.answers, strict=True):
+            counts[task] = len(target)
+        return [float(n) for n in sum_over_ranks(counts).tolist()]
+
+    def _publish(self, values: dict[str, float]) -> None:
+        """Hand values to loggers, callbacks and the progress bar at a fraction of the price of `self.log`."""
+        trainer = self.trainer
+        tensors = {name: torch.tensor(value) for name, value in values.items()}
+        trainer.callback_metrics.update(tensors)
+        trainer.logged_metrics.update(tensors)
+        trainer.progress_bar_metrics["train/loss"] = values["train/loss"]
+        for logger in trainer.loggers:
+            logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=self._progress.step - 1)
+
+    # Evaluation
+
+    def _evaluate(self, batch: Batch, stage: str) -> None:
+        step = self.run(batch)
+        if self._totals is None:
+            self._totals = self._no_totals()
+        for task, loss, (prediction, target) in zip(step.tasks, step.losses, step.answers, strict=True):
+            self._totals[task, 0] += loss.detach() * len(target)
+            self._totals[task, 1] += len(target)
+            self._update(stage, task, prediction, target)
+
+    def _log_evaluation(self, stage: str) -> None:
+        sums, counts = sum_over_ranks(self._no_totals() if self._totals is None else self._totals).T.tolist()
+        self._totals = None
+        means = {task.name: sums[i] / counts[i] for i, task in enumerate(self.tasks) if counts[i]}
+        values = {f"{stage}/{name}/loss": mean for name, mean in means.items()}
+        values[f"{stage}/loss"] = sum(task.weight * means[task.name] for task in self.tasks if task.name in means)
+        scores = []
+        for i, group in self._compute(stage, counts).items():
+            if (main := self._main_metrics[i]) is not None:
+                scores.append(main[1] * float(group[f"{stage}/{self.tasks[i].name}/{main[0]}"]))
+            values |= {key: float(value) for key, value in group.items()}
+        self._warn_unscored(stage, counts)
+        if self.trainer.barebones:
+            return
+        synced = world_size() > 1  # the values are equal on all ranks already; this says so to Lightning
+        self.log_dict(values, sync_dist=synced)
+        if scores:
+            self.log(f"{stage}/score", sum(scores) / len(scores), prog_bar=True, sync_dist=synced)
+
+    def _no_totals(self) -> Tensor:
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64
+        return torch.zeros(len(self.tasks), 2, dtype=dtype, device=self.device)
+
+    def _warn_unscored(self, stage: str, counts: list[float]) -> None:
+        few = [task.name for i, task in enumerate(self.tasks) if counts[i] < 2]
+        if few and not self.trainer.sanity_checking:
+            warnings.warn(f"Fewer than two labelled examples to {stage} {few} on: their metrics are left out.", stacklevel=1)
+
+    def _update(self, stage: str, task: int, prediction: Tensor, target: Tensor) -> None:
+        metrics = self._metrics_of(stage, task)
+        if len(metrics):
+            head: Any = self.heads[self.tasks[task].name]
+            metrics.update(head.predict(prediction).float(), target)
+
+    def _compute(self, stage: str, counts: Sequence[float]) -> dict[int, dict[str, Tensor]]:
+        """Compute and reset the metrics of the tasks with two labelled examples or more, the same on all ranks."""
+        results = {}
+        with warnings.catch_warnings():  # a rank may hold no example of a task
+            warnings.filterwarnings("ignore", "The ``compute`` method of metric")
+            for i, task in enumerate(self.tasks):
+                metrics = self._metrics_of(stage, i)
+                if len(metrics) and counts[i] >= 2:
+                    results[i] = {f"{stage}/{task.name}/{name}": value for name, value in metrics.compute().items()}
+                    metrics.reset()
+        return results
+
+    def _metrics_of(self, stage: str, task: int) -> MetricCollection:
+        of_stage: Any = self.metrics[f"on_{stage}"]
+        metrics: MetricCollection = of_stage[self.tasks[task].name]
+        return metrics

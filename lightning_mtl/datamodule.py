@@ -1,0 +1,282 @@
+"""Named datasets in, a loader of `{source: batch}` out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import lightning as L
+from torch.utils.data import DataLoader, Dataset
+
+from ._inspection import Labels, labels_of, refuse_nan, table, warn_of_copies
+from .encoders import Tokenizer
+from .sampler import AllSourcesSampler, Plan
+from .source import SPLITS, Examples, Source
+from .task import ROWS, Task
+
+_STAGES = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",), "predict": ("predict",)}
+
+
+class _Module(Protocol):
+    """What the data module asks of the model, where the model is one of ours."""
+
+    tasks: tuple[Task, ...]
+    encoder: Any
+
+    def bind(self, sources: Sequence[str], *, every_task_every_step: bool = False) -> None: ...
+
+
+class MultiTaskDataModule(L.LightningDataModule):
+    """Feed several sources to a multi-task module.
+
+    A step holds one batch of every source, `{source: {column: tensor}}`. An epoch is one pass of the longest source;
+    shorter ones start over in a new order. On several processes each reads its own part of every global batch: nothing
+    is read twice, nothing is left out. Before training the data are checked against the tasks, and a table is printed.
+
+    Args:
+        sources: {name: source}; a source is a `Source`, a dataset, a `DataLoader` over one, or {split: dataset}.
+        batch_size: Rows of each source in a step, on each process.
+        num_workers: Processes that read ahead, for all sources together.
+        pin_memory: Whether batches are laid where a GPU fetches them faster. Default: where the Trainer has a GPU.
+        steps_per_epoch: Steps in an epoch. Default: one pass of the longest source.
+        seed: Makes another order of the examples. Default: that of `seed_everything`, or 0.
+        tokenizer: Turns texts into tensors. Default: the encoder's.
+        summary: Whether to print the table of tasks before training.
+
+    Raises:
+        ValueError: There is no source, or a number is below its minimum.
+
+    Example:
+        >>> rows = [{"x": [0.0, float(i)], "large": int(i > 4)} for i in range(10)]
+        >>> data = MultiTaskDataModule({"numbers": {"train": rows}}, batch_size=4)
+        >>> data.setup("fit")
+        >>> [batch["numbers"]["x"].shape for batch in data.train_dataloader()]
+        [torch.Size([4, 2]), torch.Size([3, 2]), torch.Size([3, 2])]
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Any],
+        *,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        pin_memory: bool | None = None,
+        steps_per_epoch: int | None = None,
+        seed: int | None = None,
+        tokenizer: Tokenizer | None = None,
+        summary: bool = True,
+    ) -> None:
+        super().__init__()
+        if not sources:
+            raise ValueError("`sources` must name at least one dataset, got none.")
+        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+            if value < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+        if steps_per_epoch is not None and steps_per_epoch < 1:
+            raise ValueError(f"`steps_per_epoch` must be at least 1, got {steps_per_epoch}.")
+        self.sources = {name: data if isinstance(data, Source) else Source(data) for name, data in sources.items()}
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.steps_per_epoch = steps_per_epoch
+        self.seed = seed
+        self.tokenizer = tokenizer
+        self.summary = summary
+        self._examples: dict[str, dict[str, Examples]] = {}
+        self._tasks: dict[str, list[Task]] = {}
+
+    def setup(self, stage: str) -> None:
+        """Read the splits of this stage, check them against the tasks, and print the table before training.
+
+        Raises:
+            ValueError: What is wrong with which source, row and column, and what to do.
+        """
+        module: _Module | None = getattr(self.trainer, "lightning_module", None)
+        tasks: tuple[Task, ...] = getattr(module, "tasks", ())
+        reads = [task.resolve(self.sources) for task in tasks]
+        self._tasks = {
+            name: [task for task, read in zip(tasks, reads, strict=True) if read == name]
+            for name in self.sources
+            if name in reads or not tasks
+        }
+        tokenizer = self.tokenizer or getattr(getattr(module, "encoder", None), "tokenizer", None)
+        for split in _STAGES[stage]:
+            self._examples[split] = self._read(split, tokenizer, known=bool(tasks))
+        labels = {split: self._check(split) for split in _STAGES[stage] if split != "predict"}
+        if module is not None and tasks:
+            found = labels.get("train", {})
+            complete = all(of.seen == of.rows == of.labelled for of in found.values())
+            module.bind(list(self.sources), every_task_every_step=complete)
+        if stage == "fit" and tasks:
+            self._print(labels)
+
+    def train_dataloader(self) -> MultiTaskLoader:
+        """Loader of the split "train": each step a batch of every source."""
+        return self._loader("train", shuffle=not self._overfits(), cycle=True)
+
+    def val_dataloader(self) -> Any:
+        """Loader of the split "validation": every row once."""
+        return self._loader("validation", shuffle=False, cycle=False) if self._examples.get("validation") else []
+
+    def test_dataloader(self) -> Any:
+        """Loader of the split "test": every row once."""
+        return self._loader("test", shuffle=False, cycle=False)
+
+    def predict_dataloader(self) -> Any:
+        """Loader of the split "predict", or else "test": every row once, in order."""
+        return self._loader("predict", shuffle=False, cycle=False)
+
+    def _read(self, split: str, tokenizer: Tokenizer | None, known: bool) -> dict[str, Examples]:
+        examples = {}
+        for name, tasks in self._tasks.items():
+            source = self.sources[name]
+            held = "test" if split == "predict" and split not in source.splits else split
+            if held in source.splits:
+                targets = [task.column for task in tasks if split != "predict"] if known else None
+                examples[name] = source.examples(held, tokenizer, targets, name)
+            elif split == "train":
+                raise ValueError(f"Source {name!r} must have a split 'train' to fit on, got {list(source.splits)}.")
+        if not examples and split != "validation":
+            raise ValueError(f"No source has the split {split!r}; splits are out of {list(SPLITS)}. Add it to a source.")
+        return examples
+
+    def _check(self, split: str) -> dict[str, Labels]:
+        labels = {}
+        for name, examples in self._examples[split].items():
+            where = f"source {name!r}, split {split!r}, row"
+            refuse_nan(examples, where)
+            for task in self._tasks[name]:
+                labels[task.name] = found = labels_of(task, examples, where)
+                if split == "train" and found.labelled == 0:
+                    raise ValueError(
+                        f"Task {task.name!r} must have labels to learn from: all {found.seen} rows of column {task.column!r} "
+                        f"in source {name!r} are without. Drop the task, or name another `target`."
+                    )
+            if split == "validation" and self._tasks[name] and name in self._examples["train"]:
+                warn_of_copies(self._examples["train"][name], examples, name, split)
+        return labels
+
+    def _loader(self, split: str, *, shuffle: bool, cycle: bool) -> MultiTaskLoader:
+        if split not in self._examples:
+            raise RuntimeError(f"The split {split!r} is not read yet. Call `setup` first, or let the Trainer do it.")
+        examples = self._examples[split]
+        ranks = self._ranks()
+        sizes = {name: len(rows) for name, rows in examples.items()}
+        for name, size in sizes.items():
+            if size < ranks["num_replicas"]:
+                raise ValueError(
+                    f"Source {name!r} must have a row for each process in split {split!r}, got {size} for "
+                    f"{ranks['num_replicas']}. Add rows, or use fewer processes."
+                )
+        ready = {
+            name: batches
+            for name in examples
+            if (batches := self.sources[name].ready_batches(split, name, ranks["num_replicas"])) is not None
+        }
+        sampler = AllSourcesSampler(
+            sizes,
+            {name: self.sources[name].rows_per_step(split, self.batch_size) for name in examples},
+            shuffle={name: shuffle and self.sources[name].shuffled(split) for name in examples},
+            cycle=cycle,
+            steps=self.steps_per_epoch if cycle else None,
+            ready=ready,
+            seed=int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed,
+            **ranks,
+        )
+        return MultiTaskLoader(
+            examples,
+            {name: tasks if split != "predict" else [] for name, tasks in self._tasks.items()},
+            sampler,
+            num_workers=self.num_workers,
+            pin_memory=self._on_gpu() if self.pin_memory is None else self.pin_memory,
+        )
+
+    def _ranks(self) -> dict[str, int]:
+        kwargs = self.trainer.distributed_sampler_kwargs if self.trainer else None
+        return {"num_replicas": kwargs["num_replicas"], "rank": kwargs["rank"]} if kwargs else {"num_replicas": 1, "rank": 0}
+
+    def _on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    def _overfits(self) -> bool:
+        return self.trainer is not None and self.trainer.overfit_batches > 0
+
+    def _print(self, labels: Mapping[str, Mapping[str, Labels]]) -> None:
+        sampler = self.train_dataloader().sampler
+        rows = []
+        for name, tasks in self._tasks.items():
+            for task in tasks:
+                of = labels["train"][task.name]
+                held_out = labels.get("validation", {}).get(task.name)
+                rows.append(
+                    [
+                        task.name,
+                        name,
+                        f"{of.rows:,}",
+                        "-" if held_out is None else f"{held_out.rows:,}",
+                        "-" if of.classes is None else str(of.classes),
+                        "-" if of.majority is None else f"{of.majority:.1%}",
+                        f"{of.labelled / of.seen:.1%}" + ("" if of.seen == of.rows else f" of {of.seen:,}"),
+                        f"{round(sampler.passes(name) * of.rows * of.labelled / of.seen):,}",
+                    ]
+                )
+        header = ("task", "source", "train", "validation", "classes", "majority", "labelled", "draws/epoch")
+        if self.summary and self.trainer is not None and self.trainer.is_global_zero:
+            print(table(header, rows))
+
+
+class MultiTaskLoader:
+    """Iterates over `{source: batch}`, read by one pool of workers; Lightning leaves it as it is.
+
+    Its workers start at the first step, so an epoch that Lightning announces late is not missed.
+    """
+
+    def __init__(
+        self,
+        examples: Mapping[str, Examples],
+        tasks: Mapping[str, Sequence[Task]],
+        sampler: AllSourcesSampler,
+        *,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        self.sampler = sampler
+        self.batch_sampler = None  # Lightning looks for it beside `sampler`
+        self._loader = DataLoader(
+            _Batches(examples, tasks),
+            batch_size=None,
+            sampler=sampler,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            collate_fn=_as_is,
+            persistent_workers=num_workers > 0,
+        )
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[dict[str, dict[str, Any]]]:
+        yield from self._loader
+
+
+class _Batches(Dataset[dict[str, dict[str, Any]]]):
+    """Reads a step's plan as a batch, and notes the rows that have labels."""
+
+    def __init__(self, examples: Mapping[str, Examples], tasks: Mapping[str, Sequence[Task]]) -> None:
+        self.examples = dict(examples)
+        self.tasks = {name: tuple(tasks[name]) for name in examples}
+
+    def __getitem__(self, plan: Plan) -> dict[str, dict[str, Any]]:
+        return {name: self._labelled(name, rows) for name, rows in plan.items()}
+
+    def _labelled(self, source: str, rows: list[int]) -> dict[str, Any]:
+        columns = self.examples[source][rows]
+        columns[ROWS] = {}
+        for task in self.tasks[source]:
+            task.label(columns, f"in a batch of source {source!r}, row")
+        return columns
+
+
+def _as_is(batch: Any) -> Any:
+    return batch

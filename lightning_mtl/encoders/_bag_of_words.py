@@ -1,0 +1,48 @@
+"""A text encoder that is trained from scratch in seconds."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ._hashing import HashTokenizer
+
+
+class BagOfWords(nn.Module):
+    """Average the embeddings of a text's words and word pairs (Joulin et al., "Bag of Tricks", EACL 2017).
+
+    A trunk for `HardSharing` and its like. Words are hashed, so there is no vocabulary to build or to keep.
+
+    Args:
+        width: Size of an embedding, and of the features.
+        buckets: Number of embeddings; more of them collide less.
+        pairs: Whether neighbouring words are also read as pairs.
+        dropout: Share of the features that is dropped while training.
+        max_words: How many words of a text are read.
+
+    Example:
+        >>> import torch
+        >>> trunk = BagOfWords(width=16, buckets=1000)
+        >>> trunk(torch.tensor([[5, 7, 0], [9, 0, 0]])).shape
+        torch.Size([2, 16])
+    """
+
+    def __init__(
+        self,
+        width: int = 64,
+        *,
+        buckets: int = 1 << 16,
+        pairs: bool = True,
+        dropout: float = 0.0,
+        max_words: int = 512,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.tokenizer = HashTokenizer(buckets, pairs=pairs, max_words=max_words)
+        self.embedding = nn.EmbeddingBag(buckets + 1, width, mode="mean", padding_idx=0)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, input_ids: Int[Tensor, "batch length"]) -> Float[Tensor, "batch width"]:
+        """Average the embeddings of the numbers that are not 0."""
+        averaged: Tensor = self.dropout(self.embedding(input_ids))
+        return averaged

@@ -1,0 +1,45 @@
+"""What every encoder has: the shared part of a multi-task model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+Features = Tensor | tuple[Tensor, Tensor | None]
+"""[batch, width]; or [batch, length, width] with a mask [batch, length] beside it."""
+
+
+class Tokenizer(Protocol):
+    """Turns texts into lists of numbers, one list per text and column; `padding` fills the shorter ones."""
+
+    padding: Mapping[str, int]
+
+    def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, list[list[int]]]:
+        """Tokenize texts, or pairs of texts."""
+        ...
+
+
+class Encoder(nn.Module, ABC):
+    """The shared part of a model: from a source's input columns to features for each task.
+
+    Every kind of sharing is an encoder. `width` is the size of a feature vector, `tokenizer` what turns the texts of a
+    `Source(text=...)` into the columns that the encoder reads, where it reads text.
+    """
+
+    width: int
+    tokenizer: Tokenizer | None = None
+
+    @abstractmethod
+    def forward(self, inputs: dict[str, Any], tasks: Sequence[str]) -> dict[str, Features]:
+        """Compute the features that each of these tasks reads.
+
+        Args:
+            inputs: The input columns of one source.
+            tasks: Names of the tasks that read this source and are in this step.
+
+        Returns:
+            For each task [batch, width], or ([batch, length, width], mask of [batch, length]).
+        """

@@ -1,0 +1,50 @@
+"""Hard parameter sharing: one trunk, the same features for every task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from ._base import Encoder, Features, Tokenizer
+
+
+class HardSharing(Encoder):
+    """Share all of the encoder: each task reads the same features (Caruana, "Multitask Learning", 1997).
+
+    The trunk is any module that returns features, [batch, width], or ([batch, length, width], mask). It is called with
+    the source's one input column, or, where there are several, with all of them by name.
+
+    Args:
+        trunk: The shared module.
+        width: Size of the last dimension of what it returns. Default: `trunk.width`.
+        tokenizer: What turns texts into the trunk's input columns. Default: `trunk.tokenizer`, if it has one.
+
+    Raises:
+        ValueError: `width` is neither given nor known by the trunk, or it is below one.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> encoder = HardSharing(nn.Linear(5, 16), width=16)
+        >>> encoder({"x": torch.ones(2, 5)}, ["a", "b"])["b"].shape
+        torch.Size([2, 16])
+    """
+
+    def __init__(self, trunk: nn.Module, width: int | None = None, *, tokenizer: Tokenizer | None = None) -> None:
+        super().__init__()
+        known = getattr(trunk, "width", None) if width is None else width
+        if not isinstance(known, int) or known < 1:
+            raise ValueError(
+                f"`width` must be the size (at least 1) of the features that {type(trunk).__name__} returns, got {known}."
+                " Give it: HardSharing(trunk, width=64)."
+            )
+        self.trunk = trunk
+        self.width = known
+        self.tokenizer = tokenizer or getattr(trunk, "tokenizer", None)
+
+    def forward(self, inputs: dict[str, Any], tasks: Sequence[str]) -> dict[str, Features]:
+        """Run the trunk once, and give each task its features."""
+        features = self.trunk(*inputs.values()) if len(inputs) == 1 else self.trunk(**inputs)
+        return dict.fromkeys(tasks, features)

@@ -1,0 +1,9 @@
+"""Heads: one prediction shape per file."""
+
+from ._base import Head
+from ._binary import Binary
+from ._multiclass import Multiclass
+from ._multilabel import Multilabel
+from ._regression import Regression
+
+__all__ = ["Head", "Binary", "Multiclass", "Multilabel", "Regression"]

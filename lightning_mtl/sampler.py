@@ -1,0 +1,102 @@
+"""Which examples of which source come next."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from itertools import islice
+
+import torch
+from torch.utils.data import DistributedSampler, Sampler
+
+Plan = dict[str, list[int]]
+"""{source: row numbers} of one step."""
+
+
+class AllSourcesSampler(DistributedSampler[Plan]):
+    """Plan steps that each hold a batch of every source, cut by rank.
+
+    A pass over a source is cut into global batches whose sizes differ by one row at the most, and each of these over the
+    ranks in the same way, so that no row is lost or read twice. In training the longest source is passed once an
+    epoch, and shorter ones start over in a new order; a plan depends on nothing but the seed, the epoch and the step,
+    so several ranks together read what a single process reads with the global batch. In evaluation every source is
+    passed once.
+
+    Args:
+        sizes: Number of rows of each source.
+        batch_sizes: Rows of each source in a step on one rank.
+        shuffle: Whether each pass has an order of its own, for all sources or each; otherwise the rows come in their
+            own order, and every epoch is the same.
+        cycle: Whether shorter sources start over until the longest one ends.
+        steps: Steps in an epoch. Default: a pass of the longest source.
+        ready: Batches of row numbers that some sources bring along (from a `DataLoader`), instead of ours.
+        seed: Makes another order.
+        num_replicas: Number of ranks.
+        rank: Number of this rank.
+
+    Example:
+        >>> sampler = AllSourcesSampler({"a": 4, "b": 2}, {"a": 2, "b": 2}, shuffle=False)
+        >>> list(sampler)
+        [{'a': [0, 1], 'b': [0, 1]}, {'a': [2, 3], 'b': [0, 1]}]
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        batch_sizes: Mapping[str, int],
+        *,
+        shuffle: bool | Mapping[str, bool] = True,
+        cycle: bool = True,
+        steps: int | None = None,
+        ready: Mapping[str, Sampler[list[int]]] | None = None,
+        seed: int = 0,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        self.sizes = dict(sizes)
+        self.ready = dict(ready or {})
+        self.batches = {
+            name: len(self.ready[name]) if name in self.ready else -(-size // (batch_sizes[name] * num_replicas))
+            for name, size in sizes.items()
+        }
+        self.shuffles = dict.fromkeys(sizes, shuffle) if isinstance(shuffle, bool) else dict(shuffle)
+        self.cycle, self.seed = cycle, seed
+        self.num_replicas, self.rank, self.epoch = num_replicas, rank, 0
+        self.steps = steps or max(self.batches.values())
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Plan]:
+        """Plan the steps of this epoch."""
+        start = self.epoch * self.steps if self.cycle else 0
+        streams = {name: self._stream(name, start if self.shuffles[name] else 0) for name in self.sizes}
+        for _ in range(self.steps):
+            plan = {name: next(stream, None) for name, stream in streams.items()}
+            yield {name: rows for name, rows in plan.items() if rows is not None}
+
+    def passes(self, source: str) -> float:
+        """Count the passes over a source in an epoch."""
+        return self.steps / self.batches[source]
+
+    def _stream(self, source: str, start: int) -> Iterator[list[int]]:
+        count = self.batches[source]
+        number, first = divmod(start, count)
+        while True:
+            yield from islice(self._pass(source, number), first, None)
+            if not self.cycle:
+                return
+            number, first = number + 1, 0
+
+    def _pass(self, source: str, number: int) -> Iterator[list[int]]:
+        if source in self.ready:
+            yield from self.ready[source]
+            return
+        for piece in self._order(source, number).tensor_split(self.batches[source]):
+            yield piece.tensor_split(self.num_replicas)[self.rank].tolist()
+
+    def _order(self, source: str, number: int) -> torch.Tensor:
+        if not self.shuffles[source]:
+            return torch.arange(self.sizes[source])
+        key = zlib.crc32(f"{self.seed}/{source}/{number}".encode())
+        return torch.randperm(self.sizes[source], generator=torch.Generator().manual_seed(key))

@@ -1,0 +1,218 @@
+"""One task: what it predicts, from which column it learns it, and how it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryF1Score,
+    MulticlassAccuracy,
+    MulticlassF1Score,
+    MultilabelAccuracy,
+    MultilabelF1Score,
+)
+from torchmetrics.regression import MeanAbsoluteError, R2Score
+
+from .heads import Head
+
+ROWS = "__rows__"
+"""The column of a batch that says which rows have a label: {task name: row numbers}, complete tasks left out."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(eq=False)
+class Task:
+    """A task of a multi-task model.
+
+    A task is a description: each module made from it gets its own copy of the head.
+
+    Args:
+        name: Name in logs, tables and predictions; must not contain "." or "/".
+        source: The source it reads. Default: the one there is, or else the one of the task's own name.
+        target: The column of that source that holds its labels. Default: the column of the task's own name.
+        head: Its own layers: `Binary`, `Multiclass`, `Multilabel`, `Regression`, or your own `Head`.
+        loss: `loss(prediction, target)` over the labelled examples, in the scale of the head's output: a mean (a
+            scalar) or one value per example. Default: the head's own.
+        metrics: One torchmetrics `Metric`, a list, a dictionary by name, or a `MetricCollection`; they get what
+            `head.predict` gives. The first one counts for `<stage>/score`. Default: accuracy and macro F1 for
+            classes, R² and mean absolute error for numbers. An empty list means none.
+        weight: What its loss is multiplied with, for the trunk and the head alike.
+
+    Raises:
+        ValueError: A name that cannot be used, no head, or a weight that is not a positive number.
+        TypeError: `head` is no `Head`.
+
+    Example:
+        >>> from lightning_mtl import Multiclass, Task
+        >>> task = Task("topic", head=Multiclass(4))
+        >>> task.column, sorted(task.metric_collection())
+        ('topic', ['accuracy', 'f1'])
+    """
+
+    name: str
+    source: str | None = None
+    _: KW_ONLY
+    target: str | None = None
+    head: Head | None = None
+    loss: Loss | None = None
+    metrics: Metric | Sequence[Metric] | Mapping[str, Metric] | MetricCollection | None = None
+    weight: float = 1.0
+    column: str = field(init=False)
+    """The column of its labels: `target`, or else its name."""
+
+    def __post_init__(self) -> None:
+        if not self.name or "." in self.name or "/" in self.name or self.name in dir(nn.ModuleDict):
+            raise ValueError(
+                f"`name` of a task must be a word without '.' or '/' that torch.nn.ModuleDict does not use itself, "
+                f"got {self.name!r}. Choose another, e.g. {self.name.replace('.', '_').replace('/', '_') + '_task'!r}."
+            )
+        if self.head is None:
+            raise ValueError(f"Task {self.name!r} needs a `head`, e.g. Task({self.name!r}, head=Multiclass(4)).")
+        if not isinstance(self.head, Head):
+            raise TypeError(
+                f"`head` of task {self.name!r} must be a Head, got {type(self.head).__name__}. Give your own layers to "
+                "one, e.g. Multiclass(4, layers=...), or subclass Head."
+            )
+        if not 0 < self.weight < float("inf"):
+            raise ValueError(
+                f"`weight` of task {self.name!r} must be a positive number, got {self.weight}. Leave the task out to "
+                "train without it."
+            )
+        self.column = self.target or self.name
+
+    def resolve(self, sources: Iterable[str]) -> str:
+        """Name the source that this task reads, out of all that there are."""
+        names = list(sources)
+        if self.source is not None or len(names) != 1:
+            wanted = self.source or self.name
+            if wanted not in names:
+                raise ValueError(
+                    f"Task {self.name!r} reads source {wanted!r}; sources are {names}. Give `MultiTaskDataModule` a "
+                    f"dataset named {wanted!r}, or name one of these: Task({self.name!r}, {names[0]!r})."
+                )
+            return wanted
+        return names[0]
+
+    def metric_collection(self) -> MetricCollection:
+        """Make fresh metrics of this task."""
+        metrics = self._metrics()
+        return metrics.clone() if isinstance(metrics, MetricCollection) else MetricCollection(dict(metrics)).clone()
+
+    def main_metric(self) -> tuple[str, int] | None:
+        """Name the metric that counts for the score, and say whether higher (1) or lower (-1) is better.
+
+        Returns:
+            Nothing for a task without metrics, which does not count for the score.
+
+        Raises:
+            ValueError: The first metric does not say which way is better.
+        """
+        name, metric = next(iter(self._metrics().items()), ("", None))
+        if metric is None:
+            return None
+        better = metric.higher_is_better if isinstance(metric, Metric) else None
+        if better is None:
+            raise ValueError(
+                f"The first of the `metrics` of task {self.name!r} must say whether higher is better, since it counts for "
+                f"the score; got {type(metric).__name__}. Put one first whose `higher_is_better` is true or false."
+            )
+        return name, 1 if better else -1
+
+    def label(self, columns: dict[str, Any], where: str = "row") -> None:
+        """Bring this task's target in a batch into the head's form, and note the rows that have a label.
+
+        Writes `columns[self.column]` and, where labels are missing, `columns[ROWS]`. It runs in the process that loads the
+        data, before the batch goes to the device, so that the step itself never has to wait for the device.
+
+        Args:
+            columns: The batch of one source.
+            where: What a row is called in an error message.
+
+        Raises:
+            ValueError: A label of the wrong shape or out of the head's range, with its row and value.
+        """
+        head = self.head
+        assert head is not None
+        target = columns[self.column]
+        if not isinstance(target, Tensor):
+            raise ValueError(
+                f"Column {self.column!r} of task {self.name!r} must hold numbers, got {type(target).__name__} "
+                f"(first: {_first(target)!r}). Code it as class numbers, e.g. with `datasets.Dataset.class_encode_column`."
+            )
+        if target.dtype != head.dtype or target.shape[1:] != head.label_shape:
+            target = columns[self.column] = self._converted(target, head, where)
+        if target.numel() and head.complete(target):
+            return
+        known = head.labelled(target)
+        self._refuse(known & ~head.valid(target), target, where)
+        has_label = known.reshape(len(target), -1).any(-1)
+        if len(target) == 0 or not has_label.all():
+            columns.setdefault(ROWS, {})[self.name] = has_label.nonzero().squeeze(-1)
+
+    def _converted(self, target: Tensor, head: Head, where: str) -> Tensor:
+        if target.shape[1:] != head.label_shape:
+            if target[0:1].numel() != torch.Size(head.label_shape).numel():
+                raise ValueError(
+                    f"Column {self.column!r} of task {self.name!r} must have shape [batch{_dims(head.label_shape)}] for "
+                    f"{type(head).__name__}, got [batch{_dims(tuple(target.shape[1:]))}]. Change the column or the head."
+                )
+            target = target.reshape(len(target), *head.label_shape)
+        if target.is_floating_point() and not head.dtype.is_floating_point:
+            target = target.nan_to_num(nan=-100.0)
+            self._refuse(target != target.trunc(), target, where)
+        floats = target.is_floating_point() and head.dtype.is_floating_point
+        return target if floats else target.to(head.dtype)
+
+    def _refuse(self, bad: Tensor, target: Tensor, where: str) -> None:
+        if bad.any():
+            first = bad.nonzero()[0].tolist()
+            assert self.head is not None
+            raise ValueError(
+                f"Task {self.name!r}: a label in column {self.column!r} must be {self.head.label_rule}; {where} {first[0]} "
+                f"has {target[tuple(first)].item()}. Mend the data, or give the task a head that fits."
+            )
+
+    def _metrics(self) -> Mapping[str, Metric] | MetricCollection:
+        match self.metrics:
+            case None:
+                return self._default_metrics()
+            case Metric():
+                return {type(self.metrics).__name__: self.metrics}
+            case MetricCollection() | Mapping():
+                return self.metrics
+        return {type(metric).__name__: metric for metric in self.metrics}
+
+    def _default_metrics(self) -> dict[str, Metric]:
+        assert self.head is not None
+        n = self.head.outputs
+        match self.head.kind:  # labels are checked in `label`, once
+            case "binary":
+                return {"accuracy": BinaryAccuracy(validate_args=False), "f1": BinaryF1Score(validate_args=False)}
+            case "multiclass":
+                return {
+                    "accuracy": MulticlassAccuracy(n, average="micro", validate_args=False),
+                    "f1": MulticlassF1Score(n, average="macro", validate_args=False),
+                }
+            case "multilabel":
+                return {
+                    "f1": MultilabelF1Score(n, average="macro", ignore_index=-100, validate_args=False),
+                    "accuracy": MultilabelAccuracy(n, ignore_index=-100, validate_args=False),
+                }
+            case "regression":
+                return {"r2": R2Score(), "mae": MeanAbsoluteError()}
+        raise ValueError(f"Task {self.name!r}: give `metrics`, since {type(self.head).__name__} names no known kind.")
+
+
+def _first(values: Any) -> Any:
+    return next(iter(values), None)
+
+
+def _dims(shape: Sequence[int]) -> str:
+    return "".join(f", {n}" for n in shape)
