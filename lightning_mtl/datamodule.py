@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 from torch.utils.data import DataLoader, Dataset
@@ -18,6 +18,7 @@ from .task import ROWS, Task
 _STAGES = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",), "predict": ("predict",)}
 
 
+@runtime_checkable
 class _Module(Protocol):
     """What the data module asks of the model, where the model is one of ours."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ Features = Tensor | tuple[Tensor, Tensor | None]
 """[batch, width]; or [batch, length, width] with a mask [batch, length] beside it."""
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """Turns texts into lists of numbers, one list per text and column; `padding` fills the shorter ones."""
 

@@ -1,0 +1,146 @@
+"""The command line of a recipe: Lightning's own, which ends in a comparison."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from copy import deepcopy
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning as L
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+
+from .comparison import Comparison, compare
+from .datamodule import MultiTaskDataModule
+from .module import MultiTaskModule
+
+
+class MultiTaskCLI(LightningCLI):
+    """Train a multi-task model beside its single-task twins, all of it set from the command line.
+
+    The model's class must take `tasks`, the names of the tasks to train, from which its twins are made. There is no
+    subcommand: `--model.*`, `--data.*` and `--trainer.*` set the arguments of the classes and of the Trainer, `--config`
+    reads them from a YAML file, `--seeds` says how many paired seeds to run, and `--seed_everything` which is the first.
+
+    Args:
+        model: A `MultiTaskModule` with an argument `tasks`.
+        data: A `MultiTaskDataModule`.
+        folder: Where runs are kept, unless `--trainer.default_root_dir` says otherwise.
+        trainer: Defaults of the Trainer's arguments.
+        links: Arguments of the model that follow from attributes of the data, e.g. {"topics": "topics"}.
+        args: The command line. Default: that of the process.
+    """
+
+    def __init__(
+        self,
+        model: type[MultiTaskModule],
+        data: type[MultiTaskDataModule],
+        *,
+        folder: str,
+        trainer: dict[str, Any] | None = None,
+        links: dict[str, str] | None = None,
+        args: list[str] | None = None,
+    ) -> None:
+        self.links = links or {}
+        super().__init__(
+            model,
+            data,
+            run=False,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults={"default_root_dir": folder, **(trainer or {})},
+            parser_class=_Parser,
+            args=args,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the options of the comparison."""
+        parser.add_argument("--seeds", type=int, default=5, help="How many paired seeds to run (default: 5).")
+        for target, source in self.links.items():
+            parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
+
+    def compare(self) -> Comparison:
+        """Run the comparison, print its table, and write it as CSV and PNG into the folder of this run."""
+        options = self.config
+        if options.seeds < 1:
+            raise ValueError(f"`--seeds` must be at least 1, got {options.seeds}.")
+        folder = _new_folder(Path(options.trainer.default_root_dir))
+        self.parser.save(options, folder / "config.yaml", skip_validation=True)
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # twenty runs would say it twenty times
+        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning's own, at every step of its set-up
+        first = options.seed_everything if isinstance(options.seed_everything, int) else 0
+        comparison = compare(
+            self._model,
+            self.datamodule,
+            lambda run: self._trainer(folder, run),
+            seeds=range(first, first + options.seeds),
+            finish=_finish,
+        )
+        comparison.to_csv(folder / "comparison.csv")
+        comparison.plot(folder / "comparison.png")
+        print(f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml, and a log of each run.")
+        return comparison
+
+    def _model(self, tasks: list[str] | None) -> MultiTaskModule:
+        config = deepcopy(self.config)
+        if tasks is not None:
+            config.model.tasks = tasks
+        model: MultiTaskModule = self.parser.instantiate_classes(config).model
+        return model
+
+    def _trainer(self, folder: Path, run: str) -> L.Trainer:
+        arm, seed = run.split("/")
+        config = deepcopy(self.config)
+        config.trainer.default_root_dir = str(folder / run)
+        for logger in config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]:
+            if isinstance(logger, Namespace) and "name" in logger.init_args and logger.init_args.name is None:
+                logger.init_args.name = f"{arm}-{seed}"
+        options = dict(self.parser.instantiate_classes(config).trainer)
+        if options["logger"] in (None, True) and not options["barebones"]:
+            options["logger"] = CSVLogger(folder, name=arm, version=seed)
+        best = ModelCheckpoint(monitor="validate/score", mode="max", filename="best", save_weights_only=True)
+        callbacks = _listed(options["callbacks"])
+        watched = any(isinstance(callback, Checkpoint) for callback in callbacks)
+        off = options["enable_checkpointing"] is False or options["barebones"] or options["fast_dev_run"]
+        options["callbacks"] = callbacks if watched or off else [*callbacks, best]
+        return self._instantiate_trainer(options, [])
+
+
+class _Parser(LightningArgumentParser):
+    """Answers an unknown option with the nearest one there is."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        for wrong in re.findall(r"--[\w.]+", message):
+            if wrong not in known and (close := get_close_matches(wrong, known, 1)):
+                message += f"\nThere is no option {wrong}. Did you mean {close[0]}?"
+        super().error(message, ex)
+        raise AssertionError("`error` leaves the program")
+
+
+def _finish(trainer: L.Trainer) -> None:
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):  # else the next run would go on in the same one
+            logger.experiment.finish()
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [] if value is None else [value]
+
+
+def _new_folder(root: Path) -> Path:
+    number = 0
+    while True:
+        folder = root / f"run_{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder

@@ -1,0 +1,213 @@
+"""One network against its single-task twins."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+import lightning as L
+import torch
+
+from ._inspection import table
+from .datamodule import MultiTaskDataModule
+from .module import MultiTaskModule
+
+ALL = "multi-task"
+"""Name of the run that trains all tasks."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds, with its 95% interval (Student's t); without one where there is a single seed."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Interval:
+        """Estimate the mean of paired differences."""
+        mean = fmean(values)
+        if len(values) < 2:
+            return cls(mean, float("-inf"), float("inf"))
+        half = t_quantile(len(values) - 1) * stdev(values) / len(values) ** 0.5
+        return cls(mean, mean - half, mean + half)
+
+    @property
+    def verdict(self) -> str:
+        """What the interval allows to say about a difference that is better when it is higher."""
+        return "gains" if self.low > 0 else "loses" if self.high < 0 else "no evidence"
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+
+
+@dataclass(frozen=True)
+class TaskComparison:
+    """A task's metric in both arms, in the same order of seeds; `sign` is 1 where higher is better, else -1."""
+
+    task: str
+    metric: str
+    sign: int
+    single: tuple[float, ...]
+    multi: tuple[float, ...]
+
+    @property
+    def difference(self) -> Interval:
+        """Multi-task minus single-task, in the metric's own unit and direction."""
+        return Interval.of([m - s for m, s in zip(self.multi, self.single, strict=True)])
+
+    @property
+    def verdict(self) -> str:
+        """Whether the task gains or loses by sharing, or there is no evidence either way."""
+        gain = Interval.of([self.sign * (m - s) for m, s in zip(self.multi, self.single, strict=True)])
+        return gain.verdict
+
+    def relative(self) -> list[float]:
+        """Gain of each seed in percent of the single-task value."""
+        return [100 * self.sign * (m - s) / abs(s) for m, s in zip(self.multi, self.single, strict=True)]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found; `str()` of it is the table."""
+
+    seeds: tuple[int, ...]
+    tasks: tuple[TaskComparison, ...]
+
+    @property
+    def delta_m(self) -> Interval:
+        """Mean over the tasks of the relative gain, in percent (Maninis et al., CVPR 2019, eq. 4)."""
+        return Interval.of([fmean(gains) for gains in zip(*(task.relative() for task in self.tasks), strict=True)])
+
+    def __str__(self) -> str:
+        header = ("task", "metric", "single-task", "multi-task", "difference [95% interval]", "sharing")
+        rows = [
+            (t.task, t.metric, f"{fmean(t.single):.4f}", f"{fmean(t.multi):.4f}", str(t.difference), t.verdict)
+            for t in self.tasks
+        ]
+        delta = self.delta_m
+        closing = f"delta_m {delta.mean:+.2f}% [{delta.low:+.2f}, {delta.high:+.2f}], {len(self.seeds)} paired seeds"
+        return f"{table(header, rows)}\n{closing}"
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write a row for each task, and one for `delta_m`."""
+        with Path(path).open("w", newline="") as file:
+            write = csv.writer(file)
+            write.writerow(("task", "metric", "single", "multi", "difference", "low", "high", "sharing", "seeds"))
+            for t in self.tasks:
+                d = t.difference
+                row = (t.task, t.metric, fmean(t.single), fmean(t.multi), d.mean, d.low, d.high, t.verdict)
+                write.writerow((*row, len(self.seeds)))
+            d = self.delta_m
+            write.writerow(("delta_m", "percent", "", "", d.mean, d.low, d.high, d.verdict, len(self.seeds)))
+
+    def plot(self, path: str | Path) -> None:
+        """Draw both arms of each task, a line for each seed, as a PNG. Needs the extra `recipes`.
+
+        Raises:
+            ModuleNotFoundError: matplotlib is not installed.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("A plot needs matplotlib: pip install 'lightning-mtl[recipes]'") from error
+        figure = Figure(figsize=(2.8 * len(self.tasks) + 0.6, 3.6), layout="constrained")
+        for axes, t in zip(figure.subplots(1, len(self.tasks), squeeze=False)[0], self.tasks, strict=True):
+            for pair in zip(t.single, t.multi, strict=True):
+                axes.plot((0, 1), pair, color="#0072B2", alpha=0.35, marker="o", markersize=4, linewidth=1)
+            axes.plot((0, 1), (fmean(t.single), fmean(t.multi)), color="#D55E00", marker="D", linewidth=2.5)
+            axes.set_xticks((0, 1), ("single-task", "multi-task"))
+            axes.set_xlim(-0.35, 1.35)
+            axes.set_title(f"{t.task}: {t.verdict}\n{t.difference}", fontsize=9)
+            axes.set_ylabel(f"{t.metric} ({'higher' if t.sign > 0 else 'lower'} is better)", fontsize=9)
+            axes.tick_params(labelsize=8)
+        d = self.delta_m
+        figure.suptitle(f"delta_m {d.mean:+.2f}% [{d.low:+.2f}, {d.high:+.2f}]", fontsize=11)
+        figure.supxlabel(f"thin: each of {len(self.seeds)} seeds; thick: their mean", fontsize=8)
+        figure.savefig(path, dpi=150)
+
+
+def compare(
+    build: Callable[[list[str] | None], MultiTaskModule],
+    data: MultiTaskDataModule,
+    trainer: Callable[[str], L.Trainer],
+    *,
+    seeds: Iterable[int] = range(5),
+    finish: Callable[[L.Trainer], None] | None = None,
+) -> Comparison:
+    """Train one network for all tasks and one for each, and test how much each task gains or loses by sharing.
+
+    For every seed the arms get the same data in the same order, the same number of steps, and the same seed. A network is
+    tested with the weights of its best checkpoint where its Trainer watches a metric, each arm by its own, and otherwise
+    with its last ones.
+
+    Args:
+        build: Makes a new module for the tasks with these names; for all of them where it is given none.
+        data: The data, with a split "test".
+        trainer: Makes a new Trainer for the run of this name, e.g. "multi-task/seed0" or "topic/seed3".
+        seeds: The seeds; at least two for an interval, five or more for one that means something.
+        finish: Called with each Trainer when its run is over, e.g. to close its logger.
+
+    Returns:
+        For each task its first metric on the split "test" in both arms, and `delta_m`.
+
+    Raises:
+        ValueError: There is no seed, no task with a metric, or a task's metric is missing from the results.
+    """
+    chosen = tuple(seeds)
+    if not chosen:
+        raise ValueError("`seeds` must hold at least one seed, got none.")
+    judged = {task.name: main for task in build(None).tasks if (main := task.main_metric()) is not None}
+    if not judged:
+        raise ValueError("`build` must make a module with at least one task that has `metrics`, got none.")
+    values: dict[str, dict[str, list[float]]] = {arm: {name: [] for name in judged} for arm in ("single", "multi")}
+    own_steps, own_summary = data.steps_per_epoch, data.summary
+    try:
+        for seed in chosen:
+            for names in (None, *([name] for name in judged)):
+                L.seed_everything(seed, verbose=False)
+                run = trainer(f"{names[0] if names else ALL}/seed{seed}")
+                results = _train(run, build(names), data)
+                for name in names or judged:
+                    values["single" if names else "multi"][name].append(_result(results, name, judged[name][0]))
+                if finish is not None:
+                    finish(run)
+                # A twin takes as many steps as the network for all tasks, and its source is read as it was there.
+                data.steps_per_epoch, data.summary = len(data.train_dataloader()), False
+            data.steps_per_epoch = own_steps
+    finally:
+        data.steps_per_epoch, data.summary = own_steps, own_summary
+    return Comparison(
+        chosen,
+        tuple(
+            TaskComparison(name, metric, sign, tuple(values["single"][name]), tuple(values["multi"][name]))
+            for name, (metric, sign) in judged.items()
+        ),
+    )
+
+
+def t_quantile(degrees: int) -> float:
+    """Compute the 97.5% quantile of Student's t, to 1e-4, by summing up its density."""
+    x = torch.linspace(0, 13, 400_001, dtype=torch.float64)  # the quantile is 12.71 at one degree, and falls
+    density = torch.distributions.StudentT(torch.tensor(float(degrees), dtype=torch.float64)).log_prob(x).exp()
+    mass = torch.cumulative_trapezoid(density, x)
+    return float(x[1:][torch.searchsorted(mass, 0.475)])
+
+
+def _train(trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModule) -> dict[str, float]:
+    trainer.fit(module, data)
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    watched = getattr(trainer.checkpoint_callback, "monitor", None) is not None
+    (results,) = trainer.test(module, data, ckpt_path=best if best and watched else None, verbose=False)
+    return dict(results)
+
+
+def _result(results: dict[str, float], task: str, metric: str) -> float:
+    key = f"test/{task}/{metric}"
+    if key not in results:
+        raise ValueError(f"The split 'test' must have at least two labels for task {task!r}, got no {key!r}. Add them.")
+    return results[key]

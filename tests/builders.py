@@ -1,0 +1,46 @@
+"""Small models and data on which every test can build."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_mtl import HardSharing, Multiclass, MultiTaskModule, Regression, Task
+
+Row = dict[str, Any]
+
+
+def rows(count: int = 60, seed: int = 0) -> list[Row]:
+    """Rows of four features `x`, a class `sign` (0, 1) that they decide, and a number `size`."""
+    x = torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
+    return [{"x": v.tolist(), "sign": int(v[0] > 0), "size": float(v[1] + v[2])} for v in x]
+
+
+def splits(count: int = 60, seed: int = 0) -> dict[str, list[Row]]:
+    return {"train": rows(count, seed), "validation": rows(20, seed + 100), "test": rows(20, seed + 200)}
+
+
+def tasks(names: Sequence[str] = ("sign", "size"), **options: Any) -> list[Task]:
+    made = {"sign": Task("sign", head=Multiclass(2), **options), "size": Task("size", head=Regression(), **options)}
+    return [made[name] for name in names]
+
+
+def encoder(width: int = 8, seed: int = 0) -> HardSharing:
+    torch.manual_seed(seed)
+    return HardSharing(nn.Sequential(nn.Linear(4, width), nn.Tanh()), width=width)
+
+
+def module(which: Sequence[Task] | None = None, lr: float = 0.05, seed: int = 0) -> MultiTaskModule:
+    shared = encoder(seed=seed)
+    torch.manual_seed(seed + 1)
+    return MultiTaskModule(
+        tasks() if which is None else which, shared, optimizer=lambda groups: torch.optim.SGD(groups, lr=lr)
+    )
+
+
+def columns(of: Sequence[Row]) -> dict[str, Tensor]:
+    """Make the batch that a plain collate makes."""
+    return {name: torch.tensor([row[name] for row in of]) for name in of[0]}

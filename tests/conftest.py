@@ -1,0 +1,33 @@
+"""What all tests share: quiet Trainers, and one thread, so that tests run side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import lightning as L
+import pytest
+import torch
+
+TrainerMaker = Callable[..., L.Trainer]
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    datasets.disable_progress_bars()
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> TrainerMaker:
+    """Make a Trainer that writes into the test's own folder."""
+
+    def make(**options: Any) -> L.Trainer:
+        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+        base = {"accelerator": "cpu", "max_epochs": 1, "logger": False, "default_root_dir": tmp_path, **quiet}
+        return L.Trainer(**{**base, **options})
+
+    return make

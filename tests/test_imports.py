@@ -1,0 +1,57 @@
+"""Imports point one way."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parent.parent / "lightning_mtl"
+MAY_IMPORT = {  # from our own house
+    "heads": set(),
+    "encoders": set(),
+    "_distributed": set(),
+    "sampler": set(),
+    "task": {"heads"},
+    "_history": {"_distributed"},
+    "source": {"encoders"},
+    "_inspection": {"source", "task"},
+    "_module": {"task", "encoders", "_distributed", "_history"},
+    "module": {"_module", "task", "encoders"},
+    "datamodule": {"source", "task", "sampler", "encoders", "_inspection"},
+    "comparison": {"module", "datamodule", "_inspection"},
+    "cli": {"comparison", "module", "datamodule"},
+}
+TORCH_ONLY = {"heads", "encoders", "sampler"}
+FREE = {"__init__", "recipes"}
+
+
+def imports(path: Path) -> set[str]:
+    """Name what a file imports: rooms of ours as "lightning_mtl.room", packages by their first name."""
+    found: set[str] = set()
+    depth = len(path.relative_to(HOUSE).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module or "")
+        elif isinstance(node, ast.ImportFrom) and node.level == depth:
+            found |= {f"lightning_mtl.{node.module or alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(HOUSE.rglob("*.py")), ids=lambda path: str(path.relative_to(HOUSE)))
+def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
+    room = path.relative_to(HOUSE).parts[0].removesuffix(".py")
+    if room in FREE:
+        return
+    names = imports(path)
+    ours = {name.split(".")[1] for name in names if name.startswith("lightning_mtl.")}
+    assert ours <= MAY_IMPORT[room], f"{room} may import {MAY_IMPORT[room]}"
+    if room in TORCH_ONLY:
+        outside = {name.split(".")[0] for name in names} - {"lightning_mtl"}
+        extra = {"transformers"} if path.name == "_hugging_face.py" else set()
+        assert not outside & {"lightning", "torchmetrics", "datasets", "transformers"} - extra
+    if room != "_distributed":
+        assert not any(name.startswith("torch.distributed") for name in names)
