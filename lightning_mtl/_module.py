@@ -353,7 +353,8 @@ class TaskModule(L.LightningModule):
         metrics = self._metrics_of(stage, task)
         if len(metrics):
             head: Any = self.heads[self.tasks[task].name]
-            metrics.update(head.predict(prediction).float(), target)
+            # Sums of a metric must have one type on all ranks, those included that hold no example.
+            metrics.update(head.predict(prediction).float(), target.float() if target.is_floating_point() else target)
 
     def _compute(self, stage: str, counts: Sequence[float]) -> dict[int, dict[str, Tensor]]:
         """Compute and reset the metrics of the tasks with two labelled examples or more, the same on all ranks."""

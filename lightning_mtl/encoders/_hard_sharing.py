@@ -14,15 +14,16 @@ class HardSharing(Encoder):
     """Share all of the encoder: each task reads the same features (Caruana, "Multitask Learning", 1997).
 
     The trunk is any module that returns features, [batch, width], or ([batch, length, width], mask). It is called with
-    the source's one input column, or, where there are several, with all of them by name.
+    the source's one input column, or, where there are several, with all of them by name; `inputs` picks some.
 
     Args:
         trunk: The shared module.
         width: Size of the last dimension of what it returns. Default: `trunk.width`.
+        inputs: Names of the columns that the trunk reads, in the order of its arguments. Default: all input columns.
         tokenizer: What turns texts into the trunk's input columns. Default: `trunk.tokenizer`, if it has one.
 
     Raises:
-        ValueError: `width` is neither given nor known by the trunk, or it is below one.
+        ValueError: `width` is neither given nor known by the trunk, or it is below one; or a batch lacks a column.
 
     Example:
         >>> import torch
@@ -32,7 +33,14 @@ class HardSharing(Encoder):
         torch.Size([2, 16])
     """
 
-    def __init__(self, trunk: nn.Module, width: int | None = None, *, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(
+        self,
+        trunk: nn.Module,
+        width: int | None = None,
+        *,
+        inputs: Sequence[str] | None = None,
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
         super().__init__()
         known = getattr(trunk, "width", None) if width is None else width
         if not isinstance(known, int) or known < 1:
@@ -42,9 +50,19 @@ class HardSharing(Encoder):
             )
         self.trunk = trunk
         self.width = known
+        self.inputs = None if inputs is None else tuple(inputs)
         self.tokenizer = tokenizer or getattr(trunk, "tokenizer", None)
 
     def forward(self, inputs: dict[str, Any], tasks: Sequence[str]) -> dict[str, Features]:
         """Run the trunk once, and give each task its features."""
-        features = self.trunk(*inputs.values()) if len(inputs) == 1 else self.trunk(**inputs)
+        if self.inputs is not None:
+            features = self.trunk(*self._picked(inputs))
+        else:
+            features = self.trunk(*inputs.values()) if len(inputs) == 1 else self.trunk(**inputs)
         return dict.fromkeys(tasks, features)
+
+    def _picked(self, inputs: dict[str, Any]) -> list[Any]:
+        assert self.inputs is not None
+        if missing := [name for name in self.inputs if name not in inputs]:
+            raise ValueError(f"`inputs` must be columns of the batch, got {missing}; columns are {list(inputs)}. Rename them.")
+        return [inputs[name] for name in self.inputs]

@@ -1,0 +1,128 @@
+"""Runs that two processes must do as one does: each is three steps in float64, with plain gradient descent.
+
+Started by `torchrun` it writes the weights and figures of every case into the folder given; called in one process it
+returns them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from lightning_mtl import Multiclass, MultiTaskDataModule, MultiTaskModule, Regression, Task
+from lightning_mtl.sampler import AllSourcesSampler
+from tests.builders import module, splits
+
+ROWS, BATCH = 48, 8
+"""Rows of the main source, and of its part in a step on one of two ranks."""
+
+
+def one_source() -> dict[str, Any]:
+    return {"s": splits(ROWS)}
+
+
+def two_sources() -> dict[str, Any]:
+    made = {"sign": splits(ROWS), "size": splits(22, seed=5)}
+    return {
+        name: {split: [{"x": row["x"], name: row[name]} for row in of] for split, of in source.items()}
+        for name, source in made.items()
+    }
+
+
+def unlabelled(when: Callable[[int, int], bool], tasks: tuple[str, ...] = ("size",)) -> dict[str, Any]:
+    """Take the labels from the rows that two ranks read at the (rank, step) that `when` names."""
+    made = splits(ROWS)
+    for rank in range(2):
+        plan = AllSourcesSampler({"s": ROWS}, {"s": BATCH}, num_replicas=2, rank=rank)
+        for step, rows_of in enumerate(plan):
+            for row in rows_of["s"] if when(rank, step) else []:
+                for task in tasks:
+                    made["train"][row][task] = None
+    return {"s": made}
+
+
+def sparse() -> dict[str, Any]:
+    made = splits(ROWS)
+    for split in made.values():
+        for i, row in enumerate(split):
+            row["size"] = row["size"] if i % 5 == 0 else None
+            row["sign"] = row["sign"] if i % 3 else None
+    return {"s": made}
+
+
+CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
+    "one source": (one_source, {}),
+    "two sources": (two_sources, {}),
+    "labels here and there": (sparse, {}),
+    "a task missing on one rank": (lambda: unlabelled(lambda rank, step: rank == 1), {}),
+    "a task missing on the other rank in one step": (lambda: unlabelled(lambda rank, step: (rank, step) == (0, 1)), {}),
+    "a task missing on all ranks in one step": (lambda: unlabelled(lambda rank, step: step == 1), {}),
+    "no label at all on one rank": (lambda: unlabelled(lambda rank, step: (rank, step) == (1, 0), ("size", "sign")), {}),
+    "no label at all in one step": (lambda: unlabelled(lambda rank, step: step == 1, ("size", "sign")), {}),
+    "accumulated and clipped": (sparse, {"accumulate_grad_batches": 3, "gradient_clip_val": 0.05}),
+}
+
+
+def run(case: str, folder: Path) -> dict[str, Tensor]:
+    """Train a case on the ranks that there are, and return weights, figures and what was read."""
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    make, options = CASES[case]
+    which = [Task("sign", head=Multiclass(2), weight=0.7), Task("size", head=Regression())]
+    trained = module(which)
+    watch = _Watch()
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=ranks,
+        strategy="ddp" if ranks > 1 else "auto",
+        precision="64-true",
+        max_epochs=2 if options else 1,
+        log_every_n_steps=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        callbacks=[watch],
+        **options,
+    )
+    trainer.fit(trained, MultiTaskDataModule(make(), batch_size=BATCH * 2 // ranks, summary=False))
+    figures = {name: value.double() for name, value in trainer.callback_metrics.items()}
+    if case == "a task missing on all ranks in one step":
+        assert watch.idle == [False, True, False], watch.idle
+    return {**{f"weight {name}": value for name, value in trained.state_dict().items()}, **figures, **watch.losses}
+
+
+class _Watch(L.Callback):
+    """Notes the losses of each step, and whether the head of `size` had a gradient."""
+
+    def __init__(self) -> None:
+        self.losses: dict[str, Tensor] = {}
+        self.idle: list[bool] = []
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
+        assert isinstance(pl_module, MultiTaskModule)
+        self.idle.append(all(p.grad is None for p in pl_module.heads["size"].parameters()))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.losses[f"epoch {trainer.current_epoch}"] = trainer.callback_metrics["train/loss"].double().clone()
+
+
+def main(folder: Path) -> None:
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    rank = int(os.environ["RANK"])
+    torch.save({case: run(case, folder) for case in CASES}, folder / f"rank{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
