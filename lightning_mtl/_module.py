@@ -65,11 +65,12 @@ class TaskModule(L.LightningModule):
             )
         self.tasks = tuple(tasks)
         self.encoder = encoder
-        self.heads = nn.ModuleDict({task.name: copy.deepcopy(task.head) for task in tasks})
-        for head in self.heads.values():
-            head.build(encoder.width)  # type: ignore[operator]
+        heads = {task.name: copy.deepcopy(task.head) for task in tasks if task.head is not None}
+        for head in heads.values():
+            head.build(encoder.width)
+        self.heads = nn.ModuleDict(heads)
         self.losses = nn.ModuleDict({task.name: task.loss for task in tasks if isinstance(task.loss, nn.Module)})
-        self._losses = [task.loss or self.heads[task.name].loss for task in tasks]
+        self._losses: list[Any] = [task.loss or heads[task.name].loss for task in tasks]
         self._main_metrics = [task.main_metric() for task in tasks]
         self.metrics = nn.ModuleDict(
             {
@@ -152,7 +153,11 @@ class TaskModule(L.LightningModule):
         return labelled
 
     def _refuse_batch(self, batch: Any) -> NoReturn:
-        shown = {name: type(part).__name__ for name, part in batch.items()} if isinstance(batch, dict) else type(batch).__name__
+        shown = (
+            {name: type(part).__name__ for name, part in batch.items()}
+            if isinstance(batch, dict)
+            else type(batch).__name__
+        )
         raise ValueError(
             f"A batch must be {{source: {{column: tensor}}}}, dictionaries both, got {shown}. Use `MultiTaskDataModule`, or "
             "CombinedLoader({source: loader}, 'max_size_cycle' or, to evaluate, 'max_size')."
@@ -167,12 +172,13 @@ class TaskModule(L.LightningModule):
         if strategy.root_device.type != "cpu" and not self._fed:
             # Loaders of the user's own: find the rows with labels on the CPU, so that no step waits for the device.
             self.on_before_batch_transfer = self._label_before_transfer  # type: ignore[method-assign]
-        if stage == "fit" and isinstance(strategy, DDPStrategy) and not self._every_task_every_step:
-            if strategy._ddp_kwargs.setdefault("find_unused_parameters", True) is False:
-                raise ValueError(
-                    "`find_unused_parameters` of DDPStrategy must be true where a step can lack labels for a task, got "
-                    "False. Leave it out (strategy='ddp'): it is then set where it is needed."
-                )
+        if stage != "fit" or self._every_task_every_step or not isinstance(strategy, DDPStrategy):
+            return
+        if not strategy._ddp_kwargs.setdefault("find_unused_parameters", True):
+            raise ValueError(
+                "`find_unused_parameters` of DDPStrategy must be true where a step can lack labels for a task, got False. "
+                "Leave it out (strategy='ddp'): it is then set where it is needed."
+            )
 
     def _label_before_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch if self.trainer.predicting else self.label(batch)
@@ -182,7 +188,7 @@ class TaskModule(L.LightningModule):
         self._history.clear()
         step = self.trainer.global_step
         # Without logs, still look for losses that are not finite.
-        self._progress = _Progress(step, shown_at=step, every=self.trainer.log_every_n_steps or 50)
+        self._progress = _Progress(step, shown_at=step, every=getattr(self.trainer, "log_every_n_steps", 0) or 50)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Run one batch, and return its weighted sum of losses."""
@@ -254,24 +260,28 @@ class TaskModule(L.LightningModule):
         counts = [0.0] * len(self.tasks)
         for task, (_, target) in zip(step.tasks, step.answers, strict=True):
             counts[task] = len(target)
-        local = like.new_tensor(counts, dtype=torch.promote_types(like.dtype, torch.float32))
-        everywhere = sum_over_ranks(local.clone())
-        return (local * self._world_size / everywhere)[step.tasks].to(like.dtype)
+        local = torch.tensor(counts, dtype=torch.promote_types(like.dtype, torch.float32))
+        local = local.to(like.device, non_blocking=True)
+        shares = (local * self._world_size / sum_over_ranks(local.clone())).to(like.dtype).unbind()
+        return torch.stack([shares[task] for task in step.tasks]) if step.tasks else like
 
     def _total(self, losses: Tensor, present: Sequence[int]) -> Tensor:
-        if self._weights is not None:
-            losses = losses * losses.new_tensor([self._weights[i] for i in present])
-        return losses.sum()
+        if self._weights is None:
+            return losses.sum()
+        weighted = [self._weights[i] * loss for i, loss in zip(present, losses.unbind(), strict=True)]
+        return torch.stack(weighted).sum()
 
     def _nothing(self, batch: Batch) -> Tensor:
         """Give a zero that hangs on the trunk, for a batch without any label: other ranks may have some."""
-        if self._world_size > 1:
-            self._share(Step(), torch.zeros(0, device=self.device, dtype=self.dtype))
-        self._history.append(self._progress.step, [], torch.zeros(0, device=self.device))
         source, columns = next((name, part) for name, part in batch.items() if part is not None)
         names = [self.tasks[i].name for i in self.readers(source)]
         features = self.encoder(self.inputs(source, columns), names)[names[0]]
-        return 0 * (features[0] if isinstance(features, tuple) else features).sum()
+        values: Tensor = features[0] if isinstance(features, tuple) else features
+        nothing = values.new_zeros(0)
+        if self._world_size > 1:
+            self._share(Step(), nothing)
+        self._history.append(self._progress.step, [], nothing)
+        return 0 * values.sum()
 
     # Training: what is shown
 
@@ -285,7 +295,9 @@ class TaskModule(L.LightningModule):
         values = {"train/loss": (losses @ weights).mean().item()}
         means = (losses.sum(0) / there.sum(0)).tolist()
         values |= {
-            f"train/{task.name}/loss": mean for task, mean in zip(self.tasks, means, strict=True) if not math.isnan(mean)
+            f"train/{task.name}/loss": mean
+            for task, mean in zip(self.tasks, means, strict=True)
+            if not math.isnan(mean)
         }
         for task, (prediction, target) in zip(progress.last.tasks, progress.last.answers, strict=True):
             self._update("train", task, prediction.detach(), target)
@@ -341,13 +353,15 @@ class TaskModule(L.LightningModule):
             self.log(f"{stage}/score", sum(scores) / len(scores), prog_bar=True, sync_dist=synced)
 
     def _no_totals(self) -> Tensor:
-        dtype = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64
+        dtype: torch.dtype = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64
         return torch.zeros(len(self.tasks), 2, dtype=dtype, device=self.device)
 
     def _warn_unscored(self, stage: str, counts: list[float]) -> None:
         few = [task.name for i, task in enumerate(self.tasks) if counts[i] < 2]
         if few and not self.trainer.sanity_checking:
-            warnings.warn(f"Fewer than two labelled examples to {stage} {few} on: their metrics are left out.", stacklevel=1)
+            warnings.warn(
+                f"Fewer than two labelled examples to {stage} {few} on: their metrics are left out.", stacklevel=1
+            )
 
     def _update(self, stage: str, task: int, prediction: Tensor, target: Tensor) -> None:
         metrics = self._metrics_of(stage, task)

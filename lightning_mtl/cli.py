@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import warnings
 from copy import deepcopy
 from difflib import get_close_matches
+from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +21,8 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from .comparison import Comparison, compare
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
+
+_RUN = "LIGHTNING_MTL_RUN"
 
 
 class MultiTaskCLI(LightningCLI):
@@ -70,8 +74,9 @@ class MultiTaskCLI(LightningCLI):
         options = self.config
         if options.seeds < 1:
             raise ValueError(f"`--seeds` must be at least 1, got {options.seeds}.")
-        folder = _new_folder(Path(options.trainer.default_root_dir))
-        self.parser.save(options, folder / "config.yaml", skip_validation=True)
+        folder = _folder(Path(options.trainer.default_root_dir), self.trainer.world_size)
+        if self.trainer.is_global_zero:
+            self.parser.save(options, folder / "config.yaml", skip_validation=True, overwrite=True)
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # twenty runs would say it twenty times
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning's own, at every step of its set-up
         first = options.seed_everything if isinstance(options.seed_everything, int) else 0
@@ -82,9 +87,12 @@ class MultiTaskCLI(LightningCLI):
             seeds=range(first, first + options.seeds),
             finish=_finish,
         )
-        comparison.to_csv(folder / "comparison.csv")
-        comparison.plot(folder / "comparison.png")
-        print(f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml, and a log of each run.")
+        if self.trainer.is_global_zero:
+            comparison.to_csv(folder / "comparison.csv")
+            comparison.plot(folder / "comparison.png")
+            print(
+                f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml, and a log of each run."
+            )
         return comparison
 
     def _model(self, tasks: list[str] | None) -> MultiTaskModule:
@@ -134,13 +142,20 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [] if value is None else [value]
 
 
-def _new_folder(root: Path) -> Path:
-    number = 0
-    while True:
+def _folder(root: Path, ranks: int) -> Path:
+    """Make a new folder for this run, the same one on all of its ranks."""
+    job = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
+    if ranks > 1 and (job or _RUN in os.environ):
+        folder = Path(os.environ[_RUN]) if _RUN in os.environ else root / f"run_{job}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    for number in count():
         folder = root / f"run_{number}"
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            number += 1
-        else:
-            return folder
+            continue
+        if ranks > 1:
+            os.environ[_RUN] = str(folder)  # for the processes that Lightning starts from this one
+        return folder
+    raise AssertionError("numbers do not end")

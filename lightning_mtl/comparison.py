@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,11 +162,14 @@ def compare(
     chosen = tuple(seeds)
     if not chosen:
         raise ValueError("`seeds` must hold at least one seed, got none.")
-    judged = {task.name: main for task in build(None).tasks if (main := task.main_metric()) is not None}
+    tasks = build(None).tasks
+    judged = {task.name: main for task in tasks if (main := task.main_metric()) is not None}
+    columns = {task.column for task in tasks}
     if not judged:
         raise ValueError("`build` must make a module with at least one task that has `metrics`, got none.")
     values: dict[str, dict[str, list[float]]] = {arm: {name: [] for name in judged} for arm in ("single", "multi")}
-    own_steps, own_summary = data.steps_per_epoch, data.summary
+    own_steps, own_summary, own_columns = data.steps_per_epoch, data.summary, data.not_inputs
+    data.not_inputs = own_columns | columns  # the targets of the other tasks are no inputs of a twin
     try:
         for seed in chosen:
             for names in (None, *([name] for name in judged)):
@@ -180,7 +184,7 @@ def compare(
                 data.steps_per_epoch, data.summary = len(data.train_dataloader()), False
             data.steps_per_epoch = own_steps
     finally:
-        data.steps_per_epoch, data.summary = own_steps, own_summary
+        data.steps_per_epoch, data.summary, data.not_inputs = own_steps, own_summary, own_columns
     return Comparison(
         chosen,
         tuple(
@@ -193,7 +197,8 @@ def compare(
 def t_quantile(degrees: int) -> float:
     """Compute the 97.5% quantile of Student's t, to 1e-4, by summing up its density."""
     x = torch.linspace(0, 13, 400_001, dtype=torch.float64)  # the quantile is 12.71 at one degree, and falls
-    density = torch.distributions.StudentT(torch.tensor(float(degrees), dtype=torch.float64)).log_prob(x).exp()
+    density = (1 + x**2 / degrees) ** (-(degrees + 1) / 2)
+    density *= math.gamma((degrees + 1) / 2) / (math.gamma(degrees / 2) * math.sqrt(degrees * math.pi))
     mass = torch.cumulative_trapezoid(density, x)
     return float(x[1:][torch.searchsorted(mass, 0.475)])
 

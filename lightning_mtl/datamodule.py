@@ -84,6 +84,8 @@ class MultiTaskDataModule(L.LightningDataModule):
         self.seed = seed
         self.tokenizer = tokenizer
         self.summary = summary
+        self.not_inputs: set[str] = set()
+        """Columns that no encoder may read beside the targets of its own tasks, e.g. the targets of other runs."""
         self._examples: dict[str, dict[str, Examples]] = {}
         self._tasks: dict[str, list[Task]] = {}
 
@@ -103,7 +105,11 @@ class MultiTaskDataModule(L.LightningDataModule):
         }
         tokenizer = self.tokenizer or getattr(getattr(module, "encoder", None), "tokenizer", None)
         for split in _STAGES[stage]:
-            self._examples[split] = self._read(split, tokenizer, known=bool(tasks))
+            self._examples[split] = self._read(split, stage, tokenizer, known=bool(tasks))
+        if stage == "fit":
+            self.__dict__.pop("val_dataloader", None)
+            if not self._examples["validation"]:  # Lightning skips validation only where no such method is defined
+                self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
         labels = {split: self._check(split) for split in _STAGES[stage] if split != "predict"}
         if module is not None and tasks:
             found = labels.get("train", {})
@@ -118,7 +124,7 @@ class MultiTaskDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> Any:
         """Loader of the split "validation": every row once."""
-        return self._loader("validation", shuffle=False, cycle=False) if self._examples.get("validation") else []
+        return self._loader("validation", shuffle=False, cycle=False)
 
     def test_dataloader(self) -> Any:
         """Loader of the split "test": every row once."""
@@ -128,18 +134,20 @@ class MultiTaskDataModule(L.LightningDataModule):
         """Loader of the split "predict", or else "test": every row once, in order."""
         return self._loader("predict", shuffle=False, cycle=False)
 
-    def _read(self, split: str, tokenizer: Tokenizer | None, known: bool) -> dict[str, Examples]:
+    def _read(self, split: str, stage: str, tokenizer: Tokenizer | None, known: bool) -> dict[str, Examples]:
         examples = {}
         for name, tasks in self._tasks.items():
             source = self.sources[name]
             held = "test" if split == "predict" and split not in source.splits else split
             if held in source.splits:
                 targets = [task.column for task in tasks if split != "predict"] if known else None
-                examples[name] = source.examples(held, tokenizer, targets, name)
+                examples[name] = source.examples(held, tokenizer, targets, name, self.not_inputs)
             elif split == "train":
                 raise ValueError(f"Source {name!r} must have a split 'train' to fit on, got {list(source.splits)}.")
-        if not examples and split != "validation":
-            raise ValueError(f"No source has the split {split!r}; splits are out of {list(SPLITS)}. Add it to a source.")
+        if not examples and (split, stage) != ("validation", "fit"):
+            raise ValueError(
+                f"No source has the split {split!r}; splits are out of {list(SPLITS)}. Add it to a source."
+            )
         return examples
 
     def _check(self, split: str) -> dict[str, Labels]:
@@ -154,7 +162,7 @@ class MultiTaskDataModule(L.LightningDataModule):
                         f"Task {task.name!r} must have labels to learn from: all {found.seen} rows of column {task.column!r} "
                         f"in source {name!r} are without. Drop the task, or name another `target`."
                     )
-            if split == "validation" and self._tasks[name] and name in self._examples["train"]:
+            if split == "validation" and self._tasks[name] and name in self._examples.get("train", {}):
                 warn_of_copies(self._examples["train"][name], examples, name, split)
         return labels
 
@@ -195,13 +203,17 @@ class MultiTaskDataModule(L.LightningDataModule):
 
     def _ranks(self) -> dict[str, int]:
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer else None
-        return {"num_replicas": kwargs["num_replicas"], "rank": kwargs["rank"]} if kwargs else {"num_replicas": 1, "rank": 0}
+        return (
+            {"num_replicas": kwargs["num_replicas"], "rank": kwargs["rank"]}
+            if kwargs
+            else {"num_replicas": 1, "rank": 0}
+        )
 
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _overfits(self) -> bool:
-        return self.trainer is not None and self.trainer.overfit_batches > 0
+        return self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
 
     def _print(self, labels: Mapping[str, Mapping[str, Labels]]) -> None:
         sampler = self.train_dataloader().sampler

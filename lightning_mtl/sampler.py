@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from itertools import islice
+from typing import cast
 
 import torch
 from torch.utils.data import DistributedSampler, Sampler
@@ -56,7 +57,9 @@ class AllSourcesSampler(DistributedSampler[Plan]):
         self.sizes = dict(sizes)
         self.ready = dict(ready or {})
         self.batches = {
-            name: len(self.ready[name]) if name in self.ready else -(-size // (batch_sizes[name] * num_replicas))
+            name: len(cast(Sized, self.ready[name]))
+            if name in self.ready
+            else -(-size // (batch_sizes[name] * num_replicas))
             for name, size in sizes.items()
         }
         self.shuffles = dict.fromkeys(sizes, shuffle) if isinstance(shuffle, bool) else dict(shuffle)

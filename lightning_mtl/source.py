@@ -11,7 +11,14 @@ import datasets
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+)
 
 from .encoders import Tokenizer
 
@@ -85,7 +92,12 @@ class Source:
         return list(first)
 
     def examples(
-        self, split: str, tokenizer: Tokenizer | None = None, targets: Sequence[str] | None = None, name: str = ""
+        self,
+        split: str,
+        tokenizer: Tokenizer | None = None,
+        targets: Sequence[str] | None = None,
+        name: str = "",
+        not_inputs: Iterable[str] = (),
     ) -> Examples:
         """Make the rows of a split readable as batches of tensors.
 
@@ -94,6 +106,7 @@ class Source:
             tokenizer: What turns texts into tensors.
             targets: Columns that tasks learn from, which come along as they are. Default: every column.
             name: What the source is called in error messages.
+            not_inputs: Columns that are left out unless they are targets.
 
         Raises:
             ValueError: A column that there is not, a text without a tokenizer, or an empty split.
@@ -106,15 +119,18 @@ class Source:
             if column not in there:
                 close = get_close_matches(column, there, 1)
                 hint = f"Did you mean {close[0]!r}?" if close else "Name one of these."
-                raise ValueError(f"Source {name!r} has no column {column!r} in split {split!r}; columns are {there}. {hint}")
+                raise ValueError(
+                    f"Source {name!r} has no column {column!r} in split {split!r}; columns are {there}. {hint}"
+                )
         if self.text and tokenizer is None:
             raise ValueError(
                 f"Source {name!r} has `text`, but no tokenizer: its encoder has none, nor was one given. Use an encoder for "
                 "text, e.g. HardSharing(BagOfWords()), or MultiTaskDataModule(..., tokenizer=...)."
             )
-        return Examples(self, self.splits[split], self._collate(split), tokenizer, targets)
+        hidden = set(not_inputs) - set(targets or ())
+        return Examples(self, self.splits[split], self._collate(split), tokenizer, targets, hidden)
 
-    def ready_batches(self, split: str, name: str, ranks: int) -> Iterable[list[int]] | None:
+    def ready_batches(self, split: str, name: str, ranks: int) -> Sampler[list[int]] | None:
         """Give the batches of row numbers of a ready loader with a sampler of its own, or else none.
 
         Raises:
@@ -128,7 +144,10 @@ class Source:
                 f"The DataLoader of source {name!r} must make batches, got batch_size=None. Give its dataset, or pass "
                 f"loaders of ready batches to the Trainer: CombinedLoader({{{name!r}: loader}}, 'max_size_cycle')."
             )
-        plain = type(loader.batch_sampler) is BatchSampler and type(loader.sampler) in (RandomSampler, SequentialSampler)
+        plain = type(loader.batch_sampler) is BatchSampler and type(loader.sampler) in (
+            RandomSampler,
+            SequentialSampler,
+        )
         if plain and not loader.drop_last:
             return None
         if ranks > 1:
@@ -136,7 +155,8 @@ class Source:
                 f"The DataLoader of source {name!r} must have a plain sampler to be cut over {ranks} ranks, got "
                 f"{type(loader.sampler).__name__} with drop_last={loader.drop_last}. Give its dataset instead."
             )
-        return loader.batch_sampler
+        batches: Sampler[list[int]] = loader.batch_sampler
+        return batches
 
     def rows_per_step(self, split: str, default: int) -> int:
         """Number the rows of a step on one rank: this source's own, its loader's, or the default."""
@@ -166,7 +186,9 @@ class Examples:
         collate: Callable[[list[Any]], Any] | None,
         tokenizer: Tokenizer | None,
         targets: Sequence[str] | None,
+        hidden: set[str],
     ) -> None:
+        self.hidden = hidden
         self.source = source
         self.rows = rows
         self.collate = collate
@@ -183,7 +205,8 @@ class Examples:
     def __getitem__(self, numbers: list[int]) -> dict[str, Any]:
         """Read the rows with these numbers as one batch."""
         if self.collate is not None:
-            return dict(self.collate([self.rows[i] for i in numbers]))
+            made = self.collate([self.rows[i] for i in numbers])
+            return {name: column for name, column in made.items() if name not in self.hidden}
         columns = self.read(numbers)
         batch = self.source.transform(columns) if self.source.transform else self._inputs(columns)
         for target in self._targets(columns, batch):
@@ -216,7 +239,8 @@ class Examples:
     def _inputs(self, columns: dict[str, list[Any]]) -> dict[str, Any]:
         source = self.source
         if not source.text and not source.features:
-            return {name: stacked(values) for name, values in columns.items() if name not in (self.targets or ())}
+            others = self.hidden.union(self.targets or ())
+            return {name: stacked(values) for name, values in columns.items() if name not in others}
         inputs: dict[str, Any] = {}
         if source.text:
             known = {name: columns[name] for name in self._token_columns}
@@ -225,12 +249,17 @@ class Examples:
         if source.features:
             values = [columns[name] for name in source.features]
             inputs["features"] = torch.tensor(
-                [[float("nan") if v is None else v for v in column] for column in values], dtype=torch.get_default_dtype()
+                [[float("nan") if v is None else v for v in column] for column in values],
+                dtype=torch.get_default_dtype(),
             ).T
         return inputs
 
     def _targets(self, columns: Mapping[str, Any], batch: Mapping[str, Any]) -> list[str]:
-        return [name for name in (columns if self.targets is None else self.targets) if name in columns and name not in batch]
+        return [
+            name
+            for name in (columns if self.targets is None else self.targets)
+            if name in columns and name not in batch
+        ]
 
 
 def stacked(values: list[Any]) -> Any:
@@ -238,7 +267,9 @@ def stacked(values: list[Any]) -> Any:
     first = next((value for value in values if value is not None), None)
     if first is None or isinstance(first, bool | int | float):
         if first is None or any(value is None for value in values):
-            return torch.tensor([float("nan") if value is None else float(value) for value in values], dtype=torch.float64)
+            return torch.tensor(
+                [float("nan") if value is None else float(value) for value in values], dtype=torch.float64
+            )
         made = torch.tensor(values)
     elif isinstance(first, str):
         return values
@@ -255,7 +286,9 @@ def padded(values: list[list[int]], padding: int) -> Tensor:
     """Make one tensor, [batch, longest], of lists of different lengths."""
     lengths = torch.tensor([len(value) for value in values])
     made = torch.full((len(values), int(lengths.max())), padding)
-    made[torch.arange(made.shape[1]) < lengths[:, None]] = torch.tensor(list(chain.from_iterable(values)), dtype=torch.long)
+    made[torch.arange(made.shape[1]) < lengths[:, None]] = torch.tensor(
+        list(chain.from_iterable(values)), dtype=torch.long
+    )
     return made
 
 
@@ -271,7 +304,12 @@ def _rows_of(data: Any) -> Any:
             f"A dataset must give rows by number and have a length, got {type(rows).__name__}. Read it into a "
             "`datasets.Dataset`, or pass its loader to the Trainer: CombinedLoader({source: loader}, 'max_size_cycle')."
         )
-    if isinstance(rows, list) and rows and all(isinstance(row, Mapping) for row in rows) and not isinstance(data, DataLoader):
+    if (
+        isinstance(rows, list)
+        and rows
+        and all(isinstance(row, Mapping) for row in rows)
+        and not isinstance(data, DataLoader)
+    ):
         simple = all(isinstance(v, str | bool | int | float | None) for row in rows for v in row.values())
         return datasets.Dataset.from_list(rows) if simple else rows
     return rows

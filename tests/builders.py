@@ -30,7 +30,7 @@ def tasks(names: Sequence[str] = ("sign", "size"), **options: Any) -> list[Task]
 
 def encoder(width: int = 8, seed: int = 0) -> HardSharing:
     torch.manual_seed(seed)
-    return HardSharing(nn.Sequential(nn.Linear(4, width), nn.Tanh()), width=width)
+    return HardSharing(nn.Sequential(nn.Linear(4, width), nn.Tanh()), width=width, inputs=["x"])
 
 
 def module(which: Sequence[Task] | None = None, lr: float = 0.05, seed: int = 0) -> MultiTaskModule:

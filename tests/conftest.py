@@ -17,7 +17,8 @@ TrainerMaker = Callable[..., L.Trainer]
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "")  # so that what a test sets is taken back
+    monkeypatch.delenv("PL_GLOBAL_SEED")
     datasets.disable_progress_bars()
 
 

@@ -66,11 +66,15 @@ def test_multilabel_averages_over_the_known_labels_of_each_example() -> None:
         (Regression(), [math.inf, 3.5], False, [1, 1], [0, 1]),
     ],
 )
-def test_heads_know_their_labels(head: Head, target: list[float], complete: bool, labelled: list[int], valid: list[int]) -> None:
+def test_heads_know_their_labels(
+    head: Head, target: list[float], complete: bool, labelled: list[int], valid: list[int]
+) -> None:
     made = torch.tensor(target)
     assert head.complete(made) is complete
     assert head.labelled(made).int().tolist() == labelled
-    assert (head.labelled(made) & head.valid(made)).int().tolist() == [a & b for a, b in zip(labelled, valid, strict=True)]
+    assert (head.labelled(made) & head.valid(made)).int().tolist() == [
+        a & b for a, b in zip(labelled, valid, strict=True)
+    ]
 
 
 def test_own_layers_are_used() -> None:
@@ -102,4 +106,3 @@ def test_dropout_only_acts_in_training() -> None:
 def test_bad_arguments_are_refused(make: object, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         make()  # type: ignore[operator]
-

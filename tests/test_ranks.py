@@ -22,7 +22,15 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Results]:
     """Run all cases on two processes, once."""
     folder = tmp_path_factory.mktemp("ranks")
     root = Path(__file__).parent.parent
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tests.ranks.cases"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "tests.ranks.cases",
+    ]
     done = subprocess.run(
         [*command, str(folder)], cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )
@@ -36,7 +44,7 @@ def test_two_processes_equal_one(case: str, two: tuple[Results, Results], tmp_pa
     for name, value in alone.items():
         for rank in two:
             tolerance = 1e-10 if name.startswith("weight") else 1e-5  # figures pass through float32
-            assert_close(rank[case][name], value, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+            assert_close(rank[case][name], value, rtol=tolerance, atol=tolerance)
     assert set(alone) == set(two[0][case]) == set(two[1][case])
     assert any(name.startswith("weight") for name in alone)
     assert "validate/score" in alone

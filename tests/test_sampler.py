@@ -11,7 +11,9 @@ from lightning_mtl.sampler import AllSourcesSampler
 SIZES = [{"a": 10}, {"a": 10, "b": 7}, {"a": 33, "b": 4, "c": 16}, {"a": 9, "b": 9}]
 
 
-def sampler(sizes: dict[str, int], batch: int = 2, ranks: int = 1, rank: int = 0, **options: object) -> AllSourcesSampler:
+def sampler(
+    sizes: dict[str, int], batch: int = 2, ranks: int = 1, rank: int = 0, **options: object
+) -> AllSourcesSampler:
     return AllSourcesSampler(sizes, dict.fromkeys(sizes, batch), num_replicas=ranks, rank=rank, **options)  # type: ignore[arg-type]
 
 

@@ -40,7 +40,10 @@ def test_an_unknown_source_is_named() -> None:
         (lambda: Task("a"), "Task 'a' needs a `head`"),
         (lambda: Task("a", head=Binary(), weight=0.0), "`weight` of task 'a' must be a positive number, got 0.0"),
         (lambda: Task("a", head=Binary(), weight=math.nan), "must be a positive number, got nan"),
-        (lambda: Task("a", head=Binary(), metrics=[_NoDirection(2)]).main_metric(), "must say whether higher is better"),
+        (
+            lambda: Task("a", head=Binary(), metrics=[_NoDirection(2)]).main_metric(),
+            "must say whether higher is better",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(make: Callable[[], object], says: str) -> None:
@@ -66,7 +69,9 @@ class _NoDirection(MulticlassAccuracy):
         (Multilabel(2), torch.tensor([[1, 0], [-100, 1], [-100, -100]]), None, [0, 1]),
     ],
 )
-def test_labels_take_the_form_of_the_head(head: Any, given: torch.Tensor, becomes: torch.Tensor | None, rows: Any) -> None:
+def test_labels_take_the_form_of_the_head(
+    head: Any, given: torch.Tensor, becomes: torch.Tensor | None, rows: Any
+) -> None:
     columns: dict[str, Any] = {"a": given}
     Task("a", head=head).label(columns)
     assert_close(columns["a"], given if becomes is None else becomes, equal_nan=True)

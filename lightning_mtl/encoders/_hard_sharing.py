@@ -64,5 +64,7 @@ class HardSharing(Encoder):
     def _picked(self, inputs: dict[str, Any]) -> list[Any]:
         assert self.inputs is not None
         if missing := [name for name in self.inputs if name not in inputs]:
-            raise ValueError(f"`inputs` must be columns of the batch, got {missing}; columns are {list(inputs)}. Rename them.")
+            raise ValueError(
+                f"`inputs` must be columns of the batch, got {missing}; columns are {list(inputs)}. Rename them."
+            )
         return [inputs[name] for name in self.inputs]

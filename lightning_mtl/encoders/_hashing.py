@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 _WORDS = re.compile(r"\w+|[^\w\s]")
 
@@ -39,11 +40,11 @@ class HashTokenizer:
     def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, list[list[int]]]:
         """Tokenize texts; of a pair of texts, one after the other with a mark between them."""
         if pairs is not None:
-            texts = [f"{first} \x1e {second}" for first, second in zip(texts, pairs, strict=True)]
+            texts = [f"{first} \u241e {second}" for first, second in zip(texts, pairs, strict=True)]
         return {"input_ids": [self._ids(text) for text in texts]}
 
     def _ids(self, text: str) -> list[int]:
         words = _WORDS.findall(text.lower())[: self.max_words]
         if self.pairs:
-            words += [f"{first} {second}" for first, second in zip(words, words[1:], strict=False)]
+            words += [f"{first} {second}" for first, second in pairwise(words)]
         return [1 + zlib.crc32(word.encode()) % self.buckets for word in words] or [0]

@@ -35,11 +35,13 @@ class HuggingFace(nn.Module):
             raise ModuleNotFoundError(
                 "`HuggingFace` needs the package transformers: pip install 'lightning-mtl[hf]'"
             ) from error
-        self.model = AutoModel.from_pretrained(name)
+        self.model = AutoModel.from_pretrained(
+            name
+        ).train()  # it comes in evaluation mode, and Lightning would keep that
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None
         if gradient_checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
         self.width: int = self.model.config.hidden_size
         tokenizer = AutoTokenizer.from_pretrained(name)
         limits = (max_length, tokenizer.model_max_length, getattr(self.model.config, "max_position_embeddings", None))

@@ -45,7 +45,9 @@ class Multilabel(ClassHead):
     def loss(self, prediction: Float[Tensor, "batch labels"], target: Int[Tensor, "batch labels"]) -> Float[Tensor, ""]:
         """Mean over the examples of the mean binary cross-entropy, in nats, over an example's known labels."""
         known = (target >= 0).to(prediction.dtype)
-        each = F.binary_cross_entropy_with_logits(prediction, target.to(prediction.dtype), weight=known, reduction="none")
+        each = F.binary_cross_entropy_with_logits(
+            prediction, target.to(prediction.dtype), weight=known, reduction="none"
+        )
         return (each.sum(-1) / known.sum(-1)).mean()
 
     def predict(self, prediction: Float[Tensor, "batch labels"]) -> Float[Tensor, "batch labels"]:

@@ -15,9 +15,18 @@ from typing import Any, Literal
 import datasets
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from torchmetrics.regression import R2Score, SpearmanCorrCoef
+from torchmetrics.regression import ConcordanceCorrCoef, R2Score
 
-from lightning_mtl import BagOfWords, HardSharing, Multiclass, MultiTaskDataModule, MultiTaskModule, Regression, Source, Task
+from lightning_mtl import (
+    BagOfWords,
+    HardSharing,
+    Multiclass,
+    MultiTaskDataModule,
+    MultiTaskModule,
+    Regression,
+    Source,
+    Task,
+)
 from lightning_mtl.cli import MultiTaskCLI
 from lightning_mtl.recipes.data import rated_texts, read_file, split_by
 
@@ -56,15 +65,17 @@ class SentimentTopic(MultiTaskModule):
         tasks: list[Literal["sentiment", "topic", "disagreement"]] = ["sentiment", "topic", "disagreement"],  # noqa: B006
         width: int = 64,
         buckets: int = 65536,
-        dropout: float = 0.3,
+        dropout: float = 0.5,
         sentiments: int = 3,
         topics: int = 4,
-        optimizer: OptimizerCallable = lambda groups: torch.optim.AdamW(groups, lr=0.01),
+        optimizer: OptimizerCallable = lambda groups: torch.optim.AdamW(groups, lr=0.01, weight_decay=0.3, fused=True),
     ) -> None:
         made = {
             "sentiment": Task("sentiment", head=Multiclass(sentiments)),
             "topic": Task("topic", head=Multiclass(topics)),
-            "disagreement": Task("disagreement", head=Regression(), metrics={"spearman": SpearmanCorrCoef(), "r2": R2Score()}),
+            "disagreement": Task(
+                "disagreement", head=Regression(), metrics={"concordance": ConcordanceCorrCoef(), "r2": R2Score()}
+            ),
         }
         trunk = BagOfWords(width, buckets=buckets, dropout=dropout)
         super().__init__([made[name] for name in tasks], HardSharing(trunk), optimizer=optimizer)

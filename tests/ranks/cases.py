@@ -66,7 +66,10 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     "a task missing on one rank": (lambda: unlabelled(lambda rank, step: rank == 1), {}),
     "a task missing on the other rank in one step": (lambda: unlabelled(lambda rank, step: (rank, step) == (0, 1)), {}),
     "a task missing on all ranks in one step": (lambda: unlabelled(lambda rank, step: step == 1), {}),
-    "no label at all on one rank": (lambda: unlabelled(lambda rank, step: (rank, step) == (1, 0), ("size", "sign")), {}),
+    "no label at all on one rank": (
+        lambda: unlabelled(lambda rank, step: (rank, step) == (1, 0), ("size", "sign")),
+        {},
+    ),
     "no label at all in one step": (lambda: unlabelled(lambda rank, step: step == 1, ("size", "sign")), {}),
     "accumulated and clipped": (sparse, {"accumulate_grad_batches": 3, "gradient_clip_val": 0.05}),
 }
@@ -94,7 +97,7 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
         callbacks=[watch],
         **options,
     )
-    trainer.fit(trained, MultiTaskDataModule(make(), batch_size=BATCH * 2 // ranks, summary=False))
+    trainer.fit(trained, MultiTaskDataModule(make(), batch_size=BATCH * 2 // ranks, seed=0, summary=False))
     figures = {name: value.double() for name, value in trainer.callback_metrics.items()}
     if case == "a task missing on all ranks in one step":
         assert watch.idle == [False, True, False], watch.idle

@@ -53,7 +53,9 @@ def fetch(package: str, version: str, sha256: str, folder: Path, *, sdist: bool 
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
     result = subprocess.run(
-        [*command, *(["--no-binary", ":all:"] if sdist else []), f"{package}=={version}"], capture_output=True, text=True
+        [*command, *(["--no-binary", ":all:"] if sdist else []), f"{package}=={version}"],
+        capture_output=True,
+        text=True,
     )
     files = list(folder.iterdir())
     if result.returncode or len(files) != 1:

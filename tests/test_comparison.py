@@ -1,0 +1,152 @@
+"""The comparison of one network with its twins: honest arms, right intervals."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from scipy import stats
+from torch.testing import assert_close
+
+from lightning_mtl import Multiclass, MultiTaskDataModule, MultiTaskModule, Regression, Task
+from lightning_mtl.comparison import Comparison, Interval, TaskComparison, compare, t_quantile
+
+from .builders import encoder, splits
+from .conftest import TrainerMaker
+
+A = TaskComparison("a", "accuracy", 1, (0.5, 0.6, 0.7), (0.6, 0.7, 0.9))
+B = TaskComparison("b", "mse", -1, (2.0, 2.0, 4.0), (1.0, 3.0, 4.0))
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 4, 9, 30])
+def test_quantiles_are_those_of_student(degrees: int) -> None:
+    assert t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), abs=2e-4)
+
+
+def test_intervals_are_those_of_a_paired_test() -> None:
+    made = stats.ttest_rel(A.multi, A.single).confidence_interval(0.95)
+    assert (A.difference.low, A.difference.high) == pytest.approx((made.low, made.high), abs=1e-4)
+    assert A.difference.mean == pytest.approx(0.4 / 3)
+
+
+def test_verdicts_follow_the_direction_of_the_metric() -> None:
+    up = TaskComparison("a", "m", 1, (1.0, 1.1, 1.2), (2.0, 2.1, 2.3))
+    down = TaskComparison("a", "m", -1, up.single, up.multi)
+    assert (up.verdict, down.verdict, B.verdict) == ("gains", "loses", "no evidence")
+    assert Interval.of([1.0]).verdict == "no evidence"  # a single seed is no evidence
+
+
+def test_delta_m_is_the_mean_relative_gain() -> None:
+    found = Comparison((0, 1, 2), (A, B)).delta_m
+    per_seed = [(20 + 50) / 2, (100 / 6 - 50) / 2, (200 / 7 + 0) / 2]
+    assert found.mean == pytest.approx(sum(per_seed) / 3)
+    assert found.low == pytest.approx(stats.t.interval(0.95, 2, found.mean, stats.sem(per_seed))[0], abs=1e-2)
+
+
+def test_the_table_the_csv_and_the_plot(tmp_path: Path) -> None:
+    found = Comparison((0, 1, 2), (A, B))
+    lines = str(found).splitlines()
+    assert lines[2].split() == [
+        "a",
+        "accuracy",
+        "0.6000",
+        "0.7333",
+        "+0.1333",
+        "[-0.0101,",
+        "+0.2768]",
+        "no",
+        "evidence",
+    ]
+    assert lines[-1].startswith("delta_m +")
+    assert lines[-1].endswith("3 paired seeds")
+    found.to_csv(tmp_path / "c.csv")
+    with (tmp_path / "c.csv").open() as file:
+        read = list(csv.DictReader(file))
+    assert [row["task"] for row in read] == ["a", "b", "delta_m"]
+    assert float(read[1]["difference"]) == 0.0
+    found.plot(tmp_path / "c.png")
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_arms_get_the_same_data_budget_and_seeds(trainer: TrainerMaker) -> None:
+    seen: dict[str, list[Any]] = {}
+
+    def build(tasks: list[str] | None) -> MultiTaskModule:
+        made = {"sign": Task("sign", "long", head=Multiclass(2)), "size": Task("size", "short", head=Regression())}
+        return MultiTaskModule([made[name] for name in tasks or made], encoder(seed=torch.initial_seed()))
+
+    def make(run: str) -> L.Trainer:
+        seen[run] = []
+
+        class Watch(L.Callback):
+            def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+                seen[run].append({source: part["x"] for source, part in batch.items()})
+
+        return trainer(max_epochs=2, callbacks=[Watch()])
+
+    def part(count: int, seed: int) -> dict[str, Any]:
+        return splits(count, seed)
+
+    data = MultiTaskDataModule({"long": part(40, 0), "short": part(12, 7)}, batch_size=8, summary=False)
+    found = compare(build, data, make, seeds=(3, 4))
+    assert set(seen) == {f"{arm}/seed{seed}" for arm in ("multi-task", "sign", "size") for seed in (3, 4)}
+    for seed in (3, 4):
+        together = seen[f"multi-task/seed{seed}"]
+        assert len(together) == 10  # two epochs of five steps
+        for task, source in (("sign", "long"), ("size", "short")):
+            assert_close([step[source] for step in seen[f"{task}/seed{seed}"]], [step[source] for step in together])
+            assert all(set(step) == {source} for step in seen[f"{task}/seed{seed}"])
+    assert not torch.equal(seen["sign/seed3"][0]["long"], seen["sign/seed4"][0]["long"])
+    assert data.steps_per_epoch is None
+    assert [task.task for task in found.tasks] == ["sign", "size"]
+    assert all(len(task.single) == len(task.multi) == 2 for task in found.tasks)
+
+
+def test_twins_do_not_read_the_other_targets(trainer: TrainerMaker) -> None:
+    inputs: set[str] = set()
+
+    def build(tasks: list[str] | None) -> MultiTaskModule:
+        made = {"sign": Task("sign", head=Multiclass(2)), "size": Task("size", head=Regression())}
+        module = MultiTaskModule([made[name] for name in tasks or made], encoder())
+        module.encoder.register_forward_pre_hook(lambda _, args: inputs.update(args[0]))
+        return module
+
+    compare(build, MultiTaskDataModule({"s": splits()}, summary=False), lambda run: trainer(), seeds=[0])
+    assert inputs == {"x"}
+
+
+def test_the_best_checkpoint_is_tested(trainer: TrainerMaker, tmp_path: Path) -> None:
+    tested: list[str] = []
+
+    def make(run: str) -> L.Trainer:
+        keep = L.pytorch.callbacks.ModelCheckpoint(tmp_path / run, monitor="validate/score", mode="max")
+        made = trainer(max_epochs=2, enable_checkpointing=True, callbacks=[keep])
+        tested.append(run)
+        return made
+
+    def finish(run: L.Trainer) -> None:
+        assert run.ckpt_path
+        assert Path(run.ckpt_path).exists()
+
+    def build(tasks: list[str] | None) -> MultiTaskModule:
+        return MultiTaskModule([Task("sign", head=Multiclass(2))], encoder())
+
+    found = compare(build, MultiTaskDataModule({"s": splits()}, summary=False), make, seeds=[0], finish=finish)
+    assert len(tested) == 2
+    assert found.tasks[0].single == found.tasks[0].multi  # one task: both arms are the same run
+
+
+@pytest.mark.parametrize(
+    ("seeds", "metrics", "says"),
+    [([], None, "`seeds` must hold at least one seed"), ([0], [], "at least one task that has `metrics`")],
+)
+def test_bad_arguments_are_refused(seeds: list[int], metrics: Any, says: str, trainer: TrainerMaker) -> None:
+    def build(tasks: list[str] | None) -> MultiTaskModule:
+        return MultiTaskModule([Task("sign", head=Multiclass(2), metrics=metrics)], encoder())
+
+    with pytest.raises(ValueError, match=says):
+        compare(build, MultiTaskDataModule({"s": splits()}), lambda run: trainer(), seeds=seeds)

@@ -1,0 +1,197 @@
+"""The data module: what it delivers, what it checks, what it prints."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, WeightedRandomSampler
+
+from lightning_mtl import (
+    BagOfWords,
+    Binary,
+    HardSharing,
+    Multiclass,
+    MultiTaskDataModule,
+    MultiTaskModule,
+    Source,
+    Task,
+)
+
+from .builders import columns, encoder, module, rows, splits, tasks
+from .conftest import TrainerMaker
+
+
+def fit(data: MultiTaskDataModule, trainer: TrainerMaker, made: MultiTaskModule | None = None) -> MultiTaskModule:
+    made = made or module()
+    trainer(num_sanity_val_steps=0).fit(made, data)
+    return made
+
+
+def test_each_source_has_its_own_batches() -> None:
+    data = MultiTaskDataModule({"a": Source(rows(20), batch_size=5), "b": rows(30)}, batch_size=10)
+    data.setup("fit")
+    batches = list(data.train_dataloader())
+    assert len(batches) == 4 == len(data.train_dataloader())
+    assert {(len(batch["a"]["x"]), len(batch["b"]["x"])) for batch in batches} == {(5, 10)}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_validation_reads_every_row_once(workers: int) -> None:
+    data = MultiTaskDataModule(
+        {"a": splits(), "b": {"train": rows(5), "validation": rows(3)}}, batch_size=8, num_workers=workers
+    )
+    data.setup("fit")
+    batches = list(data.val_dataloader())
+    read = torch.cat([batch["a"]["size"] for batch in batches])
+    assert read.tolist() == pytest.approx([row["size"] for row in splits()["validation"]])
+    assert [set(batch) for batch in batches] == [{"a", "b"}, {"a"}, {"a"}]
+
+
+def test_the_table_says_what_there_is(trainer: TrainerMaker, capsys: pytest.CaptureFixture[str]) -> None:
+    part = splits(40)
+    for row in part["train"][:10]:
+        row["size"] = None
+    fit(MultiTaskDataModule({"s": part}, batch_size=8, steps_per_epoch=10), trainer)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    share = sum(row["sign"] for row in part["train"]) / 40
+    assert lines[0] == ["task", "source", "train", "validation", "classes", "majority", "labelled", "draws/epoch"]
+    assert lines[2] == ["sign", "s", "40", "20", "2", f"{max(share, 1 - share):.1%}", "100.0%", "80"]
+    assert lines[3] == ["size", "s", "40", "20", "-", "-", "75.0%", "60"]
+
+
+def test_sources_that_no_task_reads_are_not_delivered(trainer: TrainerMaker) -> None:
+    data = MultiTaskDataModule({"a": splits(), "b": splits()}, batch_size=8, summary=False)
+    made = module([Task("sign", "a", head=Multiclass(2))])
+    fit(data, trainer, made)
+    assert all(set(batch) == {"a"} for batch in data.train_dataloader())
+
+
+def test_copies_of_training_rows_are_counted(trainer: TrainerMaker) -> None:
+    part = splits()
+    part["validation"][:3] = part["train"][:3]
+    with pytest.warns(UserWarning, match="Source 's': 3 of 20 rows of split 'validation' have the same inputs"):
+        fit(MultiTaskDataModule({"s": part}, summary=False), trainer)
+
+
+def test_ready_loaders_keep_their_batches(trainer: TrainerMaker) -> None:
+    of: Any = rows(20)
+    held: Any = rows(9, seed=4)
+    sampler = WeightedRandomSampler([1.0] + [0.0] * 19, 12)
+    weighted: DataLoader[Any] = DataLoader(of, 4, sampler=sampler, collate_fn=columns)
+    in_order: DataLoader[Any] = DataLoader(of, 5, collate_fn=columns)
+    whole: DataLoader[Any] = DataLoader(of, 6, shuffle=True, drop_last=True, collate_fn=columns)
+    for loader, sizes in ((weighted, [4] * 3), (in_order, [5] * 4), (whole, [6] * 3)):
+        data = MultiTaskDataModule({"s": {"train": loader}})
+        data.setup("fit")
+        batches = list(data.train_dataloader())
+        assert [len(batch["s"]["x"]) for batch in batches] == sizes
+        if loader is weighted:
+            assert torch.cat([batch["s"]["size"] for batch in batches]).tolist() == pytest.approx([of[0]["size"]] * 12)
+        if loader is in_order:
+            assert torch.cat([batch["s"]["sign"] for batch in batches]).tolist() == [row["sign"] for row in of]
+        held_out: DataLoader[Any] = DataLoader(held, 5, collate_fn=columns)
+        fit(MultiTaskDataModule({"s": {"train": loader, "validation": held_out}}, summary=False), trainer)
+
+
+def test_the_seed_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first(**options: Any) -> list[float]:
+        data = MultiTaskDataModule({"s": rows(20)}, batch_size=4, **options)
+        data.setup("fit")
+        made: list[float] = next(iter(data.train_dataloader()))["s"]["size"].tolist()
+        return made
+
+    assert first() == first(seed=0) != first(seed=7)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    assert first() == first(seed=7)
+
+
+# Bad input, before the first step
+
+
+def broken(change: Any) -> dict[str, Any]:
+    part = splits()
+    change(part)
+    return {"s": part}
+
+
+def _set(split: str, row: int, column: str, value: Any) -> Any:
+    return lambda part: part[split][row].update({column: value})
+
+
+@pytest.mark.parametrize(
+    ("sources", "which", "says"),
+    [
+        ({"s": splits(), "t": splits()}, None, r"Task 'sign' reads source 'sign'; sources are \['s', 't'\]"),
+        (
+            {"s": splits()},
+            [Task("sign", target="sing", head=Multiclass(2))],
+            r"Source 's' has no column 'sing' in split 'train'; columns are .* Did you mean 'sign'\?",
+        ),
+        (broken(_set("train", 3, "sign", 7)), None, "0 to 1, or -100 for none; source 's', split 'train', row 3 has 7"),
+        (broken(_set("validation", 2, "sign", -3)), None, "source 's', split 'validation', row 2 has -3"),
+        (broken(_set("train", 5, "size", math.inf)), None, "source 's', split 'train', row 5 has inf"),
+        (broken(_set("train", 4, "x", [0.0, math.nan, 0.0, 0.0])), None, "'train', row 4, column 'x' is NaN"),
+        (broken(lambda part: part["train"].clear()), None, "Split 'train' of source 's' must have rows, got none"),
+        (broken(lambda part: part["validation"].clear()), None, "Split 'validation' of source 's' must have rows"),
+        (broken(lambda part: part.pop("train")), None, "Source 's' must have a split 'train' to fit on"),
+        (
+            broken(lambda part: [row.update(size=None) for row in part["train"]]),
+            None,
+            "Task 'size' must have labels to learn from: all 60 rows of column 'size' in source 's' are without",
+        ),
+        (
+            broken(lambda part: [row.update(sign="yes") for row in part["train"]]),
+            None,
+            r"Column 'sign' of task 'sign' must hold numbers, got list \(first: 'yes'\)",
+        ),
+    ],
+)
+def test_bad_data_are_named_before_the_first_step(sources: Any, which: Any, says: str, trainer: TrainerMaker) -> None:
+    class Untouched(MultiTaskModule):
+        def training_step(self, *args: Any) -> Any:
+            raise AssertionError("a step was taken")
+
+    made = Untouched(which or tasks(), encoder())
+    with pytest.raises(ValueError, match=says):
+        fit(MultiTaskDataModule(sources, summary=False), trainer, made)
+
+
+def test_features_that_are_missing_are_named(trainer: TrainerMaker) -> None:
+    part = {split: [{"u": 1.0, "v": row["size"], "sign": row["sign"]} for row in of] for split, of in splits().items()}
+    part["train"][7]["v"] = None
+    made = MultiTaskModule(tasks(["sign"]), HardSharing(torch.nn.Linear(2, 4), width=4))
+    with pytest.raises(ValueError, match="source 's', split 'train', row 7, column 'v' is NaN"):
+        fit(MultiTaskDataModule({"s": Source(part, features=["u", "v"])}, summary=False), trainer, made)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"sources": {}}, "`sources` must name at least one dataset"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        ({"num_workers": -1}, "`num_workers` must be at least 0, got -1"),
+        ({"steps_per_epoch": 0}, "`steps_per_epoch` must be at least 1, got 0"),
+    ],
+)
+def test_bad_arguments_are_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        MultiTaskDataModule(**{"sources": {"s": rows(4)}, **options})
+
+
+def test_a_split_that_there_is_not(trainer: TrainerMaker) -> None:
+    with pytest.raises(ValueError, match="No source has the split 'test'"):
+        trainer().test(module(), MultiTaskDataModule({"s": rows(8)}))
+    with pytest.raises(RuntimeError, match="The split 'train' is not read yet"):
+        MultiTaskDataModule({"s": rows(8)}).train_dataloader()
+
+
+def test_text_needs_an_encoder_for_text(trainer: TrainerMaker) -> None:
+    rows_of = [{"t": f"word {i}", "good": i % 2} for i in range(20)]
+    made = MultiTaskModule([Task("good", head=Binary())], HardSharing(torch.nn.Linear(4, 8), width=8))
+    with pytest.raises(ValueError, match="Source 's' has `text`, but no tokenizer"):
+        fit(MultiTaskDataModule({"s": Source(rows_of, text="t")}, summary=False), trainer, made)
+    made = MultiTaskModule([Task("good", head=Binary())], HardSharing(BagOfWords(8, buckets=50)))
+    fit(MultiTaskDataModule({"s": Source(rows_of, text="t")}, summary=False), trainer, made)

@@ -1,0 +1,143 @@
+"""Sources: columns to tensors, and what is wrong with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from lightning_mtl import Source
+from lightning_mtl.encoders import HashTokenizer
+from lightning_mtl.source import stacked
+
+TEXTS = ["a small step", "", "one giant leap for all of us"]
+
+
+class Plain(Dataset[dict[str, Any]]):
+    """A map-style dataset of the user's own, without columns."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return {"x": np.full(2, i, dtype=np.float64), "text": TEXTS[i], "y": i}
+
+
+class Endless(IterableDataset[int]):
+    def __iter__(self) -> Any:
+        yield 1
+
+
+@pytest.mark.parametrize(
+    "dataset", [[{"t": t, "y": 1} for t in TEXTS], datasets.Dataset.from_dict({"t": TEXTS, "y": [1] * 3})]
+)
+def test_texts_are_tokenized_and_padded(dataset: Any) -> None:
+    tokenizer = HashTokenizer(100, pairs=False)
+    batch = Source(dataset, text="t").examples("train", tokenizer, ["y"])[[2, 0, 1]]
+    assert set(batch) == {"input_ids", "y"}
+    lengths = [(row != 0).sum().item() for row in batch["input_ids"]]
+    assert lengths == [7, 3, 0]
+    assert batch["input_ids"][1, :3].tolist() == tokenizer([TEXTS[0]])["input_ids"][0]
+
+
+def test_texts_without_columns_are_tokenized_alike() -> None:
+    tokenizer = HashTokenizer(100)
+    plain = Source(Plain(), text="text").examples("train", tokenizer, ["y"])[[0, 2]]
+    columns = Source([Plain()[i] | {"x": 0.0} for i in range(3)], text="text").examples("train", tokenizer, ["y"])[
+        [0, 2]
+    ]
+    assert_close(plain, columns)
+
+
+def test_pairs_of_texts_are_read_together() -> None:
+    tokenizer = HashTokenizer(100, pairs=False)
+    rows = [{"a": "one two", "b": "three", "y": 0}]
+    ids = Source(rows, text=("a", "b")).examples("train", tokenizer, ["y"])[[0]]["input_ids"]
+    assert ids.shape == (1, 4)  # a mark between them
+
+
+def test_features_are_one_matrix() -> None:
+    rows = [{"u": 1, "v": 0.5, "y": 0}, {"u": 2, "v": None, "y": 1}]
+    batch = Source(rows, features=["v", "u"]).examples("train", targets=["y"])[[0, 1]]
+    assert_close(batch["features"], torch.tensor([[0.5, 1.0], [math.nan, 2.0]]), equal_nan=True)
+    assert batch["y"].tolist() == [0, 1]
+
+
+def test_unnamed_columns_pass_as_they_are() -> None:
+    batch = Source(Plain()).examples("train", targets=["y"])[[1, 2]]
+    assert_close(batch["x"], torch.tensor([[1.0, 1.0], [2.0, 2.0]]))
+    assert batch["text"] == TEXTS[1:]
+    hidden = Source(Plain()).examples("train", targets=["y"], not_inputs=["x", "y"])[[1, 2]]
+    assert set(hidden) == {"text", "y"}
+
+
+def test_the_users_own_functions() -> None:
+    def transform(columns: dict[str, list[Any]]) -> dict[str, Tensor]:
+        return {"length": torch.tensor([len(text) for text in columns["text"]])}
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        return {"twice": torch.tensor([2 * row["y"] for row in rows]), "y": torch.tensor([row["y"] for row in rows])}
+
+    assert set(Source(Plain(), transform=transform).examples("train", targets=["y"])[[0]]) == {"length", "y"}
+    assert Source(Plain(), collate=collate).examples("train", targets=["y"])[[2]]["twice"].tolist() == [4]
+    ready = Source({"train": DataLoader(Plain(), 2, collate_fn=collate)})
+    assert ready.examples("train", targets=["y"])[[2]]["twice"].tolist() == [4]
+    assert ready.rows_per_step("train", 32) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2], torch.tensor([1, 2])),
+        ([True, False], torch.tensor([True, False])),
+        ([1, None], torch.tensor([1.0, math.nan], dtype=torch.float64)),
+        ([None, None], torch.tensor([math.nan] * 2, dtype=torch.float64)),
+        ([0.5, 1.0], torch.tensor([0.5, 1.0])),
+        ([[1, 2], [3, 4]], torch.tensor([[1, 2], [3, 4]])),
+        ([[1, 2], [3]], torch.tensor([[1, 2], [3, 0]])),
+        ([np.float64(0.5)], torch.tensor([0.5])),
+        ([torch.ones(2), torch.zeros(2)], torch.tensor([[1.0, 1.0], [0.0, 0.0]])),
+    ],
+    ids=str,
+)
+def test_values_become_tensors(values: list[Any], expected: Tensor) -> None:
+    assert_close(stacked(values), expected, equal_nan=True)
+
+
+def test_large_class_numbers_survive_a_missing_one() -> None:
+    assert stacked([16_777_217, None])[0] == 16_777_217
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda: Source({"dev": []}), ValueError, r"must have splits out of .*'validation'.*, got \['dev'\]"),
+        (lambda: Source([], batch_size=0), ValueError, "`batch_size` must be at least 1, got 0"),
+        (lambda: Source(Plain(), text=("a", "b", "c")), ValueError, "`text` must name one column, or two"),
+        (lambda: Source(Endless()), TypeError, "must give rows by number and have a length, got Endless"),
+        (lambda: Source([]).examples("train", name="s"), ValueError, "Split 'train' of source 's' must have rows"),
+        (
+            lambda: Source(Plain(), text="txt").examples("train", HashTokenizer(), name="s"),
+            ValueError,
+            r"Source 's' has no column 'txt' in split 'train'; columns are .*Did you mean 'text'\?",
+        ),
+        (lambda: Source(Plain()).examples("train", targets=["z"], name="s"), ValueError, "has no column 'z'"),
+        (lambda: Source(Plain(), text="text").examples("train", name="s"), ValueError, "has `text`, but no tokenizer"),
+        (
+            lambda: Source([1, 2, 3]).examples("train"),
+            ValueError,
+            "Rows of a source must be mappings of columns, got int",
+        ),
+    ],
+)
+def test_bad_sources_are_refused(make: Callable[[], Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        make()
