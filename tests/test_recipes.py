@@ -29,6 +29,7 @@ QUICK = [
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["recipe"])
 
 
 def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -109,7 +110,7 @@ def test_files_of_the_users_own(kind: str, tmp_path: Path) -> None:
     ("args", "says"),
     [
         (["--model.wdith=3"], "Did you mean --model.width?"),
-        (["--trainer.max_epoch=3"], "Did you mean --trainer.max_epochs?"),
+        (["--trainer.max_epocs=3"], "Did you mean --trainer.max_epochs?"),
         (["--seedz=3"], "Did you mean --seeds?"),
     ],
 )
@@ -126,7 +127,7 @@ def test_an_unknown_option_is_answered_with_the_nearest(
     [
         ("none.csv", None, FileNotFoundError, "`--data.path` must be a file that exists, got 'none.csv'"),
         ("my.xlsx", "a", ValueError, "`--data.path` must end in one of"),
-        ("my.csv", "text,sentiment,topic,disagreement\n", ValueError, "`--data.path` must hold rows"),
+        ("my.csv", "text,sentiment,topic,disagreement\n", ValueError, "`--data.path` must hold rows that can be read, got 'my.csv'"),
     ],
 )
 def test_files_that_cannot_be_read(path: str, content: str | None, error: type[Exception], says: str) -> None:

@@ -26,7 +26,7 @@ class HashTokenizer:
 
     Example:
         >>> HashTokenizer(1000)(["A small step", "!"])
-        {'input_ids': [[136, 595, 441, 966, 945], [613]]}
+        {'input_ids': [[908, 180, 717, 328, 96], [972]]}
     """
 
     def __init__(self, buckets: int = 1 << 16, *, pairs: bool = True, max_words: int = 512) -> None:

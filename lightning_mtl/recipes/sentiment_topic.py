@@ -10,6 +10,7 @@ cells may be empty.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import datasets
@@ -92,7 +93,7 @@ def labelled(rows: datasets.Dataset) -> datasets.Dataset:
     return rows.map(label, remove_columns=rows.column_names, features=features, desc="Label")
 
 
-def label(row: dict[str, Any]) -> dict[str, Any]:
+def label(row: Mapping[str, Any]) -> dict[str, Any]:
     """Make the labels of one text."""
     sentiment = int(row["valence"] >= -0.5) + int(row["valence"] > 0.5)
     return {"text": row["text"], "sentiment": sentiment, "topic": row["domain"], "disagreement": row["spread"]}

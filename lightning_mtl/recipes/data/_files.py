@@ -30,10 +30,10 @@ def read_file(path: str) -> datasets.Dataset:
     if kind is None:
         raise ValueError(f"`--data.path` must end in one of {sorted(_READERS)}, got {file.suffix!r} in {path!r}.")
     options = {"sep": "\t"} if file.suffix.lower() == ".tsv" else {}
-    rows = datasets.load_dataset(kind, data_files=str(file), split="train", **options)
-    if len(rows) == 0:
-        raise ValueError(f"`--data.path` must hold rows, got none in {path!r}.")
-    return rows
+    try:
+        return datasets.load_dataset(kind, data_files=str(file), split="train", **options)
+    except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
+        raise ValueError(f"`--data.path` must hold rows that can be read, got {path!r}: {error.__cause__ or error}.") from error
 
 
 def cache() -> Path:

@@ -22,7 +22,7 @@ def split_by(rows: datasets.Dataset, column: str, shares: Mapping[str, float]) -
     Example:
         >>> rows = datasets.Dataset.from_dict({"text": ["a", "b", "A", "c"]})
         >>> {split: part["text"][:] for split, part in split_by(rows, "text", {"train": 0.5, "test": 0.5}).items()}
-        {'train': ['b'], 'test': ['a', 'A', 'c']}
+        {'train': ['b', 'c'], 'test': ['a', 'A']}
     """
     places = [zlib.crc32(str(value).strip().lower().encode()) / 2**32 for value in rows[:][column]]
     splits, low = {}, 0.0
