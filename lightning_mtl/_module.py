@@ -119,13 +119,14 @@ class TaskModule(L.LightningModule):
 
     def readers(self, source: str) -> tuple[int, ...]:
         """Number the tasks that read this source."""
-        if not self._readers.get(source):
+        readers = self._readers.get(source)
+        if not readers:
             raise ValueError(
                 f"`batch` has source {source!r}, which no task reads; tasks read "
                 f"{[name for name, tasks in self._readers.items() if tasks]}. Name it in a task, Task(name, {source!r}), "
                 "or leave it out of the loader."
             )
-        return self._readers[source]
+        return readers
 
     def inputs(self, source: str, columns: Mapping[str, Any]) -> dict[str, Any]:
         """Pick the columns that the encoder reads: all but the targets."""
@@ -147,9 +148,7 @@ class TaskModule(L.LightningModule):
             return columns
         labelled = {**columns, ROWS: {}}
         for i in self.readers(source):
-            task = self.tasks[i]
-            if task.column in columns:
-                task.label(labelled, "in a batch, row")
+            self.tasks[i].label(labelled, "in a batch, row")
         return labelled
 
     def _refuse_batch(self, batch: Any) -> NoReturn:

@@ -93,13 +93,15 @@ class MultiTaskModule(TaskModule):
         step = Step()
         for source, columns in self.label(batch).items():
             rows = columns[ROWS]
-            present = [i for i in self.readers(source) if self._has_labels(self.tasks[i], columns, rows)]
+            present: Sequence[int] = self.readers(source)
+            if rows:
+                present = [i for i in present if len(rows.get(self.tasks[i].name, "all"))]
             if not present:
                 continue
             for i, prediction in zip(present, self._answer(source, columns, present), strict=True):
                 task = self.tasks[i]
                 target: Tensor = columns[task.column]
-                if rows and task.name in rows:
+                if task.name in rows:
                     prediction, target = prediction[rows[task.name]], target[rows[task.name]]
                 loss = self._losses[i](prediction, target)
                 step.tasks.append(i)
@@ -133,10 +135,6 @@ class MultiTaskModule(TaskModule):
         features = self.encoder(self.inputs(source, columns), names)
         heads: Any = self.heads
         return [_through(heads[name], features[name]) for name in names]
-
-    @staticmethod
-    def _has_labels(task: Task, columns: Mapping[str, Any], rows: Mapping[str, Tensor]) -> bool:
-        return task.column in columns and (task.name not in rows or len(rows[task.name]) > 0)
 
 
 class _Exported(nn.Module):

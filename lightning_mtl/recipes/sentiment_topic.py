@@ -106,7 +106,7 @@ def coded(rows: datasets.Dataset) -> datasets.Dataset:
 
 def main(args: list[str] | None = None) -> Any:
     """Train all of it, and print the table."""
-    trainer = {"max_epochs": 6, "enable_model_summary": False}
+    trainer = {"max_epochs": 8, "enable_model_summary": False}
     links = {"sentiments": "sentiments", "topics": "topics"}
     return MultiTaskCLI(
         SentimentTopic, RatedTexts, folder="runs/sentiment_topic", trainer=trainer, links=links, args=args
