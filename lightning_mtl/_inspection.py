@@ -11,7 +11,8 @@ import datasets
 import torch
 from torch import Tensor
 
-from .source import Examples, stacked
+from ._columns import stacked
+from .source import Examples
 from .task import ROWS, Task
 
 SCAN = 10_000

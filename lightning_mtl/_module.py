@@ -6,24 +6,22 @@ import copy
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MetricCollection
 
 from ._distributed import sum_over_ranks, world_size
 from ._history import LossHistory
+from ._metrics import TaskMetrics
+from ._routing import Batch, Routing
 from .encoders import Encoder
-from .task import ROWS, Task
-
-Batch = Mapping[str, Mapping[str, Any] | None]
-"""{source: {column: tensor}}; a source that has run out is None."""
+from .task import Task
 
 
 @dataclass
@@ -72,20 +70,12 @@ class TaskModule(L.LightningModule):
         self.losses = nn.ModuleDict({task.name: task.loss for task in tasks if isinstance(task.loss, nn.Module)})
         self._losses: list[Any] = [task.loss or heads[task.name].loss for task in tasks]
         self._main_metrics = [task.main_metric() for task in tasks]
-        self.metrics = nn.ModuleDict(
-            {
-                f"on_{stage}": nn.ModuleDict({task.name: task.metric_collection() for task in tasks})
-                for stage in ("train", "validate", "test")
-            }
-        )
+        self.metrics = TaskMetrics(tasks)
         self._optimizer = optimizer
         self._weights: list[float] | None = [task.weight for task in tasks]
         if all(weight == 1 for weight in self._weights):
             self._weights = None
-        self._readers: dict[str, tuple[int, ...]] = {}
-        self._not_inputs: dict[str, set[str]] = {}
-        self._every_task_every_step = False
-        self._fed = False
+        self.routing = Routing(tasks)
         self._world_size = 1
         self._history = LossHistory(names)
         self._progress = _Progress()
@@ -95,83 +85,16 @@ class TaskModule(L.LightningModule):
     def run(self, batch: Batch) -> Step:
         """Compute the losses of the tasks that have labels in this batch."""
 
-    # What reads what
-
-    def bind(self, sources: Iterable[str], *, every_task_every_step: bool | None = None) -> None:
-        """Settle which source each task reads.
-
-        `MultiTaskDataModule` calls it; without one, the first batch does.
-
-        Args:
-            sources: Names of all sources.
-            every_task_every_step: Whether each step is known to have labels for each task, from a data module that
-                labels its batches itself; nothing where it is unknown.
-
-        Raises:
-            ValueError: A task reads a source that there is not.
-        """
-        names = list(sources)
-        reads = [task.resolve(names) for task in self.tasks]
-        self._readers = {name: tuple(i for i, read in enumerate(reads) if read == name) for name in names}
-        self._not_inputs = {name: {ROWS, *(self.tasks[i].column for i in self._readers[name])} for name in names}
-        self._fed = every_task_every_step is not None
-        self._every_task_every_step = bool(every_task_every_step)
-
-    def readers(self, source: str) -> tuple[int, ...]:
-        """Number the tasks that read this source."""
-        readers = self._readers.get(source)
-        if not readers:
-            raise ValueError(
-                f"`batch` has source {source!r}, which no task reads; tasks read "
-                f"{[name for name, tasks in self._readers.items() if tasks]}. Name it in a task, Task(name, {source!r}), "
-                "or leave it out of the loader."
-            )
-        return readers
-
-    def inputs(self, source: str, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """Pick the columns that the encoder reads: all but the targets."""
-        hidden = self._not_inputs[source]
-        return {name: column for name, column in columns.items() if name not in hidden}
-
-    def label(self, batch: Any) -> dict[str, dict[str, Any]]:
-        """Note in a batch which rows have labels (see `Task.label`), where the loader has not done so."""
-        if not isinstance(batch, dict):
-            self._refuse_batch(batch)
-        if not self._readers:
-            self.bind(batch)
-        return {name: self._label(name, part) for name, part in batch.items() if part is not None}
-
-    def _label(self, source: str, columns: Any) -> dict[str, Any]:
-        if not isinstance(columns, dict):
-            self._refuse_batch({source: columns})
-        if ROWS in columns:
-            return columns
-        labelled = {**columns, ROWS: {}}
-        for i in self.readers(source):
-            self.tasks[i].label(labelled, "in a batch, row")
-        return labelled
-
-    def _refuse_batch(self, batch: Any) -> NoReturn:
-        shown = (
-            {name: type(part).__name__ for name, part in batch.items()}
-            if isinstance(batch, dict)
-            else type(batch).__name__
-        )
-        raise ValueError(
-            f"A batch must be {{source: {{column: tensor}}}}, dictionaries both, got {shown}. Use `MultiTaskDataModule`, or "
-            "CombinedLoader({source: loader}, 'max_size_cycle' or, to evaluate, 'max_size')."
-        )
-
     # Hooks of Lightning
 
     def setup(self, stage: str) -> None:
         """Look at the strategy before it wraps the model: where steps can omit tasks, DDP must expect it."""
         self._world_size = self.trainer.world_size
         strategy = self.trainer.strategy
-        if strategy.root_device.type != "cpu" and not self._fed:
+        if strategy.root_device.type != "cpu" and not self.routing.fed:
             # Loaders of the user's own: find the rows with labels on the CPU, so that no step waits for the device.
             self.on_before_batch_transfer = self._label_before_transfer  # type: ignore[method-assign]
-        if stage != "fit" or self._every_task_every_step or not isinstance(strategy, DDPStrategy):
+        if stage != "fit" or self.routing.every_task_every_step or not isinstance(strategy, DDPStrategy):
             return
         if not strategy._ddp_kwargs.setdefault("find_unused_parameters", True):
             raise ValueError(
@@ -180,7 +103,7 @@ class TaskModule(L.LightningModule):
             )
 
     def _label_before_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return batch if self.trainer.predicting else self.label(batch)
+        return batch if self.trainer.predicting else self.routing.label(batch)
 
     def on_fit_start(self) -> None:
         """Forget an earlier fit's unfinished losses."""
@@ -273,8 +196,8 @@ class TaskModule(L.LightningModule):
     def _nothing(self, batch: Batch) -> Tensor:
         """Give a zero that hangs on the trunk, for a batch without any label: other ranks may have some."""
         source, columns = next((name, part) for name, part in batch.items() if part is not None)
-        names = [self.tasks[i].name for i in self.readers(source)]
-        features = self.encoder(self.inputs(source, columns), names)[names[0]]
+        names = [self.tasks[i].name for i in self.routing.readers(source)]
+        features = self.encoder(self.routing.inputs(source, columns), names)[names[0]]
         values: Tensor = features[0] if isinstance(features, tuple) else features
         nothing = values.new_zeros(0)
         if self._world_size > 1:
@@ -299,8 +222,8 @@ class TaskModule(L.LightningModule):
             if not math.isnan(mean)
         }
         for task, (prediction, target) in zip(progress.last.tasks, progress.last.answers, strict=True):
-            self._update("train", task, prediction.detach(), target)
-        for group in self._compute("train", self._label_counts(progress.last)).values():
+            self._judge("train", task, prediction.detach(), target)
+        for group in self.metrics.compute("train", self._label_counts(progress.last)).values():
             values |= {name: value.item() for name, value in group.items()}
         progress.last = Step()
         self._publish(values)
@@ -330,7 +253,7 @@ class TaskModule(L.LightningModule):
         for task, loss, (prediction, target) in zip(step.tasks, step.losses, step.answers, strict=True):
             self._totals[task, 0] += loss.detach() * len(target)
             self._totals[task, 1] += len(target)
-            self._update(stage, task, prediction, target)
+            self._judge(stage, task, prediction, target)
 
     def _log_evaluation(self, stage: str) -> None:
         sums, counts = sum_over_ranks(self._no_totals() if self._totals is None else self._totals).T.tolist()
@@ -339,7 +262,7 @@ class TaskModule(L.LightningModule):
         values = {f"{stage}/{name}/loss": mean for name, mean in means.items()}
         values[f"{stage}/loss"] = sum(task.weight * means[task.name] for task in self.tasks if task.name in means)
         scores = []
-        for i, group in self._compute(stage, counts).items():
+        for i, group in self.metrics.compute(stage, counts).items():
             if (main := self._main_metrics[i]) is not None:
                 scores.append(main[1] * float(group[f"{stage}/{self.tasks[i].name}/{main[0]}"]))
             values |= {key: float(value) for key, value in group.items()}
@@ -362,26 +285,6 @@ class TaskModule(L.LightningModule):
                 f"Fewer than two labelled examples to {stage} {few} on: their metrics are left out.", stacklevel=1
             )
 
-    def _update(self, stage: str, task: int, prediction: Tensor, target: Tensor) -> None:
-        metrics = self._metrics_of(stage, task)
-        if len(metrics):
-            head: Any = self.heads[self.tasks[task].name]
-            # Sums of a metric must have one type on all ranks, those included that hold no example.
-            metrics.update(head.predict(prediction).float(), target.float() if target.is_floating_point() else target)
-
-    def _compute(self, stage: str, counts: Sequence[float]) -> dict[int, dict[str, Tensor]]:
-        """Compute and reset the metrics of the tasks with two labelled examples or more, the same on all ranks."""
-        results = {}
-        with warnings.catch_warnings():  # a rank may hold no example of a task
-            warnings.filterwarnings("ignore", "The ``compute`` method of metric")
-            for i, task in enumerate(self.tasks):
-                metrics = self._metrics_of(stage, i)
-                if len(metrics) and counts[i] >= 2:
-                    results[i] = {f"{stage}/{task.name}/{name}": value for name, value in metrics.compute().items()}
-                    metrics.reset()
-        return results
-
-    def _metrics_of(self, stage: str, task: int) -> MetricCollection:
-        of_stage: Any = self.metrics[f"on_{stage}"]
-        metrics: MetricCollection = of_stage[self.tasks[task].name]
-        return metrics
+    def _judge(self, stage: str, task: int, prediction: Tensor, target: Tensor) -> None:
+        head: Any = self.heads[self.tasks[task].name]
+        self.metrics.update(stage, task, head.predict(prediction), target)

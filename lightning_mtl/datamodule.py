@@ -24,8 +24,7 @@ class _Module(Protocol):
 
     tasks: tuple[Task, ...]
     encoder: Any
-
-    def bind(self, sources: Sequence[str], *, every_task_every_step: bool = False) -> None: ...
+    routing: Any
 
 
 class MultiTaskDataModule(L.LightningDataModule):
@@ -114,7 +113,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         if module is not None and tasks:
             found = labels.get("train", {})
             complete = all(of.seen == of.rows == of.labelled for of in found.values())
-            module.bind(list(self.sources), every_task_every_step=complete)
+            module.routing.bind(list(self.sources), every_task_every_step=complete)
         if stage == "fit" and tasks:
             self._print(labels)
 

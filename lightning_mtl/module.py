@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ._module import Batch, Step, TaskModule
+from ._module import Step, TaskModule
+from ._routing import Batch
 from .encoders import Encoder
 from .task import ROWS, Task
 
@@ -73,11 +74,10 @@ class MultiTaskModule(TaskModule):
             ValueError: A task that there is not, or a source that no task reads.
         """
         wanted = self._wanted(tasks)
-        if not self._readers:
-            self.bind(batch)
+        self.routing.settle(batch)
         answers: dict[str, Tensor] = {}
         for source, columns in batch.items():
-            readers = [i for i in self.readers(source) if i in wanted]
+            readers = [i for i in self.routing.readers(source) if i in wanted]
             if columns is not None and readers:
                 names = [self.tasks[i].name for i in readers]
                 answers |= dict(zip(names, self._answer(source, columns, readers), strict=True))
@@ -91,9 +91,9 @@ class MultiTaskModule(TaskModule):
     def run(self, batch: Batch) -> Step:
         """Compute the losses of the tasks that have labels in this batch."""
         step = Step()
-        for source, columns in self.label(batch).items():
+        for source, columns in self.routing.label(batch).items():
             rows = columns[ROWS]
-            present: Sequence[int] = self.readers(source)
+            present: Sequence[int] = self.routing.readers(source)
             if rows:
                 present = [i for i in present if len(rows.get(self.tasks[i].name, "all"))]
             if not present:
@@ -132,7 +132,7 @@ class MultiTaskModule(TaskModule):
 
     def _answer(self, source: str, columns: Mapping[str, Any], tasks: Sequence[int]) -> list[Tensor]:
         names = [self.tasks[i].name for i in tasks]
-        features = self.encoder(self.inputs(source, columns), names)
+        features = self.encoder(self.routing.inputs(source, columns), names)
         heads: Any = self.heads
         return [_through(heads[name], features[name]) for name in names]
 

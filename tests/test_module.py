@@ -312,10 +312,10 @@ def test_bad_arguments_are_refused(make: Any, error: type[Exception], says: str)
 def test_a_batch_must_name_its_sources() -> None:
     made = module()
     with pytest.raises(ValueError, match=r"A batch must be \{source: \{column: tensor\}\}"):
-        made.label(columns(rows(4)))
+        made.routing.label(columns(rows(4)))
     with pytest.raises(ValueError, match=r"A batch must be \{source: \{column: tensor\}\}"):
-        made.label([1, 2])
-    made.bind(["s"])
+        made.routing.label([1, 2])
+    made.routing.bind(["s"])
     with pytest.raises(ValueError, match="`batch` has source 'other', which no task reads"):
         made.run({"other": columns(rows(4))})
 

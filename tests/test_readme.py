@@ -34,7 +34,9 @@ def test_the_examples_print_what_the_readme_says(tmp_path: Path) -> None:
 
 
 def test_every_option_of_the_readme_is_one(tmp_path: Path) -> None:
-    lines = [line.split("#")[0].split() for line in README.splitlines() if "lightning_mtl.recipes.sentiment_topic --" in line]
+    lines = [
+        line.split("#")[0].split() for line in README.splitlines() if "lightning_mtl.recipes.sentiment_topic --" in line
+    ]
     options = {part.split("=")[0] for line in lines for part in line if part.startswith("--")} - {"--config"}
     command = [sys.executable, "-m", "lightning_mtl.recipes.sentiment_topic", "--help"]
     said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout

@@ -127,7 +127,12 @@ def test_an_unknown_option_is_answered_with_the_nearest(
     [
         ("none.csv", None, FileNotFoundError, "`--data.path` must be a file that exists, got 'none.csv'"),
         ("my.xlsx", "a", ValueError, "`--data.path` must end in one of"),
-        ("my.csv", "text,sentiment,topic,disagreement\n", ValueError, "`--data.path` must hold rows that can be read, got 'my.csv'"),
+        (
+            "my.csv",
+            "text,sentiment,topic,disagreement\n",
+            ValueError,
+            "`--data.path` must hold rows that can be read, got 'my.csv'",
+        ),
     ],
 )
 def test_files_that_cannot_be_read(path: str, content: str | None, error: type[Exception], says: str) -> None:

@@ -15,8 +15,8 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lightning_mtl import Source
+from lightning_mtl._columns import stacked
 from lightning_mtl.encoders import HashTokenizer
-from lightning_mtl.source import stacked
 
 TEXTS = ["a small step", "", "one giant leap for all of us"]
 

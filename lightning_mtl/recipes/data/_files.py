@@ -33,7 +33,9 @@ def read_file(path: str) -> datasets.Dataset:
     try:
         return datasets.load_dataset(kind, data_files=str(file), split="train", **options)
     except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
-        raise ValueError(f"`--data.path` must hold rows that can be read, got {path!r}: {error.__cause__ or error}.") from error
+        raise ValueError(
+            f"`--data.path` must hold rows that can be read, got {path!r}: {error.__cause__ or error}."
+        ) from error
 
 
 def cache() -> Path:

@@ -1,0 +1,97 @@
+"""Which task reads which source, and which columns of it are no inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from .task import ROWS, Task
+
+Batch = Mapping[str, Mapping[str, Any] | None]
+"""{source: {column: tensor}}; a source that has run out is None."""
+
+
+class Routing:
+    """Settles what the tasks read; unsettled until `bind`, or until the first batch.
+
+    Args:
+        tasks: The tasks, in the order of their numbers.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = tuple(tasks)
+        self._readers: dict[str, tuple[int, ...]] = {}
+        self._not_inputs: dict[str, set[str]] = {}
+        self.fed = False
+        """Whether a data module labels the batches."""
+        self.every_task_every_step = False
+        """Whether no step can lack labels for a task."""
+
+    def bind(self, sources: Iterable[str], *, every_task_every_step: bool | None = None) -> None:
+        """Settle which source each task reads.
+
+        `MultiTaskDataModule` calls it; without one, the first batch does.
+
+        Args:
+            sources: Names of all sources.
+            every_task_every_step: Whether each step is known to have labels for each task, from a data module that
+                labels its batches itself; nothing where it is unknown.
+
+        Raises:
+            ValueError: A task reads a source that there is not.
+        """
+        names = list(sources)
+        reads = [task.resolve(names) for task in self._tasks]
+        self._readers = {name: tuple(i for i, read in enumerate(reads) if read == name) for name in names}
+        self._not_inputs = {name: {ROWS, *(self._tasks[i].column for i in self._readers[name])} for name in names}
+        self.fed = every_task_every_step is not None
+        self.every_task_every_step = bool(every_task_every_step)
+
+    def settle(self, batch: Iterable[str]) -> None:
+        """Bind to the sources of a batch, unless it is settled what the tasks read."""
+        if not self._readers:
+            self.bind(batch)
+
+    def readers(self, source: str) -> tuple[int, ...]:
+        """Number the tasks that read this source."""
+        readers = self._readers.get(source)
+        if not readers:
+            raise ValueError(
+                f"`batch` has source {source!r}, which no task reads; tasks read "
+                f"{[name for name, tasks in self._readers.items() if tasks]}. Name it in a task, Task(name, {source!r}), "
+                "or leave it out of the loader."
+            )
+        return readers
+
+    def inputs(self, source: str, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """Pick the columns that the encoder reads: all but the targets."""
+        hidden = self._not_inputs[source]
+        return {name: column for name, column in columns.items() if name not in hidden}
+
+    def label(self, batch: Any) -> dict[str, dict[str, Any]]:
+        """Note in a batch which rows have labels (see `Task.label`), where the loader has not done so."""
+        if not isinstance(batch, dict):
+            self._refuse_batch(batch)
+        self.settle(batch)
+        return {name: self._label(name, part) for name, part in batch.items() if part is not None}
+
+    def _label(self, source: str, columns: Any) -> dict[str, Any]:
+        if not isinstance(columns, dict):
+            self._refuse_batch({source: columns})
+        if ROWS in columns:
+            return columns
+        labelled = {**columns, ROWS: {}}
+        for i in self.readers(source):
+            self._tasks[i].label(labelled, "in a batch, row")
+        return labelled
+
+    def _refuse_batch(self, batch: Any) -> NoReturn:
+        shown = (
+            {name: type(part).__name__ for name, part in batch.items()}
+            if isinstance(batch, dict)
+            else type(batch).__name__
+        )
+        raise ValueError(
+            f"A batch must be {{source: {{column: tensor}}}}, dictionaries both, got {shown}. Use `MultiTaskDataModule`, or "
+            "CombinedLoader({source: loader}, 'max_size_cycle' or, to evaluate, 'max_size')."
+        )
