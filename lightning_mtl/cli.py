@@ -69,6 +69,10 @@ class MultiTaskCLI(LightningCLI):
         for target, source in self.links.items():
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
 
+    def instantiate_trainer(self, **options: Any) -> L.Trainer:
+        """Make a Trainer that tells ranks and devices; each run gets one of its own, with its logger."""
+        return super().instantiate_trainer(**{"logger": False, **options})
+
     def compare(self) -> Comparison:
         """Run the comparison, print its table, and write it as CSV and PNG into the folder of this run."""
         options = self.config
