@@ -16,9 +16,9 @@ def stacked(values: list[Any]) -> Any:
     first = next((value for value in values if value is not None), None)
     if first is None or isinstance(first, bool | int | float):
         if first is None or any(value is None for value in values):
-            return torch.tensor(
-                [float("nan") if value is None else float(value) for value in values], dtype=torch.float64
-            )
+            # float64 holds every class number; numbers that are floats have the type that they have without a gap.
+            dtype = torch.get_default_dtype() if isinstance(first, float) else torch.float64
+            return torch.tensor([float("nan") if value is None else float(value) for value in values], dtype=dtype)
         made = torch.tensor(values)
     elif isinstance(first, str):
         return values

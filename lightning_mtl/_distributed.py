@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -9,6 +12,19 @@ from torch import Tensor
 def world_size() -> int:
     """Count the ranks of this run; 1 where there is no process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """Collect a value of plain data from all ranks, in their order."""
+    found = [value] * world_size()
+    if len(found) > 1:
+        dist.all_gather_object(found, value)
+    return found
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """Name the type in which ranks add up on this device: one for all ranks, whatever the types of their data."""
+    return torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ._distributed import sum_over_ranks, world_size
+from ._distributed import sum_dtype, sum_over_ranks, world_size
 
 
 @dataclass
@@ -45,7 +45,8 @@ class LossHistory:
         """
         rows = [row for row, present in enumerate(self._present) for _ in present]
         columns = [column for present in self._present for column in present]
-        flat = torch.cat([losses.to(torch.promote_types(losses.dtype, torch.float32)) for losses in self._losses])
+        flat = torch.cat(self._losses)
+        flat = flat.to(sum_dtype(flat.device))
         table = torch.zeros(2, len(self), len(self.tasks), dtype=flat.dtype, device=flat.device)
         table[0, rows, columns] = flat / world_size()
         table[1, rows, columns] = 1.0

@@ -117,7 +117,8 @@ def _keys(examples: Examples) -> list[Any]:
         columns: Mapping[str, Any] = examples[list(range(min(len(examples), SCAN)))]
     else:
         names = [name for name in examples.rows.column_names if name not in hidden]
-        columns = examples.rows.select_columns(names)[:SCAN] if names else {}
+        named = examples.source.text or examples.source.features
+        columns = examples.rows.select_columns(names)[: None if named else SCAN] if names else {}
     values = [column for name, column in columns.items() if name not in hidden]
     return [tuple(_key(value) for value in row) for row in zip(*values, strict=True)]
 

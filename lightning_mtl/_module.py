@@ -6,7 +6,7 @@ import copy
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +16,15 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ._distributed import sum_over_ranks, world_size
+from ._distributed import gather_objects, sum_dtype, sum_over_ranks, world_size
 from ._history import LossHistory
 from ._metrics import TaskMetrics
+from ._random_state import random_state, set_random_state
 from ._routing import Batch, Routing
 from .encoders import Encoder
 from .task import Task
+
+_RANDOM = "lightning_mtl.random_state"
 
 
 @dataclass
@@ -51,6 +54,8 @@ class TaskModule(L.LightningModule):
         self, tasks: Sequence[Task], encoder: Encoder, *, optimizer: Callable[[Iterable[Any]], Optimizer] | None = None
     ) -> None:
         super().__init__()
+        if isinstance(tasks, str | Task | Mapping) or not all(isinstance(task, Task) for task in tasks):
+            raise TypeError(f"`tasks` must be a list of Task, got {tasks!r}. Make them: [Task(name, head=...), ...].")
         names = tuple(task.name for task in tasks)
         if not names:
             raise ValueError("`tasks` must hold at least one Task, got none.")
@@ -67,8 +72,9 @@ class TaskModule(L.LightningModule):
         for head in heads.values():
             head.build(encoder.width)
         self.heads = nn.ModuleDict(heads)
-        self.losses = nn.ModuleDict({task.name: task.loss for task in tasks if isinstance(task.loss, nn.Module)})
-        self._losses: list[Any] = [task.loss or heads[task.name].loss for task in tasks]
+        losses = {task.name: copy.deepcopy(task.loss) for task in tasks if isinstance(task.loss, nn.Module)}
+        self.losses = nn.ModuleDict(losses)
+        self._losses: list[Any] = [losses.get(task.name) or task.loss or heads[task.name].loss for task in tasks]
         self._main_metrics = [task.main_metric() for task in tasks]
         self.metrics = TaskMetrics(tasks)
         self._optimizer = optimizer
@@ -77,6 +83,7 @@ class TaskModule(L.LightningModule):
             self._weights = None
         self.routing = Routing(tasks)
         self._world_size = 1
+        self._resumed: list[Any] | None = None
         self._history = LossHistory(names)
         self._progress = _Progress()
         self._totals: Tensor | None = None
@@ -91,7 +98,11 @@ class TaskModule(L.LightningModule):
         """Look at the strategy before it wraps the model: where steps can omit tasks, DDP must expect it."""
         self._world_size = self.trainer.world_size
         strategy = self.trainer.strategy
-        if strategy.root_device.type != "cpu" and not self.routing.fed:
+        if getattr(getattr(self.trainer, "datamodule", None), "sources", None) is None:
+            self.routing.forget()  # what an earlier run was bound to
+        self.metrics.set_dtype(sum_dtype(strategy.root_device))
+        own_hook = type(self).on_before_batch_transfer is not L.LightningModule.on_before_batch_transfer
+        if strategy.root_device.type != "cpu" and not self.routing.fed and not own_hook:
             # Loaders of the user's own: find the rows with labels on the CPU, so that no step waits for the device.
             self.on_before_batch_transfer = self._label_before_transfer  # type: ignore[method-assign]
         if stage != "fit" or self.routing.every_task_every_step or not isinstance(strategy, DDPStrategy):
@@ -105,8 +116,11 @@ class TaskModule(L.LightningModule):
     def _label_before_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch if self.trainer.predicting else self.routing.label(batch)
 
-    def on_fit_start(self) -> None:
-        """Forget an earlier fit's unfinished losses."""
+    def on_train_start(self) -> None:
+        """Forget an earlier fit's unfinished losses, and go on with the random state of the checkpoint, if there is one."""
+        states, self._resumed = self._resumed, None
+        if states is not None and self.trainer.ckpt_path and self.global_rank < len(states):
+            set_random_state(states[self.global_rank])
         self._history.clear()
         step = self.trainer.global_step
         # Without logs, still look for losses that are not finite.
@@ -123,7 +137,7 @@ class TaskModule(L.LightningModule):
         progress = self._progress
         self._history.append(progress.step, step.tasks, losses)
         if (progress.step + 1) % progress.every == 0 or self.trainer.is_last_batch:
-            progress.last = step  # kept no longer than needed: it holds the graph of the step
+            progress.last = Step(step.tasks, answers=[(answer.detach(), target) for answer, target in step.answers])
         return self._total(losses, step.tasks)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -145,9 +159,14 @@ class TaskModule(L.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to write weights that a non-finite loss may have spoiled."""
+        """Refuse to write weights that a non-finite loss may have spoiled; add the random state of every rank."""
         if len(self._history):
             self._history.read()
+        checkpoint[_RANDOM] = gather_objects(random_state())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the random states until training goes on."""
+        self._resumed = checkpoint.get(_RANDOM)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Gather losses and metrics of one batch."""
@@ -156,6 +175,16 @@ class TaskModule(L.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Gather losses and metrics of one batch."""
         self._evaluate(batch, "test")
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what an interrupted evaluation left."""
+        self._totals = None
+        self.metrics.reset("validate")
+
+    def on_test_epoch_start(self) -> None:
+        """Forget what an interrupted evaluation left."""
+        self._totals = None
+        self.metrics.reset("test")
 
     def on_validation_epoch_end(self) -> None:
         """Log the losses, metrics and score of the validation split."""
@@ -182,8 +211,7 @@ class TaskModule(L.LightningModule):
         counts = [0.0] * len(self.tasks)
         for task, (_, target) in zip(step.tasks, step.answers, strict=True):
             counts[task] = len(target)
-        local = torch.tensor(counts, dtype=torch.promote_types(like.dtype, torch.float32))
-        local = local.to(like.device, non_blocking=True)
+        local = torch.tensor(counts, dtype=sum_dtype(like.device)).to(like.device, non_blocking=True)
         shares = (local * self._world_size / sum_over_ranks(local.clone())).to(like.dtype).unbind()
         return torch.stack([shares[task] for task in step.tasks]) if step.tasks else like
 
@@ -222,7 +250,7 @@ class TaskModule(L.LightningModule):
             if not math.isnan(mean)
         }
         for task, (prediction, target) in zip(progress.last.tasks, progress.last.answers, strict=True):
-            self._judge("train", task, prediction.detach(), target)
+            self._judge("train", task, prediction, target)
         for group in self.metrics.compute("train", self._label_counts(progress.last)).values():
             values |= {name: value.item() for name, value in group.items()}
         progress.last = Step()
@@ -275,8 +303,7 @@ class TaskModule(L.LightningModule):
             self.log(f"{stage}/score", sum(scores) / len(scores), prog_bar=True, sync_dist=synced)
 
     def _no_totals(self) -> Tensor:
-        dtype: torch.dtype = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64
-        return torch.zeros(len(self.tasks), 2, dtype=dtype, device=self.device)
+        return torch.zeros(len(self.tasks), 2, dtype=sum_dtype(self.device), device=self.device)
 
     def _warn_unscored(self, stage: str, counts: list[float]) -> None:
         few = [task.name for i, task in enumerate(self.tasks) if counts[i] < 2]

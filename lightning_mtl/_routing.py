@@ -27,30 +27,43 @@ class Routing:
         self.every_task_every_step = False
         """Whether no step can lack labels for a task."""
 
-    def bind(self, sources: Iterable[str], *, every_task_every_step: bool | None = None) -> None:
+    def bind(self, sources: Iterable[str], *, every_task_every_step: bool) -> None:
         """Settle which source each task reads.
 
-        `MultiTaskDataModule` calls it; without one, the first batch does.
+        `MultiTaskDataModule` calls it, which labels its batches itself; without one, `settle` does it batch by batch.
 
         Args:
             sources: Names of all sources.
-            every_task_every_step: Whether each step is known to have labels for each task, from a data module that
-                labels its batches itself; nothing where it is unknown.
+            every_task_every_step: Whether each step is known to have labels for each task.
 
         Raises:
             ValueError: A task reads a source that there is not.
         """
         names = list(sources)
-        reads = [task.resolve(names) for task in self._tasks]
-        self._readers = {name: tuple(i for i, read in enumerate(reads) if read == name) for name in names}
-        self._not_inputs = {name: {ROWS, *(self._tasks[i].column for i in self._readers[name])} for name in names}
-        self.fed = every_task_every_step is not None
-        self.every_task_every_step = bool(every_task_every_step)
+        self._bind(names, [task.resolve(names) for task in self._tasks])
+        self.fed, self.every_task_every_step = True, every_task_every_step
+
+    def forget(self) -> None:
+        """Unsettle what the tasks read."""
+        self._readers, self._not_inputs, self.fed, self.every_task_every_step = {}, {}, False, False
 
     def settle(self, batch: Iterable[str]) -> None:
-        """Bind to the sources of a batch, unless it is settled what the tasks read."""
-        if not self._readers:
-            self.bind(batch)
+        """Bind to the sources of a batch too, where no data module has named them all.
+
+        A task whose source did not come yet reads none so far.
+        """
+        if self.fed or self._readers.keys() >= set(batch):
+            return
+        names = [*self._readers, *(name for name in batch if name not in self._readers)]
+        reads = [
+            None if task.source is not None and task.source not in names else task.resolve(names)
+            for task in self._tasks
+        ]
+        self._bind(names, reads)
+
+    def _bind(self, names: Sequence[str], reads: Sequence[str | None]) -> None:
+        self._readers = {name: tuple(i for i, read in enumerate(reads) if read == name) for name in names}
+        self._not_inputs = {name: {ROWS, *(self._tasks[i].column for i in self._readers[name])} for name in names}
 
     def readers(self, source: str) -> tuple[int, ...]:
         """Number the tasks that read this source."""

@@ -60,6 +60,7 @@ class MultiTaskCLI(LightningCLI):
             seed_everything_default=0,
             trainer_defaults={"default_root_dir": folder, **(trainer or {})},
             parser_class=_Parser,
+            auto_configure_optimizers=False,  # `--model.optimizer` chooses it
             args=args,
         )
 
@@ -94,9 +95,7 @@ class MultiTaskCLI(LightningCLI):
         if self.trainer.is_global_zero:
             comparison.to_csv(folder / "comparison.csv")
             comparison.plot(folder / "comparison.png")
-            print(
-                f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml, and a log of each run."
-            )
+            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml.")
         return comparison
 
     def _model(self, tasks: list[str] | None) -> MultiTaskModule:

@@ -34,6 +34,8 @@ class Interval:
         mean = fmean(values)
         if len(values) < 2:
             return cls(mean, float("-inf"), float("inf"))
+        if math.isnan(mean):
+            return cls(mean, mean, mean)
         half = t_quantile(len(values) - 1) * stdev(values) / len(values) ** 0.5
         return cls(mean, mean - half, mean + half)
 
@@ -43,6 +45,8 @@ class Interval:
         return "gains" if self.low > 0 else "loses" if self.high < 0 else "no evidence"
 
     def __str__(self) -> str:
+        if math.isinf(self.low):
+            return f"{self.mean:+.4f} [one seed]"
         return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
@@ -68,8 +72,9 @@ class TaskComparison:
         return gain.verdict
 
     def relative(self) -> list[float]:
-        """Gain of each seed in percent of the single-task value."""
-        return [100 * self.sign * (m - s) / abs(s) for m, s in zip(self.multi, self.single, strict=True)]
+        """Gain of each seed in percent of the single-task value; NaN where that is 0."""
+        pairs = zip(self.multi, self.single, strict=True)
+        return [100 * self.sign * (m - s) / abs(s) if s else math.nan for m, s in pairs]
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class Comparison:
             for t in self.tasks
         ]
         delta = self.delta_m
-        closing = f"delta_m {delta.mean:+.2f}% [{delta.low:+.2f}, {delta.high:+.2f}], {len(self.seeds)} paired seeds"
+        closing = f"delta_m in percent {delta}, paired seeds: {len(self.seeds)}"
         return f"{table(header, rows)}\n{closing}"
 
     def to_csv(self, path: str | Path) -> None:
@@ -126,8 +131,7 @@ class Comparison:
             axes.set_title(f"{t.task}: {t.verdict}\n{t.difference}", fontsize=9)
             axes.set_ylabel(f"{t.metric} ({'higher' if t.sign > 0 else 'lower'} is better)", fontsize=9)
             axes.tick_params(labelsize=8)
-        d = self.delta_m
-        figure.suptitle(f"delta_m {d.mean:+.2f}% [{d.low:+.2f}, {d.high:+.2f}]", fontsize=11)
+        figure.suptitle(f"delta_m in percent: {self.delta_m}", fontsize=11)
         figure.supxlabel(f"thin: each of {len(self.seeds)} seeds; thick: their mean", fontsize=8)
         figure.savefig(path, dpi=150)
 

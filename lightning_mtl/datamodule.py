@@ -68,6 +68,8 @@ class MultiTaskDataModule(L.LightningDataModule):
         summary: bool = True,
     ) -> None:
         super().__init__()
+        if not isinstance(sources, Mapping):
+            raise TypeError(f"`sources` must be {{name: source}}, got {type(sources).__name__}. Name the datasets.")
         if not sources:
             raise ValueError("`sources` must name at least one dataset, got none.")
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
@@ -112,14 +114,14 @@ class MultiTaskDataModule(L.LightningDataModule):
         labels = {split: self._check(split) for split in _STAGES[stage] if split != "predict"}
         if module is not None and tasks:
             found = labels.get("train", {})
-            complete = all(of.seen == of.rows == of.labelled for of in found.values())
+            complete = stage == "fit" and all(of.seen == of.rows == of.labelled for of in found.values())
             module.routing.bind(list(self.sources), every_task_every_step=complete)
         if stage == "fit" and tasks:
             self._print(labels)
 
     def train_dataloader(self) -> MultiTaskLoader:
         """Loader of the split "train": each step a batch of every source."""
-        return self._loader("train", shuffle=not self._overfits(), cycle=True)
+        return self._loader("train", shuffle=not self._overfits(), cycle=True, frozen=self._overfits())
 
     def val_dataloader(self) -> Any:
         """Loader of the split "validation": every row once."""
@@ -165,7 +167,7 @@ class MultiTaskDataModule(L.LightningDataModule):
                 warn_of_copies(self._examples["train"][name], examples, name, split)
         return labels
 
-    def _loader(self, split: str, *, shuffle: bool, cycle: bool) -> MultiTaskLoader:
+    def _loader(self, split: str, *, shuffle: bool, cycle: bool, frozen: bool = False) -> MultiTaskLoader:
         if split not in self._examples:
             raise RuntimeError(f"The split {split!r} is not read yet. Call `setup` first, or let the Trainer do it.")
         examples = self._examples[split]
@@ -187,6 +189,7 @@ class MultiTaskDataModule(L.LightningDataModule):
             {name: self.sources[name].rows_per_step(split, self.batch_size) for name in examples},
             shuffle={name: shuffle and self.sources[name].shuffled(split) for name in examples},
             cycle=cycle,
+            frozen=frozen,
             steps=self.steps_per_epoch if cycle else None,
             ready=ready,
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed,
@@ -236,12 +239,15 @@ class MultiTaskDataModule(L.LightningDataModule):
         header = ("task", "source", "train", "validation", "classes", "majority", "labelled", "draws/epoch")
         if self.summary and self.trainer is not None and self.trainer.is_global_zero:
             print(table(header, rows))
+            if unread := [name for name in self.sources if name not in self._tasks]:
+                print(f"No task reads the sources {unread}: they are left out.")
 
 
 class MultiTaskLoader:
     """Iterates over `{source: batch}`, read by one pool of workers; Lightning leaves it as it is.
 
-    Its workers start at the first step, so an epoch that Lightning announces late is not missed.
+    Its workers start at the first step, so an epoch that Lightning announces late is not missed. Its state is the number of
+    steps taken in this epoch, so a run that was saved within an epoch goes on with the next step.
     """
 
     def __init__(
@@ -255,6 +261,7 @@ class MultiTaskLoader:
     ) -> None:
         self.sampler = sampler
         self.batch_sampler = None  # Lightning looks for it beside `sampler`
+        self._taken = 0
         self._loader = DataLoader(
             _Batches(examples, tasks),
             batch_size=None,
@@ -269,7 +276,18 @@ class MultiTaskLoader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[dict[str, dict[str, Any]]]:
-        yield from self._loader
+        self._taken = self.sampler.skip
+        for batch in self._loader:
+            self._taken += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Tell how many steps of this epoch were taken."""
+        return {"taken": self._taken % len(self)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave out the steps that were taken, once."""
+        self.sampler.skip = self._taken = state["taken"]
 
 
 class _Batches(Dataset[dict[str, dict[str, Any]]]):

@@ -121,7 +121,8 @@ class MultiTaskModule(TaskModule):
             ValueError: There is no such task.
         """
         (index,) = self._wanted([task])
-        return _Exported(copy.deepcopy(self.encoder), copy.deepcopy(self.heads[task]), self.tasks[index]).eval()
+        hidden = {ROWS, *(other.column for other in self.tasks)}
+        return _Exported(copy.deepcopy(self.encoder), copy.deepcopy(self.heads[task]), self.tasks[index], hidden).eval()
 
     def _wanted(self, tasks: Sequence[str] | None) -> set[int]:
         names = [task.name for task in self.tasks]
@@ -138,15 +139,15 @@ class MultiTaskModule(TaskModule):
 
 
 class _Exported(nn.Module):
-    def __init__(self, encoder: Encoder, head: nn.Module, task: Task) -> None:
+    def __init__(self, encoder: Encoder, head: nn.Module, task: Task, hidden: set[str]) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
         self.task = task.name
-        self.target = task.column
+        self.hidden = hidden
 
     def forward(self, inputs: dict[str, Any]) -> Tensor:
-        inputs = {name: column for name, column in inputs.items() if name != self.target}
+        inputs = {name: column for name, column in inputs.items() if name not in self.hidden}
         return _through(self.head, self.encoder(inputs, [self.task])[self.task])
 
 

@@ -27,8 +27,9 @@ class AllSourcesSampler(DistributedSampler[Plan]):
         sizes: Number of rows of each source.
         batch_sizes: Rows of each source in a step on one rank.
         shuffle: Whether each pass has an order of its own, for all sources or each; otherwise the rows come in their
-            own order, and every epoch is the same.
+            own order.
         cycle: Whether shorter sources start over until the longest one ends.
+        frozen: Whether every epoch is as the first.
         steps: Steps in an epoch. Default: a pass of the longest source.
         ready: Batches of row numbers that some sources bring along (from a `DataLoader`), instead of ours.
         seed: Makes another order.
@@ -48,6 +49,7 @@ class AllSourcesSampler(DistributedSampler[Plan]):
         *,
         shuffle: bool | Mapping[str, bool] = True,
         cycle: bool = True,
+        frozen: bool = False,
         steps: int | None = None,
         ready: Mapping[str, Sampler[list[int]]] | None = None,
         seed: int = 0,
@@ -56,25 +58,29 @@ class AllSourcesSampler(DistributedSampler[Plan]):
     ) -> None:
         self.sizes = dict(sizes)
         self.ready = dict(ready or {})
-        self.batches = {
-            name: len(cast(Sized, self.ready[name]))
-            if name in self.ready
-            else -(-size // (batch_sizes[name] * num_replicas))
-            for name, size in sizes.items()
-        }
+        self.batches = {name: self._count(name, batch_sizes[name] * num_replicas, num_replicas) for name in sizes}
         self.shuffles = dict.fromkeys(sizes, shuffle) if isinstance(shuffle, bool) else dict(shuffle)
-        self.cycle, self.seed = cycle, seed
+        self.cycle, self.frozen, self.seed = cycle, frozen, seed
+        self.skip = 0
+        """Steps that the next iteration leaves out, because they were taken before a run was resumed."""
         self.num_replicas, self.rank, self.epoch = num_replicas, rank, 0
         self.steps = steps or max(self.batches.values())
+
+    def _count(self, source: str, rows: int, ranks: int) -> int:
+        """Count the batches of a pass; each rank has a row in each."""
+        if source in self.ready:
+            return len(cast(Sized, self.ready[source]))
+        return max(1, min(-(-self.sizes[source] // rows), self.sizes[source] // ranks))
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[Plan]:
         """Plan the steps of this epoch."""
-        start = self.epoch * self.steps if self.cycle else 0
-        streams = {name: self._stream(name, start if self.shuffles[name] else 0) for name in self.sizes}
-        for _ in range(self.steps):
+        start = self.epoch * self.steps if self.cycle and not self.frozen else 0
+        skipped, self.skip = self.skip, 0
+        streams = {name: self._stream(name, start + skipped) for name in self.sizes}
+        for _ in range(self.steps - skipped):
             plan = {name: next(stream, None) for name, stream in streams.items()}
             yield {name: rows for name, rows in plan.items() if rows is not None}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 import datasets
+import pandas as pd
 import torch
 from torch.utils.data import (
     BatchSampler,
@@ -31,7 +32,8 @@ class Source:
     Args:
         dataset: A Hugging Face `Dataset` or `DatasetDict`, a list of mappings, any map-style dataset of mappings, a
             ready `DataLoader` over one, or a dictionary of these for the splits "train", "validation", "test" and
-            "predict". One dataset alone is the split "train".
+            "predict". One dataset alone is the split "train". Of a ready loader, dataset, batches and collate are
+            used; the data module's workers read it.
         text: Column of texts, or two columns of pairs of texts, for the encoder's tokenizer.
         features: Numeric columns, which become one column "features" of shape [batch, columns].
         transform: Makes the input columns yourself: from {column: list of values} of a batch to {column: tensor}.
@@ -64,6 +66,10 @@ class Source:
             raise ValueError(f"`dataset` must have splits out of {list(SPLITS)}, got {unknown}. Rename them.")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        if transform is not None and (text or features):
+            raise ValueError(
+                "`transform` makes all input columns, so `text` and `features` must be left out beside it."
+            )
         self.text = [text] if isinstance(text, str) else list(text or ())
         self.features = list(features or ())
         if len(self.text) > 2:
@@ -119,6 +125,10 @@ class Source:
                 raise ValueError(
                     f"Source {name!r} has no column {column!r} in split {split!r}; columns are {there}. {hint}"
                 )
+        if leaks := {*self.text, *self.features}.intersection(targets or ()):
+            raise ValueError(
+                f"Source {name!r}: inputs must not be targets too, got {sorted(leaks)}. Leave them out of the inputs."
+            )
         if self.text and tokenizer is None:
             raise ValueError(
                 f"Source {name!r} has `text`, but no tokenizer: its encoder has none, nor was one given. Use an encoder for "
@@ -141,9 +151,12 @@ class Source:
                 f"The DataLoader of source {name!r} must make batches, got batch_size=None. Give its dataset, or pass "
                 f"loaders of ready batches to the Trainer: CombinedLoader({{{name!r}: loader}}, 'max_size_cycle')."
             )
-        plain = type(loader.batch_sampler) is BatchSampler and type(loader.sampler) in (
-            RandomSampler,
-            SequentialSampler,
+        sampler = loader.sampler
+        plain = type(loader.batch_sampler) is BatchSampler and type(sampler) in (RandomSampler, SequentialSampler)
+        plain = (
+            plain
+            and not getattr(sampler, "replacement", False)
+            and len(cast(Sized, sampler)) == len(cast(Sized, loader.dataset))
         )
         if plain and not loader.drop_last:
             return None
@@ -219,14 +232,16 @@ class Examples:
         return {column: [row[column] for row in rows] for column in rows[0]}
 
     def _prepared(self, rows: datasets.Dataset) -> datasets.Dataset:
+        rows = rows.with_format(None)
         named = [*self.source.text, *self.source.features]
         if named and self.targets is not None and self.source.transform is None:
             rows = rows.select_columns([c for c in rows.column_names if c in {*named, *self.targets}])
         if self.source.text:
-            self._token_columns = list(_tokenize(rows[:1], self.tokenizer, self.source.text))
+            self._token_columns = list(_tokenize(rows[:1], None, self.tokenizer, self.source.text))
             rows = rows.map(
                 _tokenize,
                 batched=True,
+                with_indices=True,
                 fn_kwargs={"tokenizer": self.tokenizer, "text": self.source.text},
                 remove_columns=[column for column in self.source.text if column not in (self.targets or ())],
                 desc="Tokenize",
@@ -241,7 +256,7 @@ class Examples:
         inputs: dict[str, Any] = {}
         if source.text:
             known = {name: columns[name] for name in self._token_columns}
-            ids = known or _tokenize(columns, self.tokenizer, source.text)
+            ids = known or _tokenize(columns, None, self.tokenizer, source.text)
             inputs |= {name: padded(values, self.padding.get(name, 0)) for name, values in ids.items()}
         if source.features:
             values = [columns[name] for name in source.features]
@@ -259,24 +274,43 @@ class Examples:
         ]
 
 
-def _tokenize(columns: Mapping[str, Any], tokenizer: Tokenizer | None, text: list[str]) -> dict[str, list[list[int]]]:
+def _tokenize(
+    columns: Mapping[str, Any], numbers: list[int] | None, tokenizer: Tokenizer | None, text: list[str]
+) -> dict[str, list[list[int]]]:
     assert tokenizer is not None
+    for column in text:
+        for row, value in zip(numbers or range(len(columns[column])), columns[column], strict=True):
+            if not isinstance(value, str):
+                raise ValueError(
+                    f"Column {column!r} must hold texts, got {value!r} in row {row}. Fill it, or drop the row."
+                )
     return tokenizer(*(columns[column] for column in text))
 
 
 def _rows_of(data: Any) -> Any:
-    rows = data.dataset if isinstance(data, DataLoader) else data
+    rows: Any = data.dataset if isinstance(data, DataLoader) else data
     if isinstance(rows, IterableDataset | datasets.IterableDataset) or not hasattr(rows, "__getitem__"):
         raise TypeError(
             f"A dataset must give rows by number and have a length, got {type(rows).__name__}. Read it into a "
             "`datasets.Dataset`, or pass its loader to the Trainer: CombinedLoader({source: loader}, 'max_size_cycle')."
         )
-    if (
-        isinstance(rows, list)
-        and rows
-        and all(isinstance(row, Mapping) for row in rows)
-        and not isinstance(data, DataLoader)
-    ):
-        simple = all(isinstance(v, str | bool | int | float | None) for row in rows for v in row.values())
-        return datasets.Dataset.from_list(rows) if simple else rows
-    return rows
+    if isinstance(rows, pd.DataFrame):
+        return datasets.Dataset.from_pandas(rows, preserve_index=False)
+    plain = isinstance(rows, list) and rows and not isinstance(data, DataLoader)
+    if not plain or not all(isinstance(row, Mapping) for row in rows):
+        return rows
+    columns = dict.fromkeys(column for row in rows for column in row)
+    table = {column: [row.get(column) for row in rows] for column in columns}
+    for column, values in table.items():
+        _refuse_mixture(column, values)
+    simple = all(isinstance(value, str | bool | int | float | None) for values in table.values() for value in values)
+    return datasets.Dataset.from_dict(table) if simple else rows
+
+
+def _refuse_mixture(column: str, values: list[Any]) -> None:
+    texts = [isinstance(value, str) for value in values if value is not None]
+    if any(texts) and not all(texts):
+        odd = next(i for i, value in enumerate(values) if isinstance(value, str) is (sum(texts) * 2 < len(texts)))
+        raise ValueError(
+            f"Column {column!r} must hold texts or numbers, not both; row {odd} has {values[odd]!r}. Convert or drop that row."
+        )

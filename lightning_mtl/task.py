@@ -190,7 +190,13 @@ class Task:
                 return {type(self.metrics).__name__: self.metrics}
             case MetricCollection() | Mapping():
                 return self.metrics
-        return {type(metric).__name__: metric for metric in self.metrics}
+        named = {type(metric).__name__: metric for metric in self.metrics}
+        if len(named) < len(self.metrics):
+            raise ValueError(
+                f"`metrics` of task {self.name!r} must be of different classes where they have no names, got "
+                f"{[type(metric).__name__ for metric in self.metrics]}. Name them: metrics={{'micro': ..., 'macro': ...}}."
+            )
+        return named
 
     def _default_metrics(self) -> dict[str, Metric]:
         assert self.head is not None
@@ -209,8 +215,16 @@ class Task:
                     "accuracy": MultilabelAccuracy(n, ignore_index=-100, validate_args=False),
                 }
             case "regression":
-                return {"r2": R2Score(), "mae": MeanAbsoluteError()}
+                return {"r2": _r2(n), "mae": MeanAbsoluteError()}
         raise ValueError(f"Task {self.name!r}: give `metrics`, since {type(self.head).__name__} names no known kind.")
+
+
+def _r2(outputs: int) -> R2Score:
+    metric = R2Score()
+    if outputs > 1:  # torchmetrics learns the shape from the first update; a rank may have none
+        for state in ("sum_squared_error", "sum_error", "residual"):
+            metric.add_state(state, torch.zeros(outputs), dist_reduce_fx="sum")
+    return metric
 
 
 def _first(values: Any) -> Any:

@@ -47,6 +47,12 @@ def test_delta_m_is_the_mean_relative_gain() -> None:
     assert found.low == pytest.approx(stats.t.interval(0.95, 2, found.mean, stats.sem(per_seed))[0], abs=1e-2)
 
 
+def test_a_single_task_score_of_zero_leaves_no_relative_gain() -> None:
+    found = Comparison((0, 1), (TaskComparison("a", "m", 1, (0.0, 0.5), (0.1, 0.6)),))
+    assert "delta_m in percent +nan" in str(found)
+    assert found.delta_m.verdict == "no evidence"
+
+
 def test_the_table_the_csv_and_the_plot(tmp_path: Path) -> None:
     found = Comparison((0, 1, 2), (A, B))
     lines = str(found).splitlines()
@@ -61,8 +67,9 @@ def test_the_table_the_csv_and_the_plot(tmp_path: Path) -> None:
         "no",
         "evidence",
     ]
-    assert lines[-1].startswith("delta_m +")
-    assert lines[-1].endswith("3 paired seeds")
+    assert lines[-1].startswith("delta_m in percent +")
+    assert lines[-1].endswith("paired seeds: 3")
+    assert "[one seed]" in str(Comparison((0,), (TaskComparison("a", "m", 1, (1.0,), (2.0,)),)))
     found.to_csv(tmp_path / "c.csv")
     with (tmp_path / "c.csv").open() as file:
         read = list(csv.DictReader(file))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
-from torch.utils.data import DataLoader, WeightedRandomSampler
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader, RandomSampler, WeightedRandomSampler
 
 from lightning_mtl import (
     BagOfWords,
@@ -94,6 +97,42 @@ def test_ready_loaders_keep_their_batches(trainer: TrainerMaker) -> None:
             assert torch.cat([batch["s"]["sign"] for batch in batches]).tolist() == [row["sign"] for row in of]
         held_out: DataLoader[Any] = DataLoader(held, 5, collate_fn=columns)
         fit(MultiTaskDataModule({"s": {"train": loader, "validation": held_out}}, summary=False), trainer)
+
+
+def test_a_loader_that_draws_with_replacement_keeps_its_draws() -> None:
+    of: Any = rows(20)
+    sampler = RandomSampler(of, replacement=True, num_samples=8)
+    data = MultiTaskDataModule({"s": {"train": DataLoader(of, 4, sampler=sampler, collate_fn=columns)}})
+    data.setup("fit")
+    assert len(data.train_dataloader()) == 2
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_a_run_saved_within_an_epoch_goes_on_with_the_next_step(trainer: TrainerMaker, tmp_path: Path) -> None:
+    def run(workers: int, ckpt_path: Path | None = None) -> tuple[MultiTaskModule, list[torch.Tensor]]:
+        seen: list[torch.Tensor] = []
+
+        class Watch(L.Callback):
+            def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+                seen.append(batch["s"]["x"])
+
+        keep = ModelCheckpoint(
+            tmp_path / str(len(list(tmp_path.iterdir()))),
+            filename=f"{workers}-{{step}}",
+            every_n_train_steps=5,
+            save_top_k=-1,
+        )
+        made, data = module(), MultiTaskDataModule({"s": splits(64)}, batch_size=8, num_workers=workers, summary=False)
+        fitter = trainer(callbacks=[Watch(), keep], enable_checkpointing=True, max_epochs=2)
+        fitter.fit(made, data, ckpt_path=ckpt_path)
+        return made, seen
+
+    for workers in (0, 1):
+        whole, read = run(workers)
+        (saved,) = tmp_path.rglob(f"{workers}-step=5.ckpt")
+        resumed, rest = run(workers, saved)
+        torch.testing.assert_close(rest, read[5:])
+        torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
 
 
 def test_the_seed_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,11 @@ def test_losses_are_those_of_the_definitions() -> None:
     assert_close(Regression().loss(z[:, 0], z[:, 1]), ((z[:, 0] - z[:, 1]) ** 2).mean())
 
 
+def test_half_precision_does_not_round_the_target() -> None:
+    prediction, target = torch.tensor([1000.0], dtype=torch.bfloat16), torch.tensor([1003.0])
+    assert Regression().loss(prediction, target).item() == 9.0
+
+
 def test_multilabel_averages_over_the_known_labels_of_each_example() -> None:
     z = torch.randn(2, 3, dtype=torch.float64)
     y = torch.tensor([[1, 0, -100], [-100, -100, 1]])

@@ -219,6 +219,38 @@ def test_too_few_labels_to_judge_by_are_named(trainer: TrainerMaker) -> None:
     assert found["validate/score"] == found["validate/sign/accuracy"]
 
 
+def test_nothing_of_an_evaluation_is_left_for_the_next(trainer: TrainerMaker) -> None:
+    made, part = module(), splits()
+    few = splits()
+    for row in few["validation"][1:]:
+        row["size"] = None
+    (alone,) = trainer().validate(made, MultiTaskDataModule({"s": part}), verbose=False)
+    with pytest.warns(UserWarning, match="Fewer than two"):
+        trainer().validate(made, MultiTaskDataModule({"s": few}), verbose=False)
+    made._evaluate(columns_batch(part), "validate")  # an evaluation that was interrupted
+    (after,) = trainer().validate(made, MultiTaskDataModule({"s": part}), verbose=False)
+    assert after == alone
+
+
+def columns_batch(part: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Tensor]]:
+    return {"s": columns(part["validation"][:5])}
+
+
+def test_figures_of_large_numbers_keep_their_digits(trainer: TrainerMaker) -> None:
+    part = splits()
+    for split in part.values():
+        for row in split:
+            row["size"] = 2000.0 + row["size"]
+    made = module(tasks(["size"]))
+    with torch.no_grad():
+        made.heads["size"].layers.bias += 2000  # type: ignore[union-attr, operator]
+    (found,) = trainer().validate(made, MultiTaskDataModule({"s": part}), verbose=False)
+    target = torch.tensor([row["size"] for row in part["validation"]])
+    answer = made({"s": {"x": torch.tensor([row["x"] for row in part["validation"]])}})["size"]
+    expected = 1 - (target - answer).double().square().sum() / (target - target.mean()).double().square().sum()
+    assert found["validate/size/r2"] == pytest.approx(expected.item(), abs=1e-3)
+
+
 # Optimizers, predictions, export
 
 
@@ -270,16 +302,24 @@ def test_saved_loaded_and_resumed_models_predict_alike(trainer: TrainerMaker, tm
     def data() -> MultiTaskDataModule:
         return MultiTaskDataModule({"s": splits()}, batch_size=8, summary=False, seed=3)
 
+    def tasks() -> list[Task]:  # with dropout, so that a resumed run must draw what the unbroken one draws
+        return [Task("sign", head=Multiclass(2, dropout=0.3)), Task("size", head=Regression(dropout=0.3))]
+
     x = torch.tensor([row["x"] for row in rows(7, seed=9)])
     path = tmp_path / "half.ckpt"
     half = MultiTaskModule(tasks(), encoder())
     unbroken, first = copy.deepcopy(half), trainer(max_epochs=2)
+    torch.manual_seed(5)
     trainer(max_epochs=4).fit(unbroken, data())
+    torch.manual_seed(5)
     first.fit(half, data())
     first.save_checkpoint(path)
     resumed = MultiTaskModule(tasks(), encoder())
+    torch.manual_seed(6)
     trainer(max_epochs=4).fit(resumed, data(), ckpt_path=path)
     loaded = MultiTaskModule.load_from_checkpoint(path, tasks=tasks(), encoder=encoder(seed=8), weights_only=True)
+    for made in (loaded, half, resumed, unbroken):
+        made.eval()
     for task in ("sign", "size"):
         batch = {"s": {"x": x}}
         assert_close(loaded(batch)[task], half(batch)[task], rtol=0, atol=0)
@@ -288,9 +328,24 @@ def test_saved_loaded_and_resumed_models_predict_alike(trainer: TrainerMaker, tm
 
 
 def test_two_modules_of_the_same_tasks_share_nothing() -> None:
-    which = tasks()
+    which = [*tasks(["size"]), Task("sign", head=Multiclass(2), loss=nn.CrossEntropyLoss(weight=torch.ones(2)))]
     first, second = module(which), module(which)
     assert not {id(p) for p in first.parameters()} & {id(p) for p in second.parameters()}
+    assert not {id(b) for b in first.buffers()} & {id(b) for b in second.buffers()}
+
+
+def test_batches_of_some_sources_can_be_predicted_first() -> None:
+    made = module([Task("sign", "a", head=Multiclass(2)), Task("size", "b", head=Regression())])
+    x = torch.randn(3, 4)
+    assert set(made({"a": {"x": x}})) == {"sign"}
+    assert set(made({"b": {"x": x}})) == {"size"}
+    assert set(made({"a": {"x": x}, "b": {"x": x}})) == {"sign", "size"}
+
+
+def test_what_an_earlier_run_was_bound_to_is_forgotten(trainer: TrainerMaker) -> None:
+    made = module()
+    trainer().validate(made, MultiTaskDataModule({"first": splits()}), verbose=False)
+    trainer().fit(made, loader(rows(16)))  # its source has another name
 
 
 # Bad input
@@ -315,7 +370,7 @@ def test_a_batch_must_name_its_sources() -> None:
         made.routing.label(columns(rows(4)))
     with pytest.raises(ValueError, match=r"A batch must be \{source: \{column: tensor\}\}"):
         made.routing.label([1, 2])
-    made.routing.bind(["s"])
+    made.routing.bind(["s"], every_task_every_step=True)
     with pytest.raises(ValueError, match="`batch` has source 'other', which no task reads"):
         made.run({"other": columns(rows(4))})
 

@@ -73,12 +73,37 @@ def test_a_source_is_read_alike_beside_other_sources() -> None:
     assert [step["b"] for step in alone] == [step["b"] for step in beside]
 
 
-def test_unshuffled_epochs_are_equal() -> None:
-    plan = sampler({"a": 8, "b": 6}, shuffle=False)
+def test_unshuffled_rows_come_in_their_order_over_epochs() -> None:
+    plan = sampler({"a": 8, "b": 6}, shuffle=False, steps=3)
+    rows: dict[str, list[int]] = {"a": [], "b": []}
+    for epoch in range(4):
+        plan.set_epoch(epoch)
+        for step in plan:
+            for name in rows:
+                rows[name] += step[name]
+    assert rows == {"a": [*range(8)] * 3, "b": [*range(6)] * 4}
+
+
+def test_frozen_epochs_are_equal() -> None:
+    plan = sampler({"a": 8, "b": 6}, frozen=True)
     first = list(plan)
     plan.set_epoch(1)
     assert list(plan) == first
-    assert [row for step in first for row in step["a"]] == list(range(8))
+
+
+@pytest.mark.parametrize("size", [4, 5, 7, 9])
+def test_no_rank_is_ever_without_rows(size: int) -> None:
+    plans = [list(sampler({"a": size}, batch=1, ranks=4, rank=rank)) for rank in range(4)]
+    assert all(step["a"] for plan in plans for step in plan)
+    assert sorted(row for plan in plans for step in plan for row in step["a"]) == list(range(size))
+
+
+def test_steps_that_were_taken_can_be_left_out() -> None:
+    plan = sampler({"a": 20, "b": 6})
+    whole = list(plan)
+    plan.skip = 3
+    assert list(plan) == whole[3:]
+    assert list(plan) == whole  # once only
 
 
 def test_steps_can_be_set() -> None:

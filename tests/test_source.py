@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -99,6 +100,7 @@ def test_the_users_own_functions() -> None:
         ([1, 2], torch.tensor([1, 2])),
         ([True, False], torch.tensor([True, False])),
         ([1, None], torch.tensor([1.0, math.nan], dtype=torch.float64)),
+        ([0.5, None], torch.tensor([0.5, math.nan])),
         ([None, None], torch.tensor([math.nan] * 2, dtype=torch.float64)),
         ([0.5, 1.0], torch.tensor([0.5, 1.0])),
         ([[1, 2], [3, 4]], torch.tensor([[1, 2], [3, 4]])),
@@ -110,6 +112,19 @@ def test_the_users_own_functions() -> None:
 )
 def test_values_become_tensors(values: list[Any], expected: Tensor) -> None:
     assert_close(stacked(values), expected, equal_nan=True)
+
+
+def test_formatted_datasets_and_uneven_rows_are_read_alike() -> None:
+    table = datasets.Dataset.from_dict({"x": [[1.0], [2.0]], "y": [0, 1]})
+    for dataset in (table, table.with_format("torch")):
+        assert Source(dataset).examples("train", targets=["y"])[[1]]["x"].tolist() == [[2.0]]
+    batch = Source([{"x": 1.0}, {"x": 2.0, "y": 1}]).examples("train", targets=["y"])[[0, 1]]
+    assert batch["y"].isnan().tolist() == [True, False]
+
+
+def test_data_frames_are_datasets() -> None:
+    frame = pd.DataFrame({"u": [1.0, 2.0], "y": [0, 1]})
+    assert Source(frame, features=["u"]).examples("train", targets=["y"])[[1]]["features"].tolist() == [[2.0]]
 
 
 def test_large_class_numbers_survive_a_missing_one() -> None:
@@ -128,6 +143,18 @@ def test_large_class_numbers_survive_a_missing_one() -> None:
             lambda: Source(Plain(), text="txt").examples("train", HashTokenizer(), name="s"),
             ValueError,
             r"Source 's' has no column 'txt' in split 'train'; columns are .*Did you mean 'text'\?",
+        ),
+        (
+            lambda: Source([{"t": "a"}, {"t": None}], text="t").examples("train", HashTokenizer(), []),
+            ValueError,
+            "Column 't' must hold texts, got None in row 1",
+        ),
+        (lambda: Source([{"u": 1.0}, {"u": 2}, {"u": "x"}]), ValueError, "texts or numbers, not both; row 2 has 'x'"),
+        (lambda: Source(Plain(), text="text", transform=dict), ValueError, "`transform` makes all input columns"),
+        (
+            lambda: Source([{"u": 1.0}], features=["u"]).examples("train", targets=["u"], name="s"),
+            ValueError,
+            r"Source 's': inputs must not be targets too, got \['u'\]",
         ),
         (lambda: Source(Plain()).examples("train", targets=["z"], name="s"), ValueError, "has no column 'z'"),
         (lambda: Source(Plain(), text="text").examples("train", name="s"), ValueError, "has `text`, but no tokenizer"),

@@ -110,6 +110,8 @@ def test_metrics_can_be_given_in_any_form() -> None:
         assert main in task.metric_collection()
     assert Task("t", head=Regression(), metrics=MeanSquaredError()).main_metric() == ("MeanSquaredError", -1)
     assert Task("t", head=Regression(), metrics=[]).main_metric() is None
+    with pytest.raises(ValueError, match="must be of different classes where they have no names"):
+        Task("t", head=Multiclass(3), metrics=[accuracy, MulticlassAccuracy(3, average="micro")]).main_metric()
 
 
 @pytest.mark.parametrize("head", [Binary(), Multiclass(3), Multilabel(3), Regression(), Regression(2)])

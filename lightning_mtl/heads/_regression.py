@@ -49,7 +49,8 @@ class Regression(Head):
         self, prediction: Float[Tensor, "batch *outputs"], target: Float[Tensor, "batch *outputs"]
     ) -> Float[Tensor, ""]:
         """Mean squared error, in the square of the target's unit."""
-        return F.mse_loss(prediction, target.to(prediction.dtype))
+        dtype = torch.promote_types(prediction.dtype, target.dtype)  # bfloat16 would round the target
+        return F.mse_loss(prediction.to(dtype), target.to(dtype))
 
     def predict(self, prediction: Float[Tensor, "batch *outputs"]) -> Float[Tensor, "batch *outputs"]:
         """The values themselves."""

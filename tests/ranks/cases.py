@@ -7,6 +7,7 @@ returns them.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import warnings
@@ -50,6 +51,20 @@ def unlabelled(when: Callable[[int, int], bool], tasks: tuple[str, ...] = ("size
     return {"s": made}
 
 
+def held_out_labels_on_one_rank() -> dict[str, Any]:
+    made = splits(ROWS)
+    for split in ("train", "validation"):
+        for one in made[split]:
+            one["size"] = [one["size"], 2 * one["size"]]
+        plan_of_one = AllSourcesSampler(
+            {"s": len(made[split])}, {"s": BATCH}, shuffle=split == "train", num_replicas=2, rank=1
+        )
+        for rows_of in plan_of_one:
+            for row in rows_of["s"]:
+                made[split][row]["size"] = [math.nan, math.nan]
+    return {"s": made}
+
+
 def sparse() -> dict[str, Any]:
     made = splits(ROWS)
     for split in made.values():
@@ -71,6 +86,7 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
         {},
     ),
     "no label at all in one step": (lambda: unlabelled(lambda rank, step: step == 1, ("size", "sign")), {}),
+    "two outputs, labels on one rank": (held_out_labels_on_one_rank, {}),
     "accumulated and clipped": (sparse, {"accumulate_grad_batches": 3, "gradient_clip_val": 0.05}),
 }
 
@@ -79,7 +95,10 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
     """Train a case on the ranks that there are, and return weights, figures and what was read."""
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     make, options = CASES[case]
-    which = [Task("sign", head=Multiclass(2), weight=0.7), Task("size", head=Regression())]
+    which = [
+        Task("sign", head=Multiclass(2), weight=0.7),
+        Task("size", head=Regression(2 if "outputs" in case else 1), loss=_distance),
+    ]
     trained = module(which)
     watch = _Watch()
     trainer = L.Trainer(
@@ -102,6 +121,10 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
     if case == "a task missing on all ranks in one step":
         assert watch.idle == [False, True, False], watch.idle
     return {**{f"weight {name}": value for name, value in trained.state_dict().items()}, **figures, **watch.losses}
+
+
+def _distance(prediction: Tensor, target: Tensor) -> Tensor:
+    return (prediction - target).abs().mean()  # in the type of the target, whatever that is
 
 
 class _Watch(L.Callback):
