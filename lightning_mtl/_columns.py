@@ -1,14 +1,17 @@
-"""The values of a column become one tensor."""
+"""The user's data as rows by number, and the values of a column as one tensor."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+import datasets
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 
 def stacked(values: list[Any]) -> Any:
@@ -39,3 +42,38 @@ def padded(values: list[list[int]], padding: int) -> Tensor:
         list(chain.from_iterable(values)), dtype=torch.long
     )
     return made
+
+
+def rows_of(data: Any) -> Any:
+    """Read rows by number off a dataset, a ready loader of one, a data frame, or a list of mappings.
+
+    Raises:
+        TypeError: Rows cannot be read by number.
+        ValueError: A column mixes texts and numbers.
+    """
+    rows: Any = data.dataset if isinstance(data, DataLoader) else data
+    if isinstance(rows, IterableDataset | datasets.IterableDataset) or not hasattr(rows, "__getitem__"):
+        raise TypeError(
+            f"A dataset must give rows by number and have a length, got {type(rows).__name__}. Read it into a "
+            "`datasets.Dataset`, or pass its loader to the Trainer: CombinedLoader({source: loader}, 'max_size_cycle')."
+        )
+    if isinstance(rows, pd.DataFrame):
+        return datasets.Dataset.from_pandas(rows, preserve_index=False)
+    plain = isinstance(rows, list) and rows and not isinstance(data, DataLoader)
+    if not plain or not all(isinstance(row, Mapping) for row in rows):
+        return rows
+    columns = dict.fromkeys(column for row in rows for column in row)
+    table = {column: [row.get(column) for row in rows] for column in columns}
+    for column, values in table.items():
+        _refuse_mixture(column, values)
+    simple = all(isinstance(value, str | bool | int | float | None) for values in table.values() for value in values)
+    return datasets.Dataset.from_dict(table) if simple else rows
+
+
+def _refuse_mixture(column: str, values: list[Any]) -> None:
+    texts = [isinstance(value, str) for value in values if value is not None]
+    if any(texts) and not all(texts):
+        odd = next(i for i, value in enumerate(values) if isinstance(value, str) is (sum(texts) * 2 < len(texts)))
+        raise ValueError(
+            f"Column {column!r} must hold texts or numbers, not both; row {odd} has {values[odd]!r}. Convert or drop that row."
+        )

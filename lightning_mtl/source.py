@@ -7,17 +7,15 @@ from difflib import get_close_matches
 from typing import Any, cast
 
 import datasets
-import pandas as pd
 import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
-    IterableDataset,
     RandomSampler,
     SequentialSampler,
 )
 
-from ._columns import padded, stacked
+from ._columns import padded, rows_of, stacked
 from .encoders import Tokenizer
 
 SPLITS = ("train", "validation", "test", "predict")
@@ -78,7 +76,7 @@ class Source:
         self.batch_size = batch_size
         self.collate = collate
         self.loaders = {split: data for split, data in splits.items() if isinstance(data, DataLoader)}
-        self.splits = {split: _rows_of(data) for split, data in splits.items()}
+        self.splits = {split: rows_of(data) for split, data in splits.items()}
 
     def columns(self, split: str) -> list[str]:
         """Name the columns of a split, as far as they can be seen."""
@@ -285,32 +283,3 @@ def _tokenize(
                     f"Column {column!r} must hold texts, got {value!r} in row {row}. Fill it, or drop the row."
                 )
     return tokenizer(*(columns[column] for column in text))
-
-
-def _rows_of(data: Any) -> Any:
-    rows: Any = data.dataset if isinstance(data, DataLoader) else data
-    if isinstance(rows, IterableDataset | datasets.IterableDataset) or not hasattr(rows, "__getitem__"):
-        raise TypeError(
-            f"A dataset must give rows by number and have a length, got {type(rows).__name__}. Read it into a "
-            "`datasets.Dataset`, or pass its loader to the Trainer: CombinedLoader({source: loader}, 'max_size_cycle')."
-        )
-    if isinstance(rows, pd.DataFrame):
-        return datasets.Dataset.from_pandas(rows, preserve_index=False)
-    plain = isinstance(rows, list) and rows and not isinstance(data, DataLoader)
-    if not plain or not all(isinstance(row, Mapping) for row in rows):
-        return rows
-    columns = dict.fromkeys(column for row in rows for column in row)
-    table = {column: [row.get(column) for row in rows] for column in columns}
-    for column, values in table.items():
-        _refuse_mixture(column, values)
-    simple = all(isinstance(value, str | bool | int | float | None) for values in table.values() for value in values)
-    return datasets.Dataset.from_dict(table) if simple else rows
-
-
-def _refuse_mixture(column: str, values: list[Any]) -> None:
-    texts = [isinstance(value, str) for value in values if value is not None]
-    if any(texts) and not all(texts):
-        odd = next(i for i, value in enumerate(values) if isinstance(value, str) is (sum(texts) * 2 < len(texts)))
-        raise ValueError(
-            f"Column {column!r} must hold texts or numbers, not both; row {odd} has {values[odd]!r}. Convert or drop that row."
-        )

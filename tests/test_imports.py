@@ -23,7 +23,8 @@ MAY_IMPORT = {  # from our own house
     "_inspection": {"source", "task", "_columns"},
     "_module": {"task", "encoders", "_distributed", "_history", "_metrics", "_routing", "_random_state"},
     "module": {"_module", "_routing", "task", "encoders"},
-    "datamodule": {"source", "task", "sampler", "encoders", "_inspection"},
+    "_loader": {"source", "task", "sampler"},
+    "datamodule": {"source", "task", "sampler", "encoders", "_inspection", "_loader"},
     "comparison": {"module", "datamodule", "_inspection"},
     "cli": {"comparison", "module", "datamodule"},
 }
