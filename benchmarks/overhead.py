@@ -136,7 +136,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
     large = paired((256, 1024, 704), tasks=3, rows=64, steps=150, rounds=options.rounds)
-    tiny = paired((8, 16, 16), tasks=3, rows=32, steps=600, rounds=options.rounds)
+    tiny = paired((8, 16, 16), tasks=3, rows=32, steps=500, rounds=2 * options.rounds)
     losses = logging(lambda: ours((32, 64, 64), 20, []), options.rounds) + append_seconds()
     with_metrics = logging(lambda: ours((32, 64, 64), 20), options.rounds) + append_seconds()
     by_hand = [

@@ -27,7 +27,7 @@ from .task import Task
 _RANDOM = "lightning_mtl.random_state"
 
 
-@dataclass
+@dataclass(slots=True)
 class Step:
     """What one batch gave: for each task that has labels in it, its loss, and what it predicted for which labels."""
 
@@ -36,13 +36,14 @@ class Step:
     answers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Progress:
     """Where training stands; beside the module, whose own attributes are slow to set."""
 
     step: int = 0
     shown_at: int = 0
     every: int = 50
+    last_batch: float = -1
     last: Step = field(default_factory=Step)
     seen: set[int] = field(default_factory=set)
 
@@ -126,6 +127,10 @@ class TaskModule(L.LightningModule):
         # Without logs, still look for losses that are not finite.
         self._progress = _Progress(step, shown_at=step, every=getattr(self.trainer, "log_every_n_steps", 0) or 50)
 
+    def on_train_epoch_start(self) -> None:
+        """Note which batch is the last one: its metrics are shown."""
+        self._progress.last_batch = self.trainer.num_training_batches - 1
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Run one batch, and return its weighted sum of losses."""
         step = self.run(batch)
@@ -136,7 +141,7 @@ class TaskModule(L.LightningModule):
             losses = losses * self._share(step, losses)
         progress = self._progress
         self._history.append(progress.step, step.tasks, losses)
-        if (progress.step + 1) % progress.every == 0 or self.trainer.is_last_batch:
+        if (progress.step + 1) % progress.every == 0 or batch_idx == progress.last_batch:
             progress.last = Step(step.tasks, answers=[(answer.detach(), target) for answer, target in step.answers])
         return self._total(losses, step.tasks)
 

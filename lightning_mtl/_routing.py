@@ -52,7 +52,7 @@ class Routing:
 
         A task whose source did not come yet reads none so far.
         """
-        if self.fed or self._readers.keys() >= set(batch):
+        if self.fed or all(name in self._readers for name in batch):
             return
         names = [*self._readers, *(name for name in batch if name not in self._readers)]
         reads = [

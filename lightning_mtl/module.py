@@ -90,16 +90,16 @@ class MultiTaskModule(TaskModule):
 
     def run(self, batch: Batch) -> Step:
         """Compute the losses of the tasks that have labels in this batch."""
-        step = Step()
-        for source, columns in self.routing.label(batch).items():
+        step, tasks, routing = Step(), self.tasks, self.routing
+        for source, columns in routing.label(batch).items():
             rows = columns[ROWS]
-            present: Sequence[int] = self.routing.readers(source)
+            present: Sequence[int] = routing.readers(source)
             if rows:
-                present = [i for i in present if len(rows.get(self.tasks[i].name, "all"))]
+                present = [i for i in present if len(rows.get(tasks[i].name, "all"))]
             if not present:
                 continue
             for i, prediction in zip(present, self._answer(source, columns, present), strict=True):
-                task = self.tasks[i]
+                task = tasks[i]
                 target: Tensor = columns[task.column]
                 if task.name in rows:
                     prediction, target = prediction[rows[task.name]], target[rows[task.name]]
@@ -134,8 +134,9 @@ class MultiTaskModule(TaskModule):
     def _answer(self, source: str, columns: Mapping[str, Any], tasks: Sequence[int]) -> list[Tensor]:
         names = [self.tasks[i].name for i in tasks]
         features = self.encoder(self.routing.inputs(source, columns), names)
-        heads: Any = self.heads
-        return [_through(heads[name], features[name]) for name in names]
+        heads: Any = self.heads._modules  # its own look-up costs as much as a small layer
+        read = [(heads[name], features[name]) for name in names]
+        return [head(*of) if isinstance(of, tuple) else head(of) for head, of in read]
 
 
 class _Exported(nn.Module):
@@ -148,9 +149,6 @@ class _Exported(nn.Module):
 
     def forward(self, inputs: dict[str, Any]) -> Tensor:
         inputs = {name: column for name, column in inputs.items() if name not in self.hidden}
-        return _through(self.head, self.encoder(inputs, [self.task])[self.task])
-
-
-def _through(head: nn.Module, features: Tensor | tuple[Tensor, Tensor | None]) -> Tensor:
-    prediction: Tensor = head(*features) if isinstance(features, tuple) else head(features)
-    return prediction
+        features = self.encoder(inputs, [self.task])[self.task]
+        prediction: Tensor = self.head(*features) if isinstance(features, tuple) else self.head(features)
+        return prediction
