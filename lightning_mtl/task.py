@@ -149,7 +149,8 @@ class Task:
                 f"Column {self.column!r} of task {self.name!r} must hold numbers, got {type(target).__name__} "
                 f"(first: {_first(target)!r}). Code it as class numbers, e.g. with `datasets.Dataset.class_encode_column`."
             )
-        if target.dtype is not head.dtype or target.shape[1:] != head.label_shape:
+        plain = target.ndim == 1 and not head.label_shape
+        if target.dtype is not head.dtype or not (plain or target.shape[1:] == head.label_shape):
             target = columns[self.column] = self._converted(target, head, where)
         if target.numel() and head.complete(target):
             return
