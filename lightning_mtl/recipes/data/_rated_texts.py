@@ -5,8 +5,9 @@ from __future__ import annotations
 import tarfile
 import tempfile
 from functools import cache as memoize
+from io import BytesIO
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 import datasets
 
@@ -42,7 +43,7 @@ def _read(sdist: Path) -> datasets.Dataset:
     rows = []
     with tarfile.open(sdist) as outer:
         inner = _member(outer, "/hutto_ICWSM_2014.tar.gz")
-        with tarfile.open(fileobj=inner) as archive:
+        with tarfile.open(fileobj=BytesIO(inner)) as archive:
             for stem, domain in _DOMAINS.items():
                 spreads = {row[0]: float(row[2]) for row in _table(archive, f"{stem}_anonDataRatings.txt")}
                 for number, valence, text, *_ in _table(archive, f"{stem}_GroundTruth.txt"):
@@ -53,12 +54,12 @@ def _read(sdist: Path) -> datasets.Dataset:
 
 
 def _table(archive: tarfile.TarFile, name: str) -> list[list[str]]:
-    lines = _member(archive, f"/{name}").read().decode("utf-8-sig", "replace").splitlines()
+    lines = _member(archive, f"/{name}").decode("utf-8-sig", "replace").splitlines()
     return [cells for line in lines if len(cells := line.split("\t")) >= 3]
 
 
-def _member(archive: tarfile.TarFile, ending: str) -> IO[bytes]:
+def _member(archive: tarfile.TarFile, ending: str) -> bytes:
     (name,) = [name for name in archive.getnames() if name.endswith(ending)]
     file = archive.extractfile(name)
     assert file is not None
-    return file
+    return file.read()
