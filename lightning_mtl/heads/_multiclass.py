@@ -26,7 +26,7 @@ class Multiclass(ClassHead):
         >>> head = Multiclass(3)
         >>> head.build(width=8)
         >>> logits = head(torch.ones(2, 8))
-        >>> logits.shape, head.predict(logits).sum(-1).tolist()
+        >>> logits.shape, head.predict(logits).sum(-1).round().tolist()
         (torch.Size([2, 3]), [1.0, 1.0])
     """
 
