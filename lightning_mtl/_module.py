@@ -213,10 +213,7 @@ class TaskModule(L.LightningModule):
 
     def _share(self, step: Step, like: Tensor) -> Tensor:
         """Weigh this rank's mean losses so that the ranks' average is the mean over all ranks' labelled examples."""
-        counts = [0.0] * len(self.tasks)
-        for task, (_, target) in zip(step.tasks, step.answers, strict=True):
-            counts[task] = len(target)
-        local = torch.tensor(counts, dtype=sum_dtype(like.device)).to(like.device, non_blocking=True)
+        local = self._label_counts(step)
         shares = (local * self._world_size / sum_over_ranks(local.clone())).to(like.dtype).unbind()
         return torch.stack([shares[task] for task in step.tasks]) if step.tasks else like
 
@@ -256,16 +253,17 @@ class TaskModule(L.LightningModule):
         }
         for task, (prediction, target) in zip(progress.last.tasks, progress.last.answers, strict=True):
             self._judge("train", task, prediction, target)
-        for group in self.metrics.compute("train", self._label_counts(progress.last)).values():
+        counts = sum_over_ranks(self._label_counts(progress.last)).tolist()
+        for group in self.metrics.compute("train", counts).values():
             values |= {name: value.item() for name, value in group.items()}
         progress.last = Step()
         self._publish(values)
 
-    def _label_counts(self, step: Step) -> list[float]:
-        counts = torch.zeros(len(self.tasks), device=self.device)
+    def _label_counts(self, step: Step) -> Tensor:
+        counts = [0.0] * len(self.tasks)
         for task, (_, target) in zip(step.tasks, step.answers, strict=True):
             counts[task] = len(target)
-        return [float(n) for n in sum_over_ranks(counts).tolist()]
+        return torch.tensor(counts, dtype=sum_dtype(self.device)).to(self.device, non_blocking=True)
 
     def _publish(self, values: dict[str, float]) -> None:
         """Hand values to loggers, callbacks and the progress bar at a fraction of the price of `self.log`."""
