@@ -11,8 +11,9 @@ import datasets
 import torch
 from torch import Tensor
 
-from ._columns import stacked
-from .source import Examples
+from ._examples import Examples
+from .heads import Head
+from .inputs import label_values
 from .task import ROWS, Task
 
 SCAN = 10_000
@@ -44,18 +45,35 @@ def labels_of(task: Task, examples: Examples, where: str) -> Labels:
     Raises:
         ValueError: A label out of the head's range, with source, split, row and value.
     """
-    target = task.column
-    columns: dict[str, Any] = {target: _column(examples, target)}
-    task.label(columns, where)
-    values: Tensor = columns[target]
+    columns = _labelled(task, examples, where)
+    values: Tensor = columns[task.column]
     rows = columns.get(ROWS, {}).get(task.name)
-    known = values if rows is None else values[rows]
-    found = Labels(len(examples), len(values), len(known))
-    if task.head is not None and not task.head.dtype.is_floating_point and known.ndim == 1 and len(known):
+    head = task.known_head()
+    known = _known(values, rows, head)
+    labelled = int((values >= 0).any(1).sum()) if head.per_position else len(known)
+    found = Labels(len(examples), len(values), labelled)
+    if not head.dtype.is_floating_point and known.ndim == 1 and len(known):
         counts = torch.bincount(known)
         found.classes = int((counts > 0).sum())
         found.majority = counts.max().item() / len(known)
     return found
+
+
+def known_labels(task: Task, examples: Examples, where: str) -> Tensor:
+    """Read the labels that are there, in the head's form: [labels], [labels, outputs], or those of words, [words]."""
+    columns = _labelled(task, examples, where)
+    return _known(columns[task.column], columns.get(ROWS, {}).get(task.name), task.known_head())
+
+
+def _labelled(task: Task, examples: Examples, where: str) -> dict[str, Any]:
+    columns: dict[str, Any] = _columns(examples, task.columns)
+    task.label(columns, where)
+    return columns
+
+
+def _known(values: Tensor, rows: Tensor | None, head: Head) -> Tensor:
+    values = values.flatten() if head.per_position else values
+    return values if rows is None else values[rows]
 
 
 def refuse_nan(examples: Examples, where: str) -> None:
@@ -64,21 +82,47 @@ def refuse_nan(examples: Examples, where: str) -> None:
     Raises:
         ValueError: An input is NaN, with source, split, row and column.
     """
-    rows = len(examples) if examples.source.features and isinstance(examples.rows, datasets.Dataset) else SCAN
-    for start in range(0, min(rows, len(examples)), 1000):
-        numbers = list(range(start, min(start + 1000, rows, len(examples))))
+    rows = min(SCAN, len(examples))
+    for start in range(0, rows, 1000):
+        numbers = list(range(start, min(start + 1000, rows)))
         for name, column in examples[numbers].items():
             if name in (examples.targets or ()) or not isinstance(column, Tensor) or not column.is_floating_point():
                 continue
             bad = column.isnan().nonzero()
             if len(bad):
-                row, *place = bad[0].tolist()
-                if name == "features" and examples.source.features:
-                    name = examples.source.features[place[-1]]
+                row = bad[0].tolist()[0]
                 raise ValueError(
                     f"Inputs must be numbers: {where} {start + row}, column {name!r} is NaN. Fill it or drop the row, e.g. "
                     "with `datasets.Dataset.filter`."
                 )
+
+
+def refuse_unknown_tokens(examples: Examples, vocabulary: int | None, source: str) -> None:
+    """Look whether the encoder knows every token that the tokenizer makes.
+
+    Raises:
+        ValueError: A token's number is beyond the encoder's embeddings.
+    """
+    largest = examples.largest_token()
+    if vocabulary is not None and largest is not None and largest >= vocabulary:
+        raise ValueError(
+            f"The tokenizer must fit the encoder, which knows the tokens 0 to {vocabulary - 1}; of source {source!r} it makes "
+            f"token {largest}. Use the encoder's own tokenizer: leave out `tokenizer`."
+        )
+
+
+def refuse_uneven(words: Sequence[Any], tags: Sequence[Any], task: Task, where: str) -> None:
+    """Look whether each row has a label for each word.
+
+    Raises:
+        ValueError: A row has more or fewer, with its number.
+    """
+    for row, (of, labels) in enumerate(zip(words, tags, strict=True)):
+        if labels is not None and len(labels) != len(of):
+            raise ValueError(
+                f"Task {task.name!r} must have a label for each word: {where} {row} has {len(of)} words and {len(labels)} labels "
+                f"in column {task.column!r}. Mend or drop the row; None in place of a label means that it is unknown."
+            )
 
 
 def warn_of_copies(train: Examples, other: Examples, name: str, split: str) -> None:
@@ -103,22 +147,27 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(cells) for cells in (head, ["-" * w for w in widths], *lines))
 
 
-def _column(examples: Examples, target: str) -> Any:
-    if isinstance(examples.rows, datasets.Dataset) and examples.collate is None:
-        return stacked(list(examples.rows.select_columns([target])[:][target]))
-    rows = min(len(examples), SCAN)
-    parts = [examples[list(range(i, min(i + 1000, rows)))][target] for i in range(0, rows, 1000)]
-    return torch.cat(parts) if all(isinstance(part, Tensor) for part in parts) else parts[0]
+def _columns(examples: Examples, targets: Sequence[str]) -> dict[str, Any]:
+    if isinstance(examples.rows, datasets.Dataset) and examples.inputs.whole is None:
+        rows = examples.rows.select_columns(list(targets))[:]
+        return {target: label_values(list(rows[target])) for target in targets}
+    seen = min(len(examples), SCAN)
+    batches = [examples[list(range(i, min(i + 1000, seen)))] for i in range(0, seen, 1000)]
+    columns: dict[str, Any] = {}
+    for target in targets:
+        parts = [batch[target] for batch in batches]
+        whole = all(isinstance(part, Tensor) for part in parts)
+        columns[target] = torch.cat(parts) if whole else [value for part in parts for value in part]
+    return columns
 
 
 def _keys(examples: Examples) -> list[Any]:
     hidden = set(examples.targets or ())
-    if not isinstance(examples.rows, datasets.Dataset) or examples.collate is not None:
+    if not isinstance(examples.rows, datasets.Dataset) or examples.inputs.whole is not None:
         columns: Mapping[str, Any] = examples[list(range(min(len(examples), SCAN)))]
     else:
         names = [name for name in examples.rows.column_names if name not in hidden]
-        named = examples.source.text or examples.source.features
-        columns = examples.rows.select_columns(names)[: None if named else SCAN] if names else {}
+        columns = examples.rows.select_columns(names)[: None if examples.inputs.once else SCAN] if names else {}
     values = [column for name, column in columns.items() if name not in hidden]
     return [tuple(_key(value) for value in row) for row in zip(*values, strict=True)]
 

@@ -29,12 +29,16 @@ class TaskMetrics(nn.Module):
         for stage in _STAGES:
             self.add_module(f"on_{stage}", nn.ModuleList([task.metric_collection() for task in tasks]))
 
-    def update(self, stage: str, task: int, prediction: Tensor, target: Tensor) -> None:
-        """Take in what was predicted, as `Head.predict` gives it, for examples that have a label."""
+    def update(
+        self, stage: str, task: int, prediction: Tensor, target: Tensor, sequence: Tensor | None = None
+    ) -> None:
+        """Take in what was predicted, as `Head.predict` gives it, for examples (or words, of these rows) that have a label."""
         metrics = self._of(stage)[task]
         if len(metrics):
             # Sums of a metric must have one type on all ranks, those included that hold no example.
-            metrics.update(prediction.to(self._dtype), target.to(self._dtype) if target.is_floating_point() else target)
+            target = target.to(self._dtype) if target.is_floating_point() else target
+            of = {} if sequence is None else {"sequence": sequence}
+            metrics.update(prediction.to(self._dtype), target, **of)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Choose the type in which metrics add up."""

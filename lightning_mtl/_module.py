@@ -19,21 +19,26 @@ from torch.optim import Optimizer
 from ._distributed import gather_objects, sum_dtype, sum_over_ranks, world_size
 from ._history import LossHistory
 from ._metrics import TaskMetrics
+from ._persistence import PersistentModule
 from ._random_state import random_state, set_random_state
 from ._routing import Batch, Routing
 from .encoders import Encoder
-from .task import Task
+from .inputs import Inputs
+from .task import Loss, Task
 
 _RANDOM = "lightning_mtl.random_state"
 
 
 @dataclass(slots=True)
 class Step:
-    """What one batch gave: for each task that has labels in it, its loss, and what it predicted for which labels."""
+    """What one batch gave: for each task that has labels in it, its loss, and what it predicted for which labels.
+
+    Beside predictions and labels of words stands the number of the row that each word belongs to.
+    """
 
     tasks: list[int] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
-    answers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    answers: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -48,46 +53,79 @@ class _Progress:
     seen: set[int] = field(default_factory=set)
 
 
-class TaskModule(L.LightningModule):
+class TaskModule(PersistentModule):
     """Losses, metrics, logs and optimizers of several tasks; `MultiTaskModule` and its like add how a batch is run."""
 
     def __init__(
         self, tasks: Sequence[Task], encoder: Encoder, *, optimizer: Callable[[Iterable[Any]], Optimizer] | None = None
     ) -> None:
         super().__init__()
-        if isinstance(tasks, str | Task | Mapping) or not all(isinstance(task, Task) for task in tasks):
-            raise TypeError(f"`tasks` must be a list of Task, got {tasks!r}. Make them: [Task(name, head=...), ...].")
-        names = tuple(task.name for task in tasks)
-        if not names:
-            raise ValueError("`tasks` must hold at least one Task, got none.")
-        if doubled := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"`tasks` must have different names, got {sorted(doubled)} more than once. Rename one.")
         if not isinstance(encoder, Encoder):
             raise TypeError(
                 f"`encoder` must be an Encoder, got {type(encoder).__name__}. Share it whole: "
                 "HardSharing(encoder, width=<size of its features>)."
             )
-        self.tasks = tuple(tasks)
         self.encoder = encoder
-        heads = {task.name: copy.deepcopy(task.head) for task in tasks if task.head is not None}
-        for head in heads.values():
-            head.build(encoder.width)
-        self.heads = nn.ModuleDict(heads)
-        losses = {task.name: copy.deepcopy(task.loss) for task in tasks if isinstance(task.loss, nn.Module)}
-        self.losses = nn.ModuleDict(losses)
-        self._losses: list[Any] = [losses.get(task.name) or task.loss or heads[task.name].loss for task in tasks]
-        self._main_metrics = [task.main_metric() for task in tasks]
-        self.metrics = TaskMetrics(tasks)
+        self.inputs: dict[str, Inputs] = {}
+        """How rows of each source become what the encoder reads; `MultiTaskDataModule` fills it before training."""
+        self.heads = nn.ModuleDict()
+        self.losses = nn.ModuleDict()
         self._optimizer = optimizer
+        self._world_size = 1
+        self._resumed: list[Any] | None = None
+        self._totals: Tensor | None = None
+        _refuse_tasks(tasks)
+        self._adopt([_own(task) for task in tasks])
+
+    def _adopt(self, tasks: Sequence[Task]) -> None:
+        """Take these tasks, and make their heads as far as they are known."""
+        self.tasks = tuple(tasks)
         self._weights: list[float] | None = [task.weight for task in tasks]
         if all(weight == 1 for weight in self._weights):
             self._weights = None
         self.routing = Routing(tasks)
-        self._world_size = 1
-        self._resumed: list[Any] | None = None
-        self._history = LossHistory(names)
+        self._history = LossHistory([task.name for task in tasks])
         self._progress = _Progress()
-        self._totals: Tensor | None = None
+        if all(task.head is not None for task in tasks):
+            self._build()
+
+    def add_task(self, task: Task, *, freeze: bool = False) -> None:
+        """Add a task to a model that was trained on others; what it has learned stays.
+
+        Args:
+            task: The new task.
+            freeze: Whether the encoder and the heads there are keep their weights. Then the old tasks need no data: those whose
+                source is not there are left out of training.
+
+        Raises:
+            ValueError: There is a task of this name.
+        """
+        _refuse_tasks([*self.tasks, task])
+        for old in self.tasks if self.inputs else ():
+            old.source = old.resolve(self.inputs)  # with more sources, "the one there is" may be another
+        if freeze:
+            self.encoder.requires_grad_(False)
+            self.heads.requires_grad_(False)
+        self._adopt([*self.tasks, _own(task)])
+
+    def _build(self) -> None:
+        """Make the layers of the heads, and the losses and metrics that follow from them."""
+        for task in self.tasks:
+            head = task.known_head()
+            head.build(self.encoder.width)
+            self.heads[task.name] = head
+            if isinstance(task.loss, nn.Module) and task.name not in self.losses:
+                self.losses[task.name] = copy.deepcopy(task.loss)
+        self._losses: list[Any] = [self._loss(task) for task in self.tasks]
+        self._main_metrics = [task.main_metric() for task in self.tasks]
+        self.metrics = TaskMetrics(self.tasks)
+
+    def _loss(self, task: Task) -> Loss:
+        head = task.known_head()
+        if task.loss is None:
+            return head.loss
+        own: Any = self.losses[task.name] if task.name in self.losses else task.loss
+        return lambda prediction, target: own(prediction, head.scale_target(target))
 
     @abstractmethod
     def run(self, batch: Batch) -> Step:
@@ -95,13 +133,20 @@ class TaskModule(L.LightningModule):
 
     # Hooks of Lightning
 
+    def configure_model(self) -> None:
+        """Make what only the data could tell: heads that were not given, the size of a table's features."""
+        sizes = {name: size for inputs in self.inputs.values() for name, size in inputs.sizes().items()}
+        self.encoder.build(sizes)
+        if len(self.heads) < len(self.tasks):
+            self._build()
+        self.metrics.set_dtype(sum_dtype(self.trainer.strategy.root_device))
+
     def setup(self, stage: str) -> None:
         """Look at the strategy before it wraps the model: where steps can omit tasks, DDP must expect it."""
         self._world_size = self.trainer.world_size
         strategy = self.trainer.strategy
         if getattr(getattr(self.trainer, "datamodule", None), "sources", None) is None:
             self.routing.forget()  # what an earlier run was bound to
-        self.metrics.set_dtype(sum_dtype(strategy.root_device))
         own_hook = type(self).on_before_batch_transfer is not L.LightningModule.on_before_batch_transfer
         if strategy.root_device.type != "cpu" and not self.routing.fed and not own_hook:
             # Loaders of the user's own: find the rows with labels on the CPU, so that no step waits for the device.
@@ -142,7 +187,7 @@ class TaskModule(L.LightningModule):
         progress = self._progress
         self._history.append(progress.step, step.tasks, losses)
         if (progress.step + 1) % progress.every == 0 or batch_idx == progress.last_batch:
-            progress.last = Step(step.tasks, answers=[(answer.detach(), target) for answer, target in step.answers])
+            progress.last = Step(step.tasks, answers=[(answer.detach(), *rest) for answer, *rest in step.answers])
         return self._total(losses, step.tasks)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -168,10 +213,12 @@ class TaskModule(L.LightningModule):
         if len(self._history):
             self._history.read()
         checkpoint[_RANDOM] = gather_objects(random_state())
+        super().on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the random states until training goes on."""
         self._resumed = checkpoint.get(_RANDOM)
+        super().on_load_checkpoint(checkpoint)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Gather losses and metrics of one batch."""
@@ -251,8 +298,8 @@ class TaskModule(L.LightningModule):
             for task, mean in zip(self.tasks, means, strict=True)
             if not math.isnan(mean)
         }
-        for task, (prediction, target) in zip(progress.last.tasks, progress.last.answers, strict=True):
-            self._judge("train", task, prediction, target)
+        for task, answer in zip(progress.last.tasks, progress.last.answers, strict=True):
+            self._judge("train", task, *answer)
         counts = sum_over_ranks(self._label_counts(progress.last)).tolist()
         for group in self.metrics.compute("train", counts).values():
             values |= {name: value.item() for name, value in group.items()}
@@ -261,7 +308,7 @@ class TaskModule(L.LightningModule):
 
     def _label_counts(self, step: Step) -> Tensor:
         counts = [0.0] * len(self.tasks)
-        for task, (_, target) in zip(step.tasks, step.answers, strict=True):
+        for task, (_, target, _) in zip(step.tasks, step.answers, strict=True):
             counts[task] = len(target)
         return torch.tensor(counts, dtype=sum_dtype(self.device)).to(self.device, non_blocking=True)
 
@@ -281,10 +328,11 @@ class TaskModule(L.LightningModule):
         step = self.run(batch)
         if self._totals is None:
             self._totals = self._no_totals()
-        for task, loss, (prediction, target) in zip(step.tasks, step.losses, step.answers, strict=True):
-            self._totals[task, 0] += loss.detach() * len(target)
-            self._totals[task, 1] += len(target)
-            self._judge(stage, task, prediction, target)
+        for task, loss, answer in zip(step.tasks, step.losses, step.answers, strict=True):
+            labels = len(answer[1])
+            self._totals[task, 0] += loss.detach() * labels
+            self._totals[task, 1] += labels
+            self._judge(stage, task, *answer)
 
     def _log_evaluation(self, stage: str) -> None:
         sums, counts = sum_over_ranks(self._no_totals() if self._totals is None else self._totals).T.tolist()
@@ -315,6 +363,23 @@ class TaskModule(L.LightningModule):
                 f"Fewer than two labelled examples to {stage} {few} on: their metrics are left out.", stacklevel=1
             )
 
-    def _judge(self, stage: str, task: int, prediction: Tensor, target: Tensor) -> None:
+    def _judge(self, stage: str, task: int, prediction: Tensor, target: Tensor, sequence: Tensor | None) -> None:
         head: Any = self.heads[self.tasks[task].name]
-        self.metrics.update(stage, task, head.predict(prediction), target)
+        self.metrics.update(stage, task, head.judged(head.predict(prediction)), target, sequence)
+
+
+def _refuse_tasks(tasks: Sequence[Task]) -> None:
+    if isinstance(tasks, str | Task | Mapping) or not all(isinstance(task, Task) for task in tasks):
+        raise TypeError(f"`tasks` must be a list of Task, got {tasks!r}. Make them: [Task(name), ...].")
+    names = [task.name for task in tasks]
+    if not names:
+        raise ValueError("`tasks` must hold at least one Task, got none.")
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"`tasks` must have different names, got {sorted(doubled)} more than once. Rename one.")
+
+
+def _own(task: Task) -> Task:
+    """Copy a task with its head, so that modules made of the same tasks share nothing."""
+    own = copy.copy(task)
+    own.head = copy.deepcopy(task.head)
+    return own

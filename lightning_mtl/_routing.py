@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from .inputs import RAW, WORDS
 from .task import ROWS, Task
 
 Batch = Mapping[str, Mapping[str, Any] | None]
@@ -63,7 +64,11 @@ class Routing:
 
     def _bind(self, names: Sequence[str], reads: Sequence[str | None]) -> None:
         self._readers = {name: tuple(i for i, read in enumerate(reads) if read == name) for name in names}
-        self._not_inputs = {name: {ROWS, *(self._tasks[i].column for i in self._readers[name])} for name in names}
+        self._not_inputs = {name: self._hidden(self._readers[name]) for name in names}
+
+    def _hidden(self, readers: Iterable[int]) -> set[str]:
+        targets = {column for i in readers for column in (self._tasks[i].column, *self._tasks[i].columns)}
+        return {ROWS, WORDS, RAW, *targets}
 
     def readers(self, source: str) -> tuple[int, ...]:
         """Number the tasks that read this source."""

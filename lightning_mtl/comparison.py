@@ -166,36 +166,44 @@ def compare(
     chosen = tuple(seeds)
     if not chosen:
         raise ValueError("`seeds` must hold at least one seed, got none.")
-    tasks = build(None).tasks
-    judged = {task.name: main for task in tasks if (main := task.main_metric()) is not None}
-    columns = {task.column for task in tasks}
-    if not judged:
-        raise ValueError("`build` must make a module with at least one task that has `metrics`, got none.")
-    values: dict[str, dict[str, list[float]]] = {arm: {name: [] for name in judged} for arm in ("single", "multi")}
     own_steps, own_summary, own_columns = data.steps_per_epoch, data.summary, data.not_inputs
-    data.not_inputs = own_columns | columns  # the targets of the other tasks are no inputs of a twin
+    # The targets of the other tasks are no inputs of a twin.
+    data.not_inputs = own_columns | {column for task in build(None).tasks for column in task.columns}
+    rows: dict[str, TaskComparison] = {}
     try:
         for seed in chosen:
-            for names in (None, *([name] for name in judged)):
-                L.seed_everything(seed, verbose=False)
-                run = trainer(f"{names[0] if names else ALL}/seed{seed}")
-                results = _train(run, build(names), data)
-                for name in names or judged:
-                    values["single" if names else "multi"][name].append(_result(results, name, judged[name][0]))
-                if finish is not None:
-                    finish(run)
-                # A twin takes as many steps as the network for all tasks, and its source is read as it was there.
-                data.steps_per_epoch, data.summary = len(data.train_dataloader()), False
+            multi = _run(build, None, data, trainer, seed, finish)
+            if not multi:
+                raise ValueError("`build` must make a module with at least one task that has `metrics`, got none.")
+            # A twin takes as many steps as the network for all tasks, and its source is read as it was there.
+            data.steps_per_epoch, data.summary = len(data.train_dataloader()), False
+            for task, (metric, sign, value) in multi.items():
+                single = _run(build, task, data, trainer, seed, finish)[task][2]
+                before = rows.get(task, TaskComparison(task, metric, sign, (), ()))
+                rows[task] = TaskComparison(task, metric, sign, (*before.single, single), (*before.multi, value))
             data.steps_per_epoch = own_steps
     finally:
         data.steps_per_epoch, data.summary, data.not_inputs = own_steps, own_summary, own_columns
-    return Comparison(
-        chosen,
-        tuple(
-            TaskComparison(name, metric, sign, tuple(values["single"][name]), tuple(values["multi"][name]))
-            for name, (metric, sign) in judged.items()
-        ),
-    )
+    return Comparison(chosen, tuple(rows.values()))
+
+
+def _run(
+    build: Callable[[list[str] | None], MultiTaskModule],
+    task: str | None,
+    data: MultiTaskDataModule,
+    trainer: Callable[[str], L.Trainer],
+    seed: int,
+    finish: Callable[[L.Trainer], None] | None,
+) -> dict[str, tuple[str, int, float]]:
+    """Train and test one network; give {task: (metric, 1 or -1, value)} of those of its tasks that are judged."""
+    L.seed_everything(seed, verbose=False)
+    run = trainer(f"{task or ALL}/seed{seed}")
+    module = build(None if task is None else [task])
+    results = _train(run, module, data)
+    if finish is not None:
+        finish(run)
+    judged = {task.name: main for task in module.tasks if (main := task.main_metric()) is not None}
+    return {name: (metric, sign, _result(results, name, metric)) for name, (metric, sign) in judged.items()}
 
 
 def t_quantile(degrees: int) -> float:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
+from torch import Tensor
 
-from ._inspection import Labels, labels_of, refuse_nan, table, warn_of_copies
+from ._examples import Examples
+from ._inference import complete, head_for, refuse_other_coding
+from ._inspection import (
+    Labels,
+    known_labels,
+    labels_of,
+    refuse_nan,
+    refuse_uneven,
+    refuse_unknown_tokens,
+    table,
+    warn_of_copies,
+)
 from ._loader import MultiTaskLoader
-from .encoders import Tokenizer
+from .encoders import Tokenizer, Vocabulary
+from .inputs import Inputs
 from .sampler import AllSourcesSampler
-from .source import SPLITS, Examples, Source
+from .source import SPLITS, Source
 from .task import Task
 
 _STAGES = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",), "predict": ("predict",)}
@@ -25,6 +38,7 @@ class _Module(Protocol):
     tasks: tuple[Task, ...]
     encoder: Any
     routing: Any
+    inputs: Any
 
 
 class MultiTaskDataModule(L.LightningDataModule):
@@ -42,6 +56,8 @@ class MultiTaskDataModule(L.LightningDataModule):
         steps_per_epoch: Steps in an epoch. Default: one pass of the longest source.
         seed: Makes another order of the examples. Default: that of `seed_everything`, or 0.
         tokenizer: Turns texts into tensors. Default: the encoder's.
+        bucket: Whether texts of similar length come together in a batch, which spares padding; the batches of a pass come
+            in random order all the same.
         summary: Whether to print the table of tasks before training.
 
     Raises:
@@ -65,6 +81,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         steps_per_epoch: int | None = None,
         seed: int | None = None,
         tokenizer: Tokenizer | None = None,
+        bucket: bool = True,
         summary: bool = True,
     ) -> None:
         super().__init__()
@@ -84,6 +101,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.tokenizer = tokenizer
+        self.bucket = bucket
         self.summary = summary
         self.not_inputs: set[str] = set()
         """Columns that no encoder may read beside the targets of its own tasks, e.g. the targets of other runs."""
@@ -104,20 +122,27 @@ class MultiTaskDataModule(L.LightningDataModule):
             for name in self.sources
             if name in reads or not tasks
         }
-        tokenizer = self.tokenizer or getattr(getattr(module, "encoder", None), "tokenizer", None)
+        inputs = self._inputs(module)
+        if stage == "predict":
+            self._refuse_headless(tasks)
+        else:
+            self._settle_tasks()
         for split in _STAGES[stage]:
-            self._examples[split] = self._read(split, stage, tokenizer, known=bool(tasks))
+            self._examples[split] = self._read(split, stage, inputs)
         if stage == "fit":
             self.__dict__.pop("val_dataloader", None)
             if not self._examples["validation"]:  # Lightning skips validation only where no such method is defined
                 self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
         labels = {split: self._check(split) for split in _STAGES[stage] if split != "predict"}
+        if stage == "fit":
+            self._fit_heads()
         if module is not None and tasks:
+            module.inputs = inputs
             found = labels.get("train", {})
             complete = stage == "fit" and all(of.seen == of.rows == of.labelled for of in found.values())
             module.routing.bind(list(self.sources), every_task_every_step=complete)
         if stage == "fit" and tasks:
-            self._print(labels)
+            self._print(labels, inputs)
 
     def train_dataloader(self) -> MultiTaskLoader:
         """Loader of the split "train": each step a batch of every source."""
@@ -135,14 +160,76 @@ class MultiTaskDataModule(L.LightningDataModule):
         """Loader of the split "predict", or else "test": every row once, in order."""
         return self._loader("predict", shuffle=False, cycle=False)
 
-    def _read(self, split: str, stage: str, tokenizer: Tokenizer | None, known: bool) -> dict[str, Examples]:
+    def _inputs(self, module: _Module | None) -> dict[str, Inputs]:
+        """Learn from the training splits how rows become tensors, where the model does not know it already."""
+        known: Mapping[str, Inputs] = getattr(module, "inputs", {})
+        tokenizer = self.tokenizer or getattr(getattr(module, "encoder", None), "tokenizer", None)
+        if isinstance(tokenizer, Vocabulary) and tokenizer.words_known is None:
+            tokenizer.fit(self._texts())
+        made = {}
+        for name, tasks in self._tasks.items():
+            if name in known and known[name].whole is None and known[name].columns:
+                made[name] = known[name]
+            else:
+                targets = [column for task in tasks for column in task.columns] if module is not None else None
+                made[name] = self.sources[name].inputs(tokenizer, targets, name, self.not_inputs)
+        return made
+
+    def _texts(self) -> Iterator[str]:
+        for name in self._tasks:
+            source = self.sources[name]
+            for values in source.read("train", [*source.text, *([source.words] if source.words else ())]).values():
+                yield from (value if isinstance(value, str) else " ".join(value) for value in values if value)
+
+    def _settle_tasks(self) -> None:
+        """Find the heads that were not given, and the names of labels, from the training splits."""
+        for name, tasks in self._tasks.items():
+            source = self.sources[name]
+            for task in tasks:
+                if "train" not in source.splits:
+                    self._refuse_headless([task])
+                    continue
+                columns, features = source.labels("train", task.columns, name)
+                if columns is None:
+                    continue
+                if task.head is None:
+                    task.head = head_for(task, columns, features, words=source.words is not None)
+                complete(task, columns, features)
+                texts = any(isinstance(value, str) for value in columns[task.columns[0]][:100])
+                for split in source.splits:
+                    self._refuse_other_coding(task, name, split, texts)
+
+    def _refuse_other_coding(self, task: Task, name: str, split: str, texts: bool) -> None:
+        source = self.sources[name]
+        if split == "predict" or not set(task.columns) <= set(source.columns(split)):
+            return
+        columns, features = source.labels(split, task.columns, name)
+        if columns is not None:
+            (first, *_) = task.columns
+            refuse_other_coding(task, columns[first], features.get(first), f"source {name!r}, split {split!r}", texts=texts)
+
+    def _refuse_headless(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            task.known_head()
+
+    def _fit_heads(self) -> None:
+        """Let heads learn from the training labels: weights of classes, the scale of numbers; once for each model."""
+        for name, tasks in self._tasks.items():
+            for task in tasks:
+                head = task.known_head()
+                if not head.fitted:
+                    head.fit(known_labels(task, self._examples["train"][name], f"source {name!r}, row"))
+                    head.fitted = True
+
+    def _read(self, split: str, stage: str, inputs: Mapping[str, Inputs]) -> dict[str, Examples]:
         examples = {}
         for name, tasks in self._tasks.items():
             source = self.sources[name]
             held = "test" if split == "predict" and split not in source.splits else split
             if held in source.splits:
-                targets = [task.column for task in tasks if split != "predict"] if known else None
-                examples[name] = source.examples(held, tokenizer, targets, name, self.not_inputs)
+                columns = [column for task in tasks for column in task.columns if split != "predict"]
+                targets = list(dict.fromkeys(columns)) if any(self._tasks.values()) else None
+                examples[name] = source.examples(held, inputs[name], targets, name, show=split == "predict")
             elif split == "train":
                 raise ValueError(f"Source {name!r} must have a split 'train' to fit on, got {list(source.splits)}.")
         if not examples and (split, stage) != ("validation", "fit"):
@@ -156,7 +243,9 @@ class MultiTaskDataModule(L.LightningDataModule):
         for name, examples in self._examples[split].items():
             where = f"source {name!r}, split {split!r}, row"
             refuse_nan(examples, where)
+            refuse_unknown_tokens(examples, self._vocabulary(), name)
             for task in self._tasks[name]:
+                self._refuse_uneven(task, name, split, where)
                 labels[task.name] = found = labels_of(task, examples, where)
                 if split == "train" and found.labelled == 0:
                     raise ValueError(
@@ -166,6 +255,16 @@ class MultiTaskDataModule(L.LightningDataModule):
             if split == "validation" and self._tasks[name] and name in self._examples.get("train", {}):
                 warn_of_copies(self._examples["train"][name], examples, name, split)
         return labels
+
+    def _vocabulary(self) -> int | None:
+        module = getattr(self.trainer, "lightning_module", None)
+        return getattr(getattr(module, "encoder", None), "vocabulary", None)
+
+    def _refuse_uneven(self, task: Task, name: str, split: str, where: str) -> None:
+        source = self.sources[name]
+        if task.known_head().per_position and source.words is not None:
+            columns = source.read(split, [source.words, task.columns[0]])
+            refuse_uneven(columns[source.words], columns[task.columns[0]], task, where)
 
     def _loader(self, split: str, *, shuffle: bool, cycle: bool, frozen: bool = False) -> MultiTaskLoader:
         if split not in self._examples:
@@ -192,6 +291,8 @@ class MultiTaskDataModule(L.LightningDataModule):
             frozen=frozen,
             steps=self.steps_per_epoch if cycle else None,
             ready=ready,
+            lengths=self._lengths(examples) if self.bucket and not frozen else None,
+            sort=split in ("validation", "test"),
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed,
             **ranks,
         )
@@ -202,6 +303,10 @@ class MultiTaskDataModule(L.LightningDataModule):
             num_workers=self.num_workers,
             pin_memory=self._on_gpu() if self.pin_memory is None else self.pin_memory,
         )
+
+    def _lengths(self, examples: Mapping[str, Examples]) -> dict[str, Tensor]:
+        lengths = {name: rows.lengths() for name, rows in examples.items()}
+        return {name: of for name, of in lengths.items() if of is not None}
 
     def _ranks(self) -> dict[str, int]:
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer else None
@@ -217,7 +322,7 @@ class MultiTaskDataModule(L.LightningDataModule):
     def _overfits(self) -> bool:
         return self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
 
-    def _print(self, labels: Mapping[str, Mapping[str, Labels]]) -> None:
+    def _print(self, labels: Mapping[str, Mapping[str, Labels]], inputs: Mapping[str, Inputs]) -> None:
         sampler = self.train_dataloader().sampler
         rows = []
         for name, tasks in self._tasks.items():
@@ -228,6 +333,7 @@ class MultiTaskDataModule(L.LightningDataModule):
                     [
                         task.name,
                         name,
+                        type(task.head).__name__,
                         f"{of.rows:,}",
                         "-" if held_out is None else f"{held_out.rows:,}",
                         "-" if of.classes is None else str(of.classes),
@@ -236,8 +342,11 @@ class MultiTaskDataModule(L.LightningDataModule):
                         f"{round(sampler.passes(name) * of.rows * of.labelled / of.seen):,}",
                     ]
                 )
-        header = ("task", "source", "train", "validation", "classes", "majority", "labelled", "draws/epoch")
+        header = ("task", "source", "head", "train", "validation", "classes", "majority", "labelled", "draws/epoch")
         if self.summary and self.trainer is not None and self.trainer.is_global_zero:
             print(table(header, rows))
+            for name, of in inputs.items():
+                for note in [*of.notes(), *self._examples["train"][name].notes()]:
+                    print(f"Source {name!r}: {note}.")
             if unread := [name for name in self.sources if name not in self._tasks]:
                 print(f"No task reads the sources {unread}: they are left out.")

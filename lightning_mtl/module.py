@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor
 from torch.optim import Optimizer
 
+from ._answers import Answer, batches, evaluating, listed, readable
+from ._distributed import gather_objects
+from ._exporting import FORMATS, Exported, Format, traced
 from ._module import Step, TaskModule
 from ._routing import Batch
 from .encoders import Encoder
+from .inputs import RAW, WORDS, Inputs
 from .task import ROWS, Task
 
 
@@ -80,13 +85,81 @@ class MultiTaskModule(TaskModule):
             readers = [i for i in self.routing.readers(source) if i in wanted]
             if columns is not None and readers:
                 names = [self.tasks[i].name for i in readers]
-                answers |= dict(zip(names, self._answer(source, columns, readers), strict=True))
+                answers |= dict(zip(names, self._answer(self.routing.inputs(source, columns), readers), strict=True))
         return answers
 
-    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """Predict what users read: probabilities for classes, values for numbers; see `predict_tasks`."""
-        heads: Any = self.heads
-        return {name: heads[name].predict(answer) for name, answer in self(batch, self.predict_tasks).items()}
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Answer]]:
+        """Predict what users read: for each task (see `predict_tasks`) an answer for each row, as `predict` gives it."""
+        predictions = self(batch, self.predict_tasks)
+        answers = {}
+        for source, columns in batch.items():
+            for task in (self.tasks[i] for i in self.routing.readers(source) if columns is not None):
+                if task.name in predictions:
+                    answers[task.name] = readable(task.known_head(), predictions[task.name], columns or {})
+        return answers
+
+    def predict(self, rows: Any, tasks: Sequence[str] | None = None, *, batch_size: int = 64) -> Any:
+        """Predict for rows of a user's: no data module, no Trainer, no target columns.
+
+        It runs where the model is, in evaluation mode, in batches of rows of similar length.
+
+        Args:
+            rows: A mapping {column: value}, or a text where the model reads one; or many: a list of these, a DataFrame, a
+                `datasets.Dataset`. Columns may come in any order, and others beside them.
+            tasks: Names of the tasks to predict. Default: all of them.
+            batch_size: Rows that are run together.
+
+        Returns:
+            For each row {task: answer}; for a single row not in a list. Answers are
+            {"label", "probability", "probabilities"} for one class of several,
+            {"labels", "probabilities"} for any number of labels,
+            {"value"} or {"values"} for numbers, and {"words", "tags", "probabilities", "spans"} for labels of words; what
+            lies beyond the words that the encoder reads is tagged None.
+
+        Raises:
+            ValueError: A row lacks a column or has a value that does not fit, with row and column; or the model has not
+                been given its data yet.
+
+        Example:
+            >>> from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Source, Task
+            >>> import lightning as L
+            >>> rows = [{"text": "good", "mood": "happy"}, {"text": "bad", "mood": "sad"}] * 20
+            >>> module = MultiTaskModule([Task("mood")], HardSharing(BagOfWords()))
+            >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+            >>> trainer = L.Trainer(max_epochs=20, enable_model_summary=False, accelerator="cpu", **quiet)
+            >>> data = MultiTaskDataModule({"texts": Source(rows, text="text")}, batch_size=8, summary=False)
+            >>> trainer.fit(module, data)
+            >>> module.predict("so good")["mood"]["label"]
+            'happy'
+        """
+        wanted = self._wanted(tasks)
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        if not self.inputs:
+            raise ValueError(
+                "A model must know how rows become tensors to predict for them, and this one has not seen data yet. Fit it with "
+                "`MultiTaskDataModule`, or load a trained one: MultiTaskModule.load_from_checkpoint(path)."
+            )
+        given, single = listed(rows)
+        answers: list[dict[str, Answer]] = [{} for _ in range(len(given))]
+        reads = {i: self.tasks[i].resolve(self.inputs) for i in sorted(wanted)}
+        with evaluating(self), torch.inference_mode():
+            for source, inputs in self.inputs.items():
+                readers = [i for i, read in reads.items() if read == source]
+                if readers:
+                    self._predict(given, inputs, readers, batch_size, answers)
+        return answers[0] if single else answers
+
+    def _predict(
+        self, rows: Sequence[Any], inputs: Inputs, readers: Sequence[int], size: int, answers: list[dict[str, Answer]]
+    ) -> None:
+        for numbers, batch in batches(rows, inputs, size):
+            batch = move_data_to_device(batch, self.device)
+            columns = {name: column for name, column in batch.items() if name not in self._hidden}
+            for i, prediction in zip(readers, self._answer(columns, readers), strict=True):
+                task = self.tasks[i]
+                for number, answer in zip(numbers, readable(task.known_head(), prediction, batch), strict=True):
+                    answers[number][task.name] = answer
 
     def run(self, batch: Batch) -> Step:
         """Compute the losses of the tasks that have labels in this batch."""
@@ -98,31 +171,77 @@ class MultiTaskModule(TaskModule):
                 present = [i for i in present if len(rows.get(tasks[i].name, "all"))]
             if not present:
                 continue
-            for i, prediction in zip(present, self._answer(source, columns, present), strict=True):
-                task = tasks[i]
-                target: Tensor = columns[task.column]
-                if task.name in rows:
-                    prediction, target = prediction[rows[task.name]], target[rows[task.name]]
+            predictions = self._answer(routing.inputs(source, columns), present)
+            for i, prediction in zip(present, predictions, strict=True):
+                prediction, target, sequence = _labelled(tasks[i], prediction, columns)
                 loss = self._losses[i](prediction, target)
                 step.tasks.append(i)
                 step.losses.append(loss.mean() if loss.ndim else loss)
-                step.answers.append((prediction, target))
+                step.answers.append((prediction, target, sequence))
         return step
 
-    def export(self, task: str) -> nn.Module:
-        """Cut out a plain `nn.Module` for one task: the encoder and this task's head, copied, in evaluation mode.
+    def export(
+        self, tasks: Sequence[str] | None = None, *, format: Format = "module", example: Mapping[str, Tensor] | None = None
+    ) -> Any:
+        """Cut out a model for serving: the encoder and heads, copied, in evaluation mode, in one pass for all tasks.
 
-        It takes the input columns of the task's source as one dictionary and gives what `forward` gives for the task.
+        It takes the encoder's columns as one dictionary, {column: tensor}, and gives {task: probabilities or values}. Rows
+        become these columns by `module.inputs[source]`; the numbers of rows, and of positions of a text, stay free.
 
         Args:
-            task: Name of the task.
+            tasks: Names of tasks that read one source. Default: all of them.
+            format: "module" gives an `nn.Module`, "torch" a `torch.export.ExportedProgram`, "onnx" a
+                `torch.onnx.ONNXProgram` (extra `onnx`); the latter two have `save(path)`.
+            example: The columns of two rows or more, to trace with. Default: made up, where the source names its columns.
 
         Raises:
-            ValueError: There is no such task.
+            ValueError: There is no such task or format, or an example is needed and not given.
         """
-        (index,) = self._wanted([task])
-        hidden = {ROWS, *(other.column for other in self.tasks)}
-        return _Exported(copy.deepcopy(self.encoder), copy.deepcopy(self.heads[task]), self.tasks[index], hidden).eval()
+        if format not in FORMATS:
+            raise ValueError(f"`format` must be one of {list(FORMATS)}, got {format!r}.")
+        wanted = sorted(self._wanted(tasks))
+        exported = Exported(self.encoder, [self.tasks[i] for i in wanted])
+        if format == "module":
+            return exported
+        return traced(exported, self._example(wanted) if example is None else example, format)
+
+    def _example(self, tasks: Sequence[int]) -> dict[str, Tensor]:
+        read = {self.tasks[i].resolve(self.inputs) for i in tasks} if self.inputs else set()
+        columns = self.inputs[next(iter(read))].example() if len(read) == 1 else None
+        if columns is None:
+            raise ValueError(
+                f"`example` must be given to trace tasks of {'the sources ' + str(sorted(read)) if read else 'unknown inputs'}, got "
+                "none. Give the encoder's columns of two rows: example={'x': torch.zeros(2, 5)}; export each source by itself."
+            )
+        return {name: column for name, column in columns.items() if name not in self._hidden}
+
+    def tune_thresholds(self, batches: Iterable[Batch]) -> dict[str, Any]:
+        """Choose the probability from which `Binary` and `Multilabel` heads say yes: the one with the best F1.
+
+        It counts for `predict` and for metrics from now on, and is kept in checkpoints and folders. Metrics get
+        probabilities bent so that the threshold falls on 0.5.
+
+        Args:
+            batches: Labelled batches, e.g. `data.val_dataloader()` after `fit`; on several processes each gives its part.
+
+        Returns:
+            The threshold (or thresholds) of each such task.
+        """
+        found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        with evaluating(self), torch.inference_mode():
+            for batch in batches:
+                step = self.run(move_data_to_device(batch, self.device))
+                for i, (prediction, target, _) in zip(step.tasks, step.answers, strict=True):
+                    head = self.tasks[i].known_head()
+                    found.setdefault(self.tasks[i].name, []).append((head.predict(prediction).cpu(), target.cpu()))
+        tuned = {}
+        for task in self.tasks:
+            parts = [pair for rank in gather_objects(found.get(task.name, [])) for pair in rank]
+            head = task.known_head()
+            if parts and hasattr(head, "threshold"):
+                head.tune(*(torch.cat(column) for column in zip(*parts, strict=True)))
+                tuned[task.name] = head.learned().get("threshold", head.threshold)
+        return tuned
 
     def _wanted(self, tasks: Sequence[str] | None) -> set[int]:
         names = [task.name for task in self.tasks]
@@ -131,24 +250,31 @@ class MultiTaskModule(TaskModule):
             raise ValueError(f"`tasks` must be a list of names out of {names}, got {tasks!r}.")
         return {i for i, name in enumerate(names) if tasks is None or name in tasks}
 
-    def _answer(self, source: str, columns: Mapping[str, Any], tasks: Sequence[int]) -> list[Tensor]:
+    @property
+    def _hidden(self) -> set[str]:
+        """Columns that the encoder never reads."""
+        return {ROWS, WORDS, RAW, *(column for task in self.tasks for column in (task.column, *task.columns))}
+
+    def _answer(self, inputs: dict[str, Any], tasks: Sequence[int]) -> list[Tensor]:
         names = [self.tasks[i].name for i in tasks]
-        features = self.encoder(self.routing.inputs(source, columns), names)
+        features = self.encoder(inputs, names)
         heads: Any = self.heads._modules  # its own look-up costs as much as a small layer
         read = [(heads[name], features[name]) for name in names]
         return [head(*of) if isinstance(of, tuple) else head(of) for head, of in read]
 
 
-class _Exported(nn.Module):
-    def __init__(self, encoder: Encoder, head: nn.Module, task: Task, hidden: set[str]) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
-        self.task = task.name
-        self.hidden = hidden
-
-    def forward(self, inputs: dict[str, Any]) -> Tensor:
-        inputs = {name: column for name, column in inputs.items() if name not in self.hidden}
-        features = self.encoder(inputs, [self.task])[self.task]
-        prediction: Tensor = self.head(*features) if isinstance(features, tuple) else self.head(features)
-        return prediction
+def _labelled(task: Task, prediction: Tensor, columns: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Pick what has a label: predictions and targets of rows, or of words with the row that each belongs to."""
+    target: Tensor = columns[task.column]
+    rows = columns[ROWS].get(task.name)
+    if task.head is None or not task.head.per_position:
+        return (prediction, target, None) if rows is None else (prediction[rows], target[rows], None)
+    if prediction.shape[:2] != target.shape:
+        raise ValueError(
+            f"Task {task.name!r} must have a label for each position, got {list(target.shape)} labels for "
+            f"{list(prediction.shape[:2])} positions. Name the source's `words`, or pad the labels with -100 as the encoder pads."
+        )
+    length = target.shape[1]
+    if rows is None:
+        rows = torch.arange(target.numel(), device=target.device)
+    return prediction.flatten(0, 1)[rows], target.flatten()[rows], rows // length

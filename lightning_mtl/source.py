@@ -7,7 +7,6 @@ from difflib import get_close_matches
 from typing import Any, cast
 
 import datasets
-import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -15,8 +14,10 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from ._columns import padded, rows_of, stacked
+from ._examples import Examples
+from ._rows import rows_of
 from .encoders import Tokenizer
+from .inputs import Columns, Image, Input, Inputs, Own, Plain, Table, Text, Words
 
 SPLITS = ("train", "validation", "test", "predict")
 
@@ -33,13 +34,16 @@ class Source:
             "predict". One dataset alone is the split "train". Of a ready loader, dataset, batches and collate are
             used; the data module's workers read it.
         text: Column of texts, or two columns of pairs of texts, for the encoder's tokenizer.
-        features: Numeric columns, which become one column "features" of shape [batch, columns].
+        words: Column of lists of words, for tasks that label each word.
+        features: Numeric and categorical columns of a table, which become one column "features", [batch, features], scaled
+            and coded as the training split says (see `lightning_mtl.inputs.Table`).
+        image: Column of images, which becomes "image", [batch, channels, height, width] (see `lightning_mtl.inputs.Image`).
         transform: Makes the input columns yourself: from {column: list of values} of a batch to {column: tensor}.
         batch_size: Rows of this source in a step. Default: that of the data module.
         collate: Makes a batch yourself: from a list of rows to {column: tensor}, target columns included.
 
     Raises:
-        ValueError: An unknown split, or an empty list of columns.
+        ValueError: An unknown split, or input columns that exclude each other.
         TypeError: A dataset without a length or without rows by number.
 
     Example:
@@ -54,7 +58,9 @@ class Source:
         dataset: Any,
         *,
         text: str | Sequence[str] | None = None,
+        words: str | None = None,
         features: Sequence[str] | None = None,
+        image: str | None = None,
         transform: Callable[[dict[str, list[Any]]], dict[str, Any]] | None = None,
         batch_size: int | None = None,
         collate: Callable[[list[Any]], dict[str, Any]] | None = None,
@@ -64,19 +70,34 @@ class Source:
             raise ValueError(f"`dataset` must have splits out of {list(SPLITS)}, got {unknown}. Rename them.")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
-        if transform is not None and (text or features):
-            raise ValueError(
-                "`transform` makes all input columns, so `text` and `features` must be left out beside it."
-            )
         self.text = [text] if isinstance(text, str) else list(text or ())
-        self.features = list(features or ())
-        if len(self.text) > 2:
-            raise ValueError(f"`text` must name one column, or two for pairs, got {self.text}. Join the columns first.")
+        self.words = words
+        self.features = [features] if isinstance(features, str) else list(features or ())
+        self.image = image
         self.transform = transform
         self.batch_size = batch_size
         self.collate = collate
+        self._refuse_mixtures()
         self.loaders = {split: data for split, data in splits.items() if isinstance(data, DataLoader)}
         self.splits = {split: rows_of(data) for split, data in splits.items()}
+        self._kept: dict[tuple[str, str], Examples] = {}
+
+    @property
+    def named(self) -> list[str]:
+        """The columns that are named as inputs."""
+        return [*self.text, *([self.words] if self.words else ()), *self.features, *([self.image] if self.image else ())]
+
+    def _refuse_mixtures(self) -> None:
+        if len(self.text) > 2:
+            raise ValueError(f"`text` must name one column, or two for pairs, got {self.text}. Join the columns first.")
+        if self.text and self.words:
+            raise ValueError(f"`words` must be left out beside `text`, got {self.words!r}. Name the one that the encoder reads.")
+        if self.transform is not None and self.named:
+            raise ValueError(
+                f"`transform` makes all input columns, so no other may be named beside it, got {self.named}. Leave one out."
+            )
+        if doubled := sorted({name for name in self.named if self.named.count(name) > 1}):
+            raise ValueError(f"Input columns must be named once, got {doubled} twice. Leave one out.")
 
     def columns(self, split: str) -> list[str]:
         """Name the columns of a split, as far as they can be seen."""
@@ -92,48 +113,125 @@ class Source:
             )
         return list(first)
 
+    def inputs(
+        self, tokenizer: Tokenizer | None, targets: Sequence[str] | None, name: str = "", not_inputs: Iterable[str] = ()
+    ) -> Inputs:
+        """Say how the input columns become tensors, with what is to be learned from the training split.
+
+        Args:
+            tokenizer: What turns texts into tensors.
+            targets: Columns that tasks learn from. Default: none is known, so every column is an input.
+            name: What the source is called in error messages.
+            not_inputs: Columns that are left out unless they are targets.
+
+        Raises:
+            ValueError: A text without a tokenizer, a column that there is not, or one that cannot be brought to numbers.
+        """
+        split = "train" if "train" in self.splits else next(iter(self.splits))
+        hidden = set(not_inputs) - set(targets or ())
+        if collate := self._collate(split):
+            return Inputs([], whole=collate, leave_out=hidden)
+        if (self.text or self.words) and tokenizer is None:
+            raise ValueError(
+                f"Source {name!r} has `{'text' if self.text else 'words'}`, but no tokenizer: its encoder has none, nor was one "
+                "given. Use an encoder for text, e.g. HardSharing(BagOfWords()), or MultiTaskDataModule(..., tokenizer=...)."
+            )
+        there = self.columns(split)
+        self._refuse_unknown(self.named, there, split, name)
+        inputs = Inputs(self._parts(tokenizer, [column for column in there if column not in {*hidden, *(targets or ())}]))
+        if self.features and "train" not in self.splits:
+            raise ValueError(
+                f"Source {name!r} must have a split 'train' from which the scale of its `features` is learned, got "
+                f"{list(self.splits)}. Add it, or load a trained model, which knows it."
+            )
+        if self.features or self.image:
+            inputs.fit(lambda columns: self.read(split, columns))
+        return inputs
+
+    def read(self, split: str, columns: Sequence[str]) -> Columns:
+        """Read whole columns of a split."""
+        rows = self.splits[split]
+        if isinstance(rows, datasets.Dataset):
+            return dict(rows.with_format(None).select_columns(list(columns))[:])
+        return {column: [row[column] for row in map(rows.__getitem__, range(len(rows)))] for column in columns}
+
+    def labels(self, split: str, columns: Sequence[str], name: str) -> tuple[Columns | None, Mapping[str, Any]]:
+        """Read the values of target columns, and the types of all columns where the data tell them.
+
+        Returns:
+            No values where rows come from a `collate` of the user's own: then targets are numbers already.
+        """
+        if self._collate(split):
+            return None, {}
+        self._refuse_unknown(columns, self.columns(split), split, name)
+        rows = self.splits[split]
+        return self.read(split, columns), rows.features if isinstance(rows, datasets.Dataset) else {}
+
     def examples(
-        self,
-        split: str,
-        tokenizer: Tokenizer | None = None,
-        targets: Sequence[str] | None = None,
-        name: str = "",
-        not_inputs: Iterable[str] = (),
+        self, split: str, inputs: Inputs, targets: Sequence[str] | None = None, name: str = "", *, show: bool = False
     ) -> Examples:
         """Make the rows of a split readable as batches of tensors.
 
         Args:
             split: Name of the split.
-            tokenizer: What turns texts into tensors.
+            inputs: How rows become what the encoder reads.
             targets: Columns that tasks learn from, which come along as they are. Default: every column.
             name: What the source is called in error messages.
-            not_inputs: Columns that are left out unless they are targets.
+            show: Whether words come along, to be shown beside what is predicted for them.
 
         Raises:
-            ValueError: A column that there is not, a text without a tokenizer, or an empty split.
+            ValueError: A column that there is not, a value that does not fit, or an empty split.
         """
         if len(self.splits[split]) == 0:
             raise ValueError(f"Split {split!r} of source {name!r} must have rows, got none. Leave the split out.")
-        there = self.columns(split)
-        wanted = list(targets or ()) if split != "predict" else []
-        for column in wanted if self._collate(split) else [*self.text, *self.features, *wanted]:
+        if leaks := {*self.named}.intersection(targets or ()):
+            raise ValueError(
+                f"Source {name!r}: inputs must not be targets too, got {sorted(leaks)}. Leave them out of the inputs."
+            )
+        named = [] if inputs.whole else inputs.columns
+        self._refuse_unknown([*named, *(targets or ())], self.columns(split), split, name)
+        own = self._collate(split)
+        if own is not None and own is not inputs.whole:
+            inputs = Inputs([], whole=own, leave_out=inputs.leave_out)
+        try:
+            return self._examples(split, inputs, targets, show)
+        except ValueError as error:
+            raise ValueError(f"Source {name!r}, split {split!r}: {error}") from error
+
+    def _examples(self, split: str, inputs: Inputs, targets: Sequence[str] | None, show: bool) -> Examples:
+        """Make them, or take those that were made in the same way for an earlier model."""
+        if not inputs.once or not isinstance(self.splits[split], datasets.Dataset):
+            return Examples(self.splits[split], inputs, targets, show=show)
+        key = split, datasets.fingerprint.Hasher.hash([inputs.once, targets, inputs.columns, show])
+        if key not in self._kept:
+            self._kept = {of: made for of, made in self._kept.items() if of[0] != split}
+            self._kept[key] = Examples(self.splits[split], inputs, targets, show=show)
+        return self._kept[key]
+
+    def _parts(self, tokenizer: Tokenizer | None, others: list[str]) -> list[Input]:
+        if self.transform is not None:
+            return [Own(self.transform)]
+        parts: list[Input] = []
+        if self.text or self.words:
+            assert tokenizer is not None
+            parts.append(Text(self.text, tokenizer) if self.text else Words([cast(str, self.words)], tokenizer))
+        if self.features:
+            rows = next(iter(self.splits.values()))
+            known = rows.features if isinstance(rows, datasets.Dataset) else {}
+            classes = [name for name in self.features if isinstance(known.get(name), datasets.ClassLabel)]
+            parts.append(Table(self.features, classes))
+        if self.image is not None:
+            parts.append(Image([self.image]))
+        return parts or [Plain(others)]
+
+    def _refuse_unknown(self, wanted: Sequence[str], there: Sequence[str], split: str, name: str) -> None:
+        for column in wanted:
             if column not in there:
                 close = get_close_matches(column, there, 1)
                 hint = f"Did you mean {close[0]!r}?" if close else "Name one of these."
                 raise ValueError(
                     f"Source {name!r} has no column {column!r} in split {split!r}; columns are {there}. {hint}"
                 )
-        if leaks := {*self.text, *self.features}.intersection(targets or ()):
-            raise ValueError(
-                f"Source {name!r}: inputs must not be targets too, got {sorted(leaks)}. Leave them out of the inputs."
-            )
-        if self.text and tokenizer is None:
-            raise ValueError(
-                f"Source {name!r} has `text`, but no tokenizer: its encoder has none, nor was one given. Use an encoder for "
-                "text, e.g. HardSharing(BagOfWords()), or MultiTaskDataModule(..., tokenizer=...)."
-            )
-        hidden = set(not_inputs) - set(targets or ())
-        return Examples(self, self.splits[split], self._collate(split), tokenizer, targets, hidden)
 
     def ready_batches(self, split: str, name: str, ranks: int) -> Sampler[list[int]] | None:
         """Give the batches of row numbers of a ready loader with a sampler of its own, or else none.
@@ -179,107 +277,3 @@ class Source:
     def _collate(self, split: str) -> Callable[[list[Any]], Any] | None:
         loader = self.loaders.get(split)
         return self.collate or (loader.collate_fn if loader is not None else None)
-
-
-class Examples:
-    """One split of one source: `examples[row numbers]` is a batch of tensors.
-
-    Texts of a Hugging Face dataset are tokenized once and kept in its cache; other texts as they are read.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        rows: Any,
-        collate: Callable[[list[Any]], Any] | None,
-        tokenizer: Tokenizer | None,
-        targets: Sequence[str] | None,
-        hidden: set[str],
-    ) -> None:
-        self.hidden = hidden
-        self.source = source
-        self.rows = rows
-        self.collate = collate
-        self.tokenizer = tokenizer
-        self.targets = targets
-        self.padding = dict(tokenizer.padding) if tokenizer is not None and source.text else {}
-        self._token_columns: list[str] = []
-        if isinstance(rows, datasets.Dataset) and collate is None:
-            self.rows = self._prepared(rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, numbers: list[int]) -> dict[str, Any]:
-        """Read the rows with these numbers as one batch."""
-        if self.collate is not None:
-            made = self.collate([self.rows[i] for i in numbers])
-            return {name: column for name, column in made.items() if name not in self.hidden}
-        columns = self.read(numbers)
-        batch = self.source.transform(columns) if self.source.transform else self._inputs(columns)
-        for target in self._targets(columns, batch):
-            batch[target] = stacked(columns[target])
-        return batch
-
-    def read(self, numbers: list[int] | slice) -> dict[str, list[Any]]:
-        """Read the raw columns of the rows with these numbers."""
-        if isinstance(self.rows, datasets.Dataset):
-            return dict(self.rows[numbers])
-        picked = range(len(self.rows))[numbers] if isinstance(numbers, slice) else numbers
-        rows = [self.rows[i] for i in picked]
-        return {column: [row[column] for row in rows] for column in rows[0]}
-
-    def _prepared(self, rows: datasets.Dataset) -> datasets.Dataset:
-        rows = rows.with_format(None)
-        named = [*self.source.text, *self.source.features]
-        if named and self.targets is not None and self.source.transform is None:
-            rows = rows.select_columns([c for c in rows.column_names if c in {*named, *self.targets}])
-        if self.source.text:
-            self._token_columns = list(_tokenize(rows[:1], None, self.tokenizer, self.source.text))
-            rows = rows.map(
-                _tokenize,
-                batched=True,
-                with_indices=True,
-                fn_kwargs={"tokenizer": self.tokenizer, "text": self.source.text},
-                remove_columns=[column for column in self.source.text if column not in (self.targets or ())],
-                desc="Tokenize",
-            )
-        return rows
-
-    def _inputs(self, columns: dict[str, list[Any]]) -> dict[str, Any]:
-        source = self.source
-        if not source.text and not source.features:
-            others = self.hidden.union(self.targets or ())
-            return {name: stacked(values) for name, values in columns.items() if name not in others}
-        inputs: dict[str, Any] = {}
-        if source.text:
-            known = {name: columns[name] for name in self._token_columns}
-            ids = known or _tokenize(columns, None, self.tokenizer, source.text)
-            inputs |= {name: padded(values, self.padding.get(name, 0)) for name, values in ids.items()}
-        if source.features:
-            values = [columns[name] for name in source.features]
-            inputs["features"] = torch.tensor(
-                [[float("nan") if v is None else v for v in column] for column in values],
-                dtype=torch.get_default_dtype(),
-            ).T
-        return inputs
-
-    def _targets(self, columns: Mapping[str, Any], batch: Mapping[str, Any]) -> list[str]:
-        return [
-            name
-            for name in (columns if self.targets is None else self.targets)
-            if name in columns and name not in batch
-        ]
-
-
-def _tokenize(
-    columns: Mapping[str, Any], numbers: list[int] | None, tokenizer: Tokenizer | None, text: list[str]
-) -> dict[str, list[list[int]]]:
-    assert tokenizer is not None
-    for column in text:
-        for row, value in zip(numbers or range(len(columns[column])), columns[column], strict=True):
-            if not isinstance(value, str):
-                raise ValueError(
-                    f"Column {column!r} must hold texts, got {value!r} in row {row}. Fill it, or drop the row."
-                )
-    return tokenizer(*(columns[column] for column in text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,16 @@ from torchmetrics.classification import (
 )
 from torchmetrics.regression import MeanAbsoluteError, R2Score
 
-from .heads import Head
+from ._labels import aligned, coded
+from .heads import Head, Tagging
+from .inputs import WORDS
+from .metrics import SpanF1
 
 ROWS = "__rows__"
-"""The column of a batch that says which rows have a label: {task name: row numbers}, complete tasks left out."""
+"""The column of a batch that says which rows have a label: {task name: row numbers}, complete tasks left out.
+
+Of a task that labels each position, the numbers are those of the labelled positions, [batch, length] read row by row.
+"""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -36,17 +42,22 @@ class Task:
     Args:
         name: Name in logs, tables and predictions; must not contain "." or "/".
         source: The source it reads. Default: the one there is, or else the one of the task's own name.
-        target: The column of that source that holds its labels. Default: the column of the task's own name.
-        head: Its own layers: `Binary`, `Multiclass`, `Multilabel`, `Regression`, or your own `Head`.
+        target: The column of that source that holds its labels, or several columns that one head predicts together. Default:
+            the column of the task's own name.
+        head: Its own layers: `Binary`, `Multiclass`, `Multilabel`, `Regression`, `Tagging`, or your own `Head`. Default:
+            what fits the column, as `MultiTaskDataModule` finds it: two values or class names make it `Binary`, more of them
+            `Multiclass`, numbers `Regression`, a label for each word `Tagging`, lists of labels or several columns of 0
+            and 1 `Multilabel`.
         loss: `loss(prediction, target)` over the labelled examples, in the scale of the head's output: a mean (a
             scalar) or one value per example. Default: the head's own.
         metrics: One torchmetrics `Metric`, a list, a dictionary by name, or a `MetricCollection`; they get what
-            `head.predict` gives. The first one counts for `<stage>/score`. Default: accuracy and macro F1 for
-            classes, R² and mean absolute error for numbers. An empty list means none.
+            `head.predict` gives (of words: the labelled ones, [words, tags]). The first one counts for `<stage>/score`.
+            Default: accuracy and macro F1 for classes, R² and mean absolute error for numbers, F1 of spans for tags
+            such as B-PER. An empty list means none.
         weight: What its loss is multiplied with, for the trunk and the head alike.
 
     Raises:
-        ValueError: A name that cannot be used, no head, or a weight that is not a positive number.
+        ValueError: A name that cannot be used, or a weight that is not a positive number.
         TypeError: `head` is no `Head`.
 
     Example:
@@ -59,13 +70,15 @@ class Task:
     name: str
     source: str | None = None
     _: KW_ONLY
-    target: str | None = None
+    target: str | Sequence[str] | None = None
     head: Head | None = None
     loss: Loss | None = None
     metrics: Metric | Sequence[Metric] | Mapping[str, Metric] | MetricCollection | None = None
     weight: float = 1.0
     column: str = field(init=False)
-    """The column of its labels: `target`, or else its name."""
+    """The column of its labels in a batch: `target`, or else its name."""
+    columns: list[str] = field(init=False)
+    """The columns of the dataset that hold its labels; several make one in a batch."""
 
     def __post_init__(self) -> None:
         if not self.name or "." in self.name or "/" in self.name or self.name in dir(nn.ModuleDict):
@@ -73,9 +86,7 @@ class Task:
                 f"`name` of a task must be a word without '.' or '/' that torch.nn.ModuleDict does not use itself, "
                 f"got {self.name!r}. Choose another, e.g. {self.name.replace('.', '_').replace('/', '_') + '_task'!r}."
             )
-        if self.head is None:
-            raise ValueError(f"Task {self.name!r} needs a `head`, e.g. Task({self.name!r}, head=Multiclass(4)).")
-        if not isinstance(self.head, Head):
+        if self.head is not None and not isinstance(self.head, Head):
             raise TypeError(
                 f"`head` of task {self.name!r} must be a Head, got {type(self.head).__name__}. Give your own layers to "
                 "one, e.g. Multiclass(4, layers=...), or subclass Head."
@@ -85,7 +96,10 @@ class Task:
                 f"`weight` of task {self.name!r} must be a positive number, got {self.weight}. Leave the task out to "
                 "train without it."
             )
-        self.column = self.target or self.name
+        self.columns = [self.target or self.name] if isinstance(self.target, str | None) else list(self.target)
+        if not self.columns:
+            raise ValueError(f"`target` of task {self.name!r} must name at least one column, got none.")
+        self.column = self.columns[0] if len(self.columns) == 1 else self.name
 
     def resolve(self, sources: Iterable[str]) -> str:
         """Name the source that this task reads, out of all that there are."""
@@ -138,30 +152,65 @@ class Task:
         Raises:
             ValueError: A label of the wrong shape or out of the head's range, with its row and value.
         """
-        head = self.head
-        assert head is not None
-        target = columns.get(self.column)
+        head = self.known_head()
+        target = self._target(columns)
         if target is None:
             columns.setdefault(ROWS, {})[self.name] = torch.zeros(0, dtype=torch.long)
             return
+        target = coded(target, head, lambda row, value: self._refuse_value(row, value, where))
         if not isinstance(target, Tensor):
+            first = next(iter(target), None)
             raise ValueError(
-                f"Column {self.column!r} of task {self.name!r} must hold numbers, got {type(target).__name__} "
-                f"(first: {_first(target)!r}). Code it as class numbers, e.g. with `datasets.Dataset.class_encode_column`."
+                f"Column {self.column!r} of task {self.name!r} must hold numbers, got {type(first).__name__} (first: {first!r}). "
+                "Read the data with `MultiTaskDataModule`, which names the classes, or code it as class numbers."
             )
-        plain = target.ndim == 1 and not head.label_shape
+        if head.per_position and WORDS in columns:
+            target = aligned(target, columns[WORDS], lambda row, value: self._refuse_value(row, value, where))
+        plain = head.per_position or (target.ndim == 1 and not head.label_shape)
         if target.dtype is not head.dtype or not (plain or target.shape[1:] == head.label_shape):
-            target = columns[self.column] = self._converted(target, head, where)
+            target = self._converted(target, head, where)
+        columns[self.column] = target
         if target.numel() and head.complete(target):
             return
         known = head.labelled(target)
         self._refuse(known & ~head.valid(target), target, where)
-        has_label = known.reshape(len(target), -1).any(-1)
+        has_label = known.flatten() if head.per_position else known.reshape(len(target), -1).any(-1)
         if len(target) == 0 or not has_label.all():
             columns.setdefault(ROWS, {})[self.name] = has_label.nonzero().squeeze(-1)
 
+    def known_head(self) -> Head:
+        """Give the head.
+
+        Raises:
+            ValueError: None was given, and no data told which one fits.
+        """
+        if self.head is None:
+            raise ValueError(
+                f"Task {self.name!r} needs a `head`, which only `MultiTaskDataModule` finds out from the data. Read the data "
+                f"with it, or give the head: Task({self.name!r}, head=Multiclass(4))."
+            )
+        return self.head
+
+    def _target(self, columns: Mapping[str, Any]) -> Any:
+        if len(self.columns) == 1 or self.column in columns:
+            return columns.get(self.column)
+        parts = [columns[name] for name in self.columns if name in columns]
+        if len(parts) < len(self.columns):
+            return None
+        if not all(isinstance(part, Tensor) for part in parts):
+            raise ValueError(f"The columns {self.columns} of task {self.name!r} must hold numbers. Make each a task of its own.")
+        return torch.stack([part.double() for part in parts], dim=-1)
+
+    def _refuse_value(self, row: int, value: Any, where: str) -> NoReturn:
+        names = getattr(self.head, "names", None) or []
+        known = f"one of {names}" if len(names) <= 12 else f"one of {len(names)} names ({names[0]!r}, {names[1]!r}, ...)"
+        raise ValueError(
+            f"Task {self.name!r}: a label in column {self.column!r} must be {known if names else 'as the head has it'}; {where} "
+            f"{row} has {value!r}. Mend the data; or give the task a head with all names: Multiclass(3, names=[...])."
+        )
+
     def _converted(self, target: Tensor, head: Head, where: str) -> Tensor:
-        if target.shape[1:] != head.label_shape:
+        if target.shape[1:] != head.label_shape and not head.per_position:
             if target[0:1].numel() != torch.Size(head.label_shape).numel():
                 raise ValueError(
                     f"Column {self.column!r} of task {self.name!r} must have shape [batch{_dims(head.label_shape)}] for "
@@ -177,9 +226,8 @@ class Task:
     def _refuse(self, bad: Tensor, target: Tensor, where: str) -> None:
         if bad.any():
             first = bad.nonzero()[0].tolist()
-            assert self.head is not None
             raise ValueError(
-                f"Task {self.name!r}: a label in column {self.column!r} must be {self.head.label_rule}; {where} {first[0]} "
+                f"Task {self.name!r}: a label in column {self.column!r} must be {self.known_head().label_rule}; {where} {first[0]} "
                 f"has {target[tuple(first)].item()}. Mend the data, or give the task a head that fits."
             )
 
@@ -200,9 +248,9 @@ class Task:
         return named
 
     def _default_metrics(self) -> dict[str, Metric]:
-        assert self.head is not None
-        n = self.head.outputs
-        match self.head.kind:  # labels are checked in `label`, once
+        head = self.known_head()
+        n = head.outputs
+        match head.kind:  # labels are checked in `label`, once
             case "binary":
                 return {"accuracy": BinaryAccuracy(validate_args=False), "f1": BinaryF1Score(validate_args=False)}
             case "multiclass":
@@ -215,9 +263,14 @@ class Task:
                     "f1": MultilabelF1Score(n, average="macro", ignore_index=-100, validate_args=False),
                     "accuracy": MultilabelAccuracy(n, ignore_index=-100, validate_args=False),
                 }
+            case "tagging":
+                accuracy = MulticlassAccuracy(n, average="micro", validate_args=False)
+                if isinstance(head, Tagging) and head.iob:
+                    return {"f1": SpanF1(cast(list[str], head.names)), "accuracy": accuracy}
+                return {"accuracy": accuracy, "f1": MulticlassF1Score(n, average="macro", validate_args=False)}
             case "regression":
                 return {"r2": _r2(n), "mae": MeanAbsoluteError()}
-        raise ValueError(f"Task {self.name!r}: give `metrics`, since {type(self.head).__name__} names no known kind.")
+        raise ValueError(f"Task {self.name!r}: give `metrics`, since {type(head).__name__} names no known kind.")
 
 
 def _r2(outputs: int) -> R2Score:
@@ -226,10 +279,6 @@ def _r2(outputs: int) -> R2Score:
         for state in ("sum_squared_error", "sum_error", "residual"):
             metric.add_state(state, torch.zeros(outputs), dist_reduce_fx="sum")
     return metric
-
-
-def _first(values: Any) -> Any:
-    return next(iter(values), None)
 
 
 def _dims(shape: Sequence[int]) -> str:

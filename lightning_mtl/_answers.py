@@ -1,0 +1,133 @@
+"""Predictions as a user reads them, for rows as a user has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import datasets
+import pandas as pd
+from torch import Tensor, nn
+
+from .heads import Head
+from .inputs import RAW, WORDS, Columns, Inputs, Text
+
+Answer = dict[str, Any]
+"""What is predicted for one row and task, e.g. {"label": "positive", "probability": 0.9, "probabilities": {...}}."""
+WINDOW = 64
+"""Batches that are prepared, and sorted by length, at a time."""
+
+
+def readable(head: Head, prediction: Tensor, columns: Mapping[str, Any]) -> list[Answer]:
+    """Make plain answers, one for each row, of a head's output for a batch with these columns."""
+    answers = head.answers(head.predict(prediction.detach()), columns.get(WORDS))
+    if RAW in columns and head.per_position:
+        return [_with_words(answer, words) for answer, words in zip(answers, columns[RAW], strict=True)]
+    return answers
+
+
+def _with_words(answer: Answer, words: Sequence[str]) -> Answer:
+    gap = [None] * (len(words) - len(answer["tags"]))  # words beyond what the encoder reads
+    tags = [*answer["tags"], *gap]
+    return {"words": list(words), "tags": tags, "probabilities": [*answer["probabilities"], *gap], "spans": _spans(tags, words)}
+
+
+def _spans(tags: Sequence[Any], words: Sequence[str]) -> list[dict[str, Any]]:
+    """List what IOB tags mark, e.g. {"type": "PER", "start": 0, "end": 2, "text": "Ada Lovelace"}; `end` is not in it."""
+    spans: list[dict[str, Any]] = []
+    before = None
+    for place, tag in enumerate(tags):
+        mark, _, kind = tag.partition("-") if isinstance(tag, str) else ("", "", "")
+        if mark == "I" and spans and before == kind:
+            spans[-1] |= {"end": place + 1, "text": f"{spans[-1]['text']} {words[place]}"}
+        elif mark in ("B", "I"):
+            spans.append({"type": kind, "start": place, "end": place + 1, "text": words[place]})
+        before = kind if mark in ("B", "I") else None
+    return spans
+
+
+def listed(rows: Any) -> tuple[Sequence[Any], bool]:
+    """Make a sequence of a user's rows, and say whether it was a single one.
+
+    Raises:
+        TypeError: They are no rows.
+    """
+    if isinstance(rows, str | Mapping):
+        return [rows], True
+    if isinstance(rows, pd.DataFrame):
+        rows = datasets.Dataset.from_pandas(rows, preserve_index=False)
+    if not isinstance(rows, datasets.Dataset | list | tuple):
+        raise TypeError(
+            f"`rows` must be a text, a mapping, a list of these, a DataFrame or a `datasets.Dataset`, got {type(rows).__name__}. "
+            "Convert it."
+        )
+    return rows, False
+
+
+def batches(rows: Sequence[Any], inputs: Inputs, size: int) -> Iterator[tuple[list[int], dict[str, Any]]]:
+    """Read rows in batches of similar length: their numbers, and their tensors.
+
+    Raises:
+        ValueError: A row lacks a column, or has a value that does not fit.
+    """
+    for start in range(0, len(rows), WINDOW * size):
+        window = range(start, min(start + WINDOW * size, len(rows)))
+        if inputs.whole is not None:
+            for first in range(window.start, window.stop, size):
+                numbers = list(window[first - start : first - start + size])
+                yield numbers, inputs.whole([rows[i] for i in numbers])
+            continue
+        columns = _columns(rows, window, inputs)
+        prepared = inputs.prepare(columns, window)
+        places = sorted(range(len(window)), key=_length(prepared), reverse=True)
+        for first in range(0, len(places), size):
+            picked = places[first : first + size]
+            batch = inputs.collate(prepared, picked)
+            if inputs.words is not None:
+                batch[RAW] = [columns[inputs.words][i] for i in picked]
+            yield [window[i] for i in picked], batch
+
+
+def _length(prepared: Sequence[Columns]) -> Callable[[int], int]:
+    tokens = next((of["input_ids"] for of in prepared if "input_ids" in of), None)
+    return (lambda place: 0) if tokens is None else (lambda place: len(tokens[place]))
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode, and each of its parts back afterwards into the one that it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def _columns(rows: Sequence[Any], numbers: range, inputs: Inputs) -> Columns:
+    if isinstance(rows, datasets.Dataset):
+        columns = rows.with_format(None)[numbers.start : numbers.stop]
+        inputs.refuse_missing(columns)
+        return dict(columns)
+    picked = [_row(rows[number], number, inputs) for number in numbers]
+    wanted = inputs.columns or list(dict.fromkeys(name for row in picked for name in row))
+    for number, row in zip(numbers, picked, strict=True):
+        try:
+            inputs.refuse_missing(row)
+        except ValueError as error:
+            raise ValueError(f"Row {number}: {error}") from error
+    return {name: [row[name] for row in picked] for name in wanted}
+
+
+def _row(row: Any, number: int, inputs: Inputs) -> Mapping[str, Any]:
+    if isinstance(row, Mapping):
+        return row
+    texts = next((part.columns for part in inputs.parts if isinstance(part, Text)), [])
+    if isinstance(row, str) and len(texts) == 1 and inputs.columns == texts:
+        return {texts[0]: row}
+    raise ValueError(
+        f"Row {number} must be {{column: value}} with the columns {inputs.columns}, got {row!r}. Give a mapping; a bare text will "
+        "do where a model reads one text."
+    )

@@ -1,0 +1,88 @@
+"""A trained model as a plain module, a `torch.export` program, or ONNX."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .encoders import Encoder
+from .heads import Head
+from .task import Task
+
+Format = Literal["module", "torch", "onnx"]
+FORMATS = ("module", "torch", "onnx")
+
+
+class Exported(nn.Module):
+    """An encoder and the heads of some tasks, without Lightning: all of them in one pass of the encoder.
+
+    It takes the encoder's columns as a dictionary and gives for each task what a user reads as numbers: probabilities of
+    classes, values.
+
+    Args:
+        encoder: The shared part.
+        tasks: Tasks with their heads.
+    """
+
+    def __init__(self, encoder: Encoder, tasks: Sequence[Task]) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder)
+        self.heads = nn.ModuleDict({task.name: copy.deepcopy(task.known_head()) for task in tasks})
+        self.eval()
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Predict for a batch.
+
+        Args:
+            inputs: The encoder's columns, e.g. {"input_ids": [batch, length], "attention_mask": [batch, length]}.
+
+        Returns:
+            For each task [batch], [batch, classes], [batch, outputs], or of positions [batch, length, tags].
+        """
+        features = self.encoder(inputs, list(self.heads))
+        answers: dict[str, Tensor] = {}
+        for name, module in self.heads.items():
+            head: Head = module  # type: ignore[assignment]
+            of = features[name]
+            answers[name] = head.predict(head(*of) if isinstance(of, tuple) else head(of))
+        return answers
+
+
+def traced(module: Exported, example: Mapping[str, Tensor], format: Format) -> Any:
+    """Trace an exported module with a batch of two rows or more; the numbers of rows and positions stay free.
+
+    Args:
+        module: The module.
+        example: The encoder's columns.
+        format: "torch" gives a `torch.export.ExportedProgram`, "onnx" a `torch.onnx.ONNXProgram`; both have `save(path)`.
+
+    Raises:
+        ModuleNotFoundError: `onnx` or `onnxscript` is not installed.
+    """
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    batch = {name: column.to(device) for name, column in example.items()}
+    shapes = {name: _free(column) for name, column in batch.items()}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch's own, of parts that are on their way out
+        program = torch.export.export(module, (batch,), dynamic_shapes=(shapes,))
+        if format == "torch":
+            return program
+        try:
+            import onnxscript  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("ONNX needs onnx and onnxscript: pip install 'lightning-mtl[onnx]'") from error
+        return torch.onnx.export(
+            program, (batch,), input_names=list(batch), output_names=list(module.heads), verbose=False, dynamo=True
+        )
+
+
+def _free(column: Tensor) -> dict[int, Any]:
+    axes: dict[int, Any] = {0: torch.export.Dim.AUTO}
+    if column.ndim == 2 and not column.is_floating_point():  # positions of texts
+        axes[1] = torch.export.Dim.AUTO
+    return axes

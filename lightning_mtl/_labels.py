@@ -1,0 +1,97 @@
+"""Label values as the numbers that a head learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from .heads import Head
+
+Refuse = Callable[[int, Any], NoReturn]
+"""Raises the error for a label: its row, and its value."""
+
+
+def missing(value: Any) -> bool:
+    """Say whether a value is no label."""
+    return value is None or value == "" or (isinstance(value, float) and value != value)
+
+
+def coded(target: Any, head: Head, refuse: Refuse) -> Any:
+    """Number labels that are values: texts, lists of texts, or whole numbers that the head has as names.
+
+    Args:
+        target: A tensor, a list of values, or a list of lists.
+        head: The head that learns them, with `names` where labels are values.
+        refuse: Called with the row and value of a label that the head does not know.
+
+    Returns:
+        A tensor, [batch, ...], with -100 for labels that are missing; anything that cannot be numbered is returned as it is.
+    """
+    names: Sequence[Any] | None = getattr(head, "names", None)
+    if isinstance(target, Tensor):
+        return _renumbered(target, names, refuse) if names and not head.label_shape else target
+    codes = {name: number for number, name in enumerate(names or ())}
+    if any(isinstance(value, list) for value in target):
+        return _listed(target, head, codes, refuse)
+    if not names or not all(missing(value) or isinstance(value, str) for value in target):
+        return target
+    return torch.tensor([_code(value, codes, row, refuse) for row, value in enumerate(target)], dtype=torch.long)
+
+
+def aligned(target: Tensor, words: Tensor, refuse: Refuse) -> Tensor:
+    """Move the labels of words, [batch, words], to the positions where the words start, [batch, length]; -100 elsewhere."""
+    longest = int(words.max()) + 1 if words.numel() else 0
+    if longest > target.shape[1]:
+        row = int((words.amax(1) >= target.shape[1]).nonzero()[0])
+        refuse(row, f"{target.shape[1]} labels at the most for {int(words[row].max()) + 1} words")
+    return target.gather(1, words.clamp(min=0)).masked_fill(words < 0, -100)
+
+
+def _listed(target: Sequence[Any], head: Head, codes: Mapping[Any, int], refuse: Refuse) -> Tensor:
+    rows = [[] if value is None else list(value) for value in target]
+    several = not head.per_position and any(isinstance(value, str) for row in rows for value in row)
+    if several:  # names of the labels that a row has
+        made = torch.zeros(len(rows), head.outputs, dtype=torch.long)
+        for row, values in enumerate(rows):
+            made[row] = -100 if target[row] is None else 0
+            for value in values:
+                made[row, _code(value, codes, row, refuse)] = 1
+        return made
+    longest = max(map(len, rows), default=0)
+    if not head.per_position and any(len(row) < longest for row, value in zip(rows, target, strict=True) if value is not None):
+        row = next(i for i, value in enumerate(target) if value is not None and len(value) < longest)
+        refuse(row, target[row])
+    filled = [
+        [_code(value, codes, row, refuse) for value in values] + [-100] * (longest - len(values))
+        for row, values in enumerate(rows)
+    ]
+    return torch.tensor(filled, dtype=torch.long if head.per_position else torch.float64).reshape(len(rows), longest)
+
+
+def _code(value: Any, codes: Mapping[Any, int], row: int, refuse: Refuse) -> Any:
+    if missing(value):
+        return -100
+    if value in codes:
+        return codes[value]
+    if isinstance(value, str):
+        refuse(row, value)
+    return value
+
+
+def _renumbered(target: Tensor, names: Sequence[Any], refuse: Refuse) -> Tensor:
+    """Number whole numbers that are names themselves, such as 1 to 5."""
+    if not all(type(name) is int for name in names) or list(names) == list(range(len(names))):
+        return target
+    values = target.nan_to_num(nan=-100.0).long() if target.is_floating_point() else target.long()
+    known = torch.tensor(names)
+    order = known.argsort()
+    places = torch.searchsorted(known[order].contiguous(), values.contiguous()).clamp(max=len(names) - 1)
+    found = order[places]
+    wrong = (known[found] != values) & (values != -100)
+    if wrong.any():
+        first = wrong.nonzero()[0].tolist()
+        refuse(first[0], target[tuple(first)].item())
+    return found.masked_fill(values == -100, -100)

@@ -1,0 +1,154 @@
+"""Checkpoints and folders from which a model is rebuilt with nothing else."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import lightning as L
+from torch import nn
+
+from . import _saving as saving
+from ._model_card import model_card
+from .encoders import Encoder
+from .inputs import Inputs
+from .task import Task
+
+
+class PersistentModule(L.LightningModule):
+    """A module of tasks and an encoder that describes itself in its checkpoints, and is rebuilt from them."""
+
+    tasks: tuple[Task, ...]
+    encoder: Encoder
+    heads: nn.ModuleDict
+    inputs: dict[str, Inputs]
+
+    @abstractmethod
+    def _build(self) -> None:
+        """Make the layers of the heads, and the losses and metrics that follow from them."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add a description of the model, as plain data."""
+        checkpoint[saving.KEY] = saving.described(self.tasks, self.encoder, self.inputs)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take back what the model had learned of its data: names of labels, scaling, thresholds."""
+        description = checkpoint.get(saving.KEY, {})
+        saving.refuse_later(description, "a checkpoint")
+        self._take(description)
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = True,
+        *,
+        tasks: Sequence[Task] | None = None,
+        encoder: Encoder | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a trained model; the checkpoint holds all that is needed, as plain data.
+
+        A subclass with an `__init__` of its own is made by Lightning's rule, from saved hyper-parameters and `kwargs`;
+        `MultiTaskModule.load_from_checkpoint` reads its checkpoints too.
+
+        Args:
+            checkpoint_path: The checkpoint.
+            map_location: See Lightning.
+            hparams_file: See Lightning.
+            strict: See Lightning.
+            weights_only: Whether to refuse pickled code.
+            tasks: Tasks that replace those of the same name in the checkpoint, e.g. with a loss of your own; without a
+                `head` they take the one of the checkpoint.
+            encoder: The encoder, if it is of a class of your own, which a checkpoint does not hold.
+            kwargs: Other arguments of `__init__`, e.g. `optimizer`.
+
+        Raises:
+            ValueError: It is no checkpoint of this library, or of a later format, or something in the model is of a class of
+                your own, and is not given.
+        """
+        checkpoint = saving.read_checkpoint(checkpoint_path)
+        given: dict[str, Any] = {"tasks": tasks, "encoder": encoder}
+        if cls._described():
+            parts = saving.parts_of(checkpoint.get(saving.KEY, {}), tasks, encoder, str(checkpoint_path))
+        else:
+            parts = {name: value for name, value in given.items() if value is not None}
+        options = {"strict": strict, "weights_only": weights_only}
+        return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, **options, **parts, **kwargs)  # type: ignore[arg-type]
+
+    @classmethod
+    def _described(cls) -> bool:
+        """Whether tasks and encoder are what the class is made of: no subclass has an `__init__` of its own."""
+        return cls.__init__.__module__.startswith(__package__ + ".") and ".recipes." not in cls.__init__.__module__
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a folder to share: weights (safetensors), a JSON description, and a model card.
+
+        With a Hugging Face encoder, the folder is one of `transformers` too: `AutoModel.from_pretrained(folder)` and
+        `AutoTokenizer.from_pretrained(folder)` read the fine-tuned encoder without this library.
+
+        Args:
+            folder: Where to write; made if it is not there.
+
+        Raises:
+            ModuleNotFoundError: `safetensors` is not installed.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        saving.write_weights(self, folder)
+        description = {"class": type(self).__name__, **saving.described(self.tasks, self.encoder, self.inputs)}
+        (folder / saving.FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+        scores = {name: float(value) for name, value in getattr(self._trainer, "callback_metrics", {}).items()}
+        (folder / "README.md").write_text(model_card(self.tasks, self.encoder, scores), encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        tasks: Sequence[Task] | None = None,
+        encoder: Encoder | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load what `save_pretrained` wrote; it comes in evaluation mode, on the CPU.
+
+        Args:
+            folder: The folder.
+            tasks: See `load_from_checkpoint`.
+            encoder: See `load_from_checkpoint`.
+            kwargs: Other arguments of `__init__`, e.g. `optimizer`.
+
+        Raises:
+            FileNotFoundError: The folder is not one of these.
+            ValueError: See `load_from_checkpoint`.
+        """
+        file = Path(folder) / saving.FILE
+        if not file.exists():
+            raise FileNotFoundError(
+                f"`folder` must be one that `save_pretrained` wrote, got {str(folder)!r}, which has no {saving.FILE}. A folder of "
+                "transformers is an encoder: HardSharing(HuggingFace(folder))."
+            )
+        description = json.loads(file.read_text(encoding="utf-8"))
+        saving.refuse_later(description, str(folder))
+        module = cls(**saving.parts_of(description, tasks, encoder, str(folder)), **kwargs)
+        module._take(description)
+        module.load_state_dict(saving.read_weights(module, Path(folder)))
+        return module.eval()
+
+    def _take(self, description: Mapping[str, Any]) -> None:
+        for task in self.tasks:
+            head = saving.head_of(description, task.name)
+            if head is not None and task.head is None:
+                task.head = saving.rebuilt_head(head)
+            elif head is not None and task.head is not None:
+                saving.restore(task.head, head)
+        if len(self.heads) < len(self.tasks) and all(task.head is not None for task in self.tasks):
+            self._build()
+        if not self.inputs:
+            self.inputs = saving.inputs_of(description, self.encoder)

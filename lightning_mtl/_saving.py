@@ -1,0 +1,233 @@
+"""A model as plain data: what a checkpoint or a folder needs to rebuild it with nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from ._description import describe, own, rebuild
+from .encoders import Encoder, HuggingFace, Tokenizer
+from .heads import Head
+from .inputs import Input, Inputs, Text, Words
+from .task import Task
+
+KEY = "lightning_mtl"
+"""Where a checkpoint holds the description."""
+FORMAT = 1
+"""Version of the description; 0 is that of checkpoints without one (up to 0.1)."""
+
+FILE = "lightning_mtl.json"
+"""What a folder's description is called."""
+_WEIGHTS = {False: "model.safetensors", True: "heads.safetensors"}
+
+Description = dict[str, Any]
+
+
+def described(tasks: Sequence[Task], encoder: Encoder, inputs: Mapping[str, Inputs]) -> Description:
+    """Describe a model: its tasks, its encoder, and how rows become what the encoder reads."""
+    return {
+        "format": FORMAT,
+        "tasks": [_task(task) for task in tasks],
+        "encoder": describe(encoder),
+        "inputs": {name: _inputs(of, encoder) for name, of in inputs.items()},
+    }
+
+
+def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
+    """Read a checkpoint of this library, without its weights being moved anywhere; no code in it is run.
+
+    Raises:
+        ValueError: It is not one, or of a later format.
+    """
+    checkpoint = torch.load(path, map_location="meta", weights_only=True)
+    if not isinstance(checkpoint, Mapping) or not any(str(key).startswith(KEY) for key in checkpoint):
+        found = f"keys {list(checkpoint)[:6]}" if isinstance(checkpoint, Mapping) else type(checkpoint).__name__
+        raise ValueError(
+            f"`checkpoint_path` must be a checkpoint of lightning-mtl, got {str(path)!r} with {found}. Other weights go into an "
+            "encoder: encoder.load_state_dict(torch.load(path)), or HuggingFace(folder)."
+        )
+    refuse_later(checkpoint.get(KEY, {}), str(path))
+    return checkpoint
+
+
+def refuse_later(description: Mapping[str, Any], where: str) -> None:
+    """Look whether a description is of a format that is known.
+
+    Raises:
+        ValueError: It is of a later one.
+    """
+    found = description.get("format", 0)
+    if found > FORMAT:
+        raise ValueError(f"The format of {where} must be {FORMAT} at most, got {found}. Install a later lightning-mtl.")
+
+
+def parts_of(
+    description: Mapping[str, Any], tasks: Sequence[Task] | None, encoder: Encoder | None, where: str
+) -> dict[str, Any]:
+    """Rebuild tasks and encoder; those given take the place of what is described.
+
+    Args:
+        description: What `described` made, or nothing (format 0).
+        tasks: Tasks that replace those of the same name; without a `head` they take the one described.
+        encoder: An encoder that replaces the one described.
+        where: What is read, for error messages.
+
+    Raises:
+        ValueError: Something is a class of the user's own, or is not described, and is not given.
+    """
+    given = {task.name: task for task in tasks or ()}
+    if "tasks" not in description:
+        if tasks is None or encoder is None:
+            raise ValueError(
+                f"`tasks` and `encoder` must be given for {where}, which does not describe them (it was written by lightning-mtl "
+                "0.1). Give them as they were in training."
+            )
+        return {"tasks": list(given.values()), "encoder": encoder}
+    if unknown := [name for name in given if name not in {of["name"] for of in description["tasks"]}]:
+        raise ValueError(
+            f"`tasks` must be tasks of {where}, got {unknown}. Add a new one afterwards: module.add_task(...)."
+        )
+    made = [_rebuilt_task(of, given.get(of["name"]), where) for of in description["tasks"]]
+    if encoder is None:
+        if foreign := own(description["encoder"], "encoder"):
+            _ask(foreign, where, "encoder=HardSharing(MyTrunk(...))")
+        encoder = rebuild(description["encoder"])
+    return {"tasks": made, "encoder": encoder}
+
+
+def inputs_of(description: Mapping[str, Any], encoder: Encoder) -> dict[str, Inputs]:
+    """Rebuild how rows become what the encoder reads."""
+    return {name: _rebuilt_inputs(of, encoder.tokenizer) for name, of in description.get("inputs", {}).items()}
+
+
+def head_of(description: Mapping[str, Any], task: str) -> Description | None:
+    """Find the description of a task's head."""
+    return next((of["head"] for of in description.get("tasks", ()) if of["name"] == task), None)
+
+
+def restore(head: Head, description: Mapping[str, Any]) -> None:
+    """Give a head back what it had learned of its labels."""
+    head.restore(description["learned"])
+    head.fitted = True
+
+
+def rebuilt_head(description: Mapping[str, Any]) -> Head:
+    """Rebuild a head, with what it had learned."""
+    head: Head = rebuild(description["layers"])
+    restore(head, description)
+    return head
+
+
+def write_weights(module: nn.Module, folder: Path) -> None:
+    """Write a module's weights: a Hugging Face trunk as transformers writes it, the rest beside it.
+
+    Raises:
+        ModuleNotFoundError: `safetensors` is not installed.
+    """
+    prefix, trunk = _hugging_face(module)
+    state = {name: value.contiguous().clone() for name, value in module.state_dict().items()}
+    if trunk is not None:
+        trunk.save(folder)
+        state = {name: value for name, value in state.items() if not name.startswith(prefix)}
+    _safetensors().save_file(state, folder / _WEIGHTS[trunk is not None], metadata={"format": "pt"})
+
+
+def read_weights(module: nn.Module, folder: Path) -> dict[str, Tensor]:
+    """Read what `write_weights` wrote for a module of this kind."""
+    prefix, trunk = _hugging_face(module)
+    state = _safetensors().load_file(folder / _WEIGHTS[trunk is not None])
+    if trunk is not None:
+        weights = _safetensors().load_file(folder / "model.safetensors")
+        state |= {prefix + name: value for name, value in weights.items()}
+    return dict(state)
+
+
+def _hugging_face(module: nn.Module) -> tuple[str, HuggingFace | None]:
+    found = [(name, part) for name, part in module.named_modules() if isinstance(part, HuggingFace)]
+    return (f"{found[0][0]}.model.", found[0][1]) if len(found) == 1 else ("", None)
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.torch
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("Folders of weights need the package safetensors: pip install safetensors") from error
+    return safetensors.torch
+
+
+def _task(task: Task) -> Description:
+    head = task.known_head()
+    return {
+        "name": task.name,
+        "source": task.source,
+        "target": task.target if isinstance(task.target, str | None) else list(task.target),
+        "weight": task.weight,
+        "loss": describe(task.loss),
+        "metrics": describe(task.metrics),
+        "head": {"layers": describe(head), "learned": head.learned()},
+    }
+
+
+def _rebuilt_task(of: Mapping[str, Any], given: Task | None, where: str) -> Task:
+    name = of["name"]
+    if given is not None and given.head is not None:
+        return given
+    wanted = {"head": of["head"]["layers"]} if given is not None else {**of, "head": of["head"]["layers"]}
+    if foreign := own({key: wanted.get(key) for key in ("head", "loss", "metrics")}, f"task {name!r}"):
+        _ask(foreign, where, f"tasks=[Task({name!r}, loss=..., metrics=..., head=...)]")
+    head = rebuilt_head(of["head"])
+    if given is not None:
+        given = Task(
+            name, given.source, target=given.target, head=head, loss=given.loss, metrics=given.metrics, weight=given.weight
+        )
+        return given
+    loss, metrics = rebuild(of["loss"]), rebuild(of["metrics"])
+    return Task(name, of["source"], target=of["target"], head=head, loss=loss, metrics=metrics, weight=of["weight"])
+
+
+def _inputs(inputs: Inputs, encoder: Encoder) -> Description:
+    if inputs.whole is not None:
+        return {"own": f"{getattr(inputs.whole, '__module__', '')}.{getattr(inputs.whole, '__qualname__', 'collate')}"}
+    return {"parts": [_part(part, encoder.tokenizer) for part in inputs.parts]}
+
+
+def _part(part: Input, tokenizer: Tokenizer | None) -> Any:
+    made = describe(part)
+    if "args" in made and getattr(part, "tokenizer", None) is tokenizer:
+        made["args"].pop("tokenizer", None)  # the encoder has it
+    return made
+
+
+def _rebuilt_inputs(of: Mapping[str, Any], tokenizer: Tokenizer | None) -> Inputs:
+    foreign = {"": of["own"]} if "own" in of else own(of["parts"])
+    if foreign:
+        return Inputs([], whole=_Missing(", ".join(foreign.values())))
+    parts = [rebuild(part) for part in of["parts"]]
+    for part in parts:
+        if isinstance(part, Text | Words) and part.tokenizer is None:
+            part.tokenizer = tokenizer
+    return Inputs(parts)
+
+
+class _Missing:
+    """Stands for a function of the user's own, and asks for it when it is needed."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, rows: Any) -> NoReturn:
+        raise ValueError(
+            f"This model was trained with {self.name}, a function of your own, which no checkpoint holds. Give it: "
+            "module.inputs[<source>] = Source(rows, transform=...).inputs(None, [])."
+        )
+
+
+def _ask(foreign: Mapping[str, str], where: str, remedy: str) -> NoReturn:
+    raise ValueError(
+        f"{where} holds no classes of your own, and the model has {', '.join(f'{path}: {name}' for path, name in foreign.items())}."
+        f" Give them: load_from_checkpoint(path, {remedy})."
+    )

@@ -1,0 +1,13 @@
+"""Inputs: one kind of input column per file, and all of a source's together."""
+
+from ._base import Columns, Input
+from ._image import Image
+from ._inputs import Inputs
+from ._own import Own
+from ._plain import Plain
+from ._table import Table
+from ._tensors import label_values, stacked
+from ._text import Text
+from ._words import RAW, WORDS, Words
+
+__all__ = ["Input", "Inputs", "Text", "Words", "Table", "Image", "Plain", "Own", "WORDS", "RAW", "Columns", "stacked", "label_values"]

@@ -1,0 +1,104 @@
+"""All input columns of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from ._base import Columns, Input
+from ._words import Words
+
+
+class Inputs:
+    """How rows of one source become what the encoder reads; a model keeps it, to predict for rows of the same kind.
+
+    Args:
+        parts: The input columns, kind by kind.
+        whole: Makes a batch yourself, of a list of rows; then there are no parts.
+        leave_out: Columns of what `whole` makes that are no inputs.
+
+    Example:
+        >>> from lightning_mtl.inputs import Plain
+        >>> inputs = Inputs([Plain(["x"])])
+        >>> inputs.collate(inputs.prepare({"x": [1.0, 2.0]}, range(2)))
+        {'x': tensor([1., 2.])}
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Input],
+        *,
+        whole: Callable[[list[Any]], Any] | None = None,
+        leave_out: Iterable[str] = (),
+    ) -> None:
+        self.parts = list(parts)
+        self.whole = whole
+        self.leave_out = sorted(leave_out)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the inputs are made of, as far as they are known."""
+        return [column for part in self.parts for column in part.columns]
+
+    @property
+    def once(self) -> list[Input]:
+        """The parts whose rows are worth preparing once."""
+        return [part for part in self.parts if part.once]
+
+    @property
+    def words(self) -> str | None:
+        """The column of lists of words, if there is one."""
+        return next((part.columns[0] for part in self.parts if isinstance(part, Words)), None)
+
+    def fit(self, columns: Callable[[list[str]], Columns]) -> None:
+        """Learn from the training split; `columns` reads the named ones of it."""
+        for part in self.parts:
+            if part.columns:
+                part.fit(columns(part.columns))
+
+    def prepare(self, columns: Columns, rows: Sequence[int]) -> list[Columns]:
+        """Make of raw rows, part by part, what batches are made of.
+
+        Raises:
+            ValueError: A column is missing, or a value does not fit, with its row and column.
+        """
+        self.refuse_missing(columns)
+        return [part.prepare(columns, rows) for part in self.parts]
+
+    def collate(self, prepared: Sequence[Columns], picked: Sequence[int] | None = None) -> dict[str, Any]:
+        """Make a batch, {column: tensor}, of rows that were prepared; of some of them where their places are given."""
+        made: dict[str, Any] = {}
+        for part, columns in zip(self.parts, prepared, strict=True):
+            rows = columns if picked is None else {name: [of[i] for i in picked] for name, of in columns.items()}
+            made |= part.collate(rows)
+        return made
+
+    def refuse_missing(self, columns: Iterable[str]) -> None:
+        """Look whether rows have all columns.
+
+        Raises:
+            ValueError: One is missing.
+        """
+        there = list(columns)
+        for name in self.columns:
+            if name not in there:
+                close = get_close_matches(name, there, 1)
+                hint = f"Did you mean {close[0]!r}? Rename it." if close else "Add it."
+                raise ValueError(f"Rows must have the column {name!r}, got columns {there}. {hint}")
+
+    def example(self) -> dict[str, Any] | None:
+        """Make a batch of two made-up rows, or none where columns are the user's own."""
+        rows = [part.example() for part in self.parts]
+        if not rows or None in rows:
+            return None
+        columns = {name: values for row in rows for name, values in (row or {}).items()}
+        return self.collate(self.prepare(columns, range(2)))
+
+    def sizes(self) -> dict[str, int]:
+        """Tell the size of the encoder's columns that have one for good: {column: size}."""
+        return {name: size for part in self.parts for name, size in part.sizes().items()}
+
+    def notes(self) -> list[str]:
+        """Say what a user should know about what was learned."""
+        return [note for part in self.parts if (note := part.note())]

@@ -1,0 +1,33 @@
+"""Columns that go to the encoder as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ._base import Columns, Input
+from ._tensors import stacked
+
+
+class Plain(Input):
+    """Columns of numbers, or of lists or arrays of them, that become tensors as they are.
+
+    Args:
+        columns: The names of the columns.
+
+    Example:
+        >>> Plain(["x"]).collate({"x": [[1.0, 2.0], [3.0, 4.0]]})
+        {'x': tensor([[1., 2.],
+                [3., 4.]])}
+    """
+
+    def __init__(self, columns: list[str]) -> None:
+        self.columns = columns
+
+    def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
+        """Pick the columns."""
+        return {name: columns[name] for name in self.columns if name in columns}
+
+    def collate(self, prepared: Columns) -> dict[str, Any]:
+        """Stack the values."""
+        return {name: stacked(values) for name, values in prepared.items()}

@@ -1,0 +1,192 @@
+"""Numeric and categorical columns of a table."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import torch
+
+from ._base import Columns, Input
+
+CATEGORIES = 100
+"""More different texts than this are no categories."""
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d{2}.*)?$")
+
+
+class Table(Input):
+    """Columns of a table, which become one column "features", [batch, features].
+
+    Numbers are brought to mean 0 and standard deviation 1, both of the training split. Where the training split lacks some, a
+    missing number becomes the mean, and one more feature says that it was missing; elsewhere a missing number is an error.
+    A column of texts (or class labels) becomes a feature for each value that the training split has: 1 for the row's own, 0
+    for the others; a value that it does not have, and a missing one, is 0 in all of them.
+
+    Args:
+        columns: The names of the columns.
+        categorical: Those of them whose numbers are no quantities, but name categories.
+        learned: What `fit` learned: for each column {"mean", "scale", "gaps"} or {"values"}.
+
+    Example:
+        >>> table = Table(["age", "sex"])
+        >>> table.fit({"age": [20, 40, None], "sex": ["f", "m", "f"]})
+        >>> table.names()
+        ['age', 'age missing', 'sex=f', 'sex=m']
+        >>> table.collate(table.prepare({"age": [50, None], "sex": ["f", "x"]}, range(2)))["features"]
+        tensor([[2., 0., 1., 0.],
+                [0., 1., 0., 0.]])
+    """
+
+    once = True
+
+    def __init__(
+        self,
+        columns: list[str],
+        categorical: list[str] | None = None,
+        learned: list[dict[str, Any]] | None = None,
+    ) -> None:
+        self.columns = columns
+        self.categorical = categorical or []
+        self.learned = learned
+
+    def fit(self, columns: Columns) -> None:
+        """Learn means, standard deviations and categories."""
+        self.learned = [_learn(name, columns[name], name in self.categorical) for name in self.columns]
+
+    def names(self) -> list[str]:
+        """Name the features."""
+        assert self.learned is not None
+        made = []
+        for column, of in zip(self.columns, self.learned, strict=True):
+            numeric = [column, f"{column} missing"][: 1 + bool(of.get("gaps"))]
+            made += [f"{column}={value}" for value in of["values"]] if "values" in of else numeric
+        return made
+
+    def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
+        """Scale numbers and code categories."""
+        assert self.learned is not None, "`fit` comes before `prepare`"
+        parts = [
+            _coded(columns[name], of["values"]) if "values" in of else _scaled(name, columns[name], of, rows)
+            for name, of in zip(self.columns, self.learned, strict=True)
+        ]
+        return {"features": np.concatenate(parts, axis=1).tolist()}
+
+    def collate(self, prepared: Columns) -> dict[str, Any]:
+        """Stack the rows."""
+        return {"features": torch.tensor(prepared["features"], dtype=torch.get_default_dtype())}
+
+    def example(self) -> dict[str, list[Any]]:
+        """Two rows of means and first categories."""
+        assert self.learned is not None
+        return {
+            name: [of["values"][0] if "values" in of else of["mean"]] * 2
+            for name, of in zip(self.columns, self.learned, strict=True)
+        }
+
+    def sizes(self) -> dict[str, int]:
+        """Tell the number of features."""
+        return {"features": len(self.names())} if self.learned is not None else {}
+
+    def note(self) -> str:
+        """Say which columns have gaps that are filled."""
+        gaps = [
+            f"{name} ({of['gaps']:.1%})" for name, of in zip(self.columns, self.learned or [], strict=True) if of.get("gaps")
+        ]
+        return f"missing values are filled with the mean, and flagged, in {', '.join(gaps)}" if gaps else ""
+
+
+def _learn(column: str, values: list[Any], categorical: bool) -> dict[str, Any]:
+    known = [value for value in values if not _missing(value)]
+    if not known:
+        raise ValueError(f"Column {column!r} must hold values to learn from, got none. Leave it out of `features`.")
+    if categorical or isinstance(known[0], str):
+        return {"values": _categories(column, values)}
+    numbers = _numbers(column, values, range(len(values)))
+    there = numbers[~np.isnan(numbers)]
+    gaps = 1 - len(there) / len(numbers)
+    return {"mean": float(there.mean()), "scale": float(there.std()) or 1.0, "gaps": gaps}
+
+
+def _categories(column: str, values: list[Any]) -> list[Any]:
+    texts = [value for value in values if isinstance(value, str) and value]
+    odd = next((i for i, v in enumerate(values) if not _missing(v) and isinstance(v, str) is not bool(texts)), None)
+    if odd is not None:
+        raise ValueError(
+            f"Column {column!r} must hold texts or numbers, not both; row {odd} has {values[odd]!r}. Convert or drop that row."
+        )
+    if texts and all(_DATE.match(text) for text in texts[:100]):
+        raise ValueError(
+            f"Column {column!r} of `features` must hold numbers or categories, got dates ({texts[0]!r}). Make numbers of them "
+            "first, e.g. days since a date, or leave it out."
+        )
+    if texts and sum(map(_is_number, texts)) > 0.5 * len(texts):
+        row, value = next(
+            ((i, v) for i, v in enumerate(values) if isinstance(v, str) and v and not _is_number(v)), (0, texts[0])
+        )
+        raise ValueError(
+            f"Column {column!r} of `features` must hold numbers or categories, got numbers written as texts; row {row} has "
+            f"{value!r}. Convert the column, with None where there is no number."
+        )
+    counts = Counter(value for value in values if not _missing(value))
+    if len(counts) > CATEGORIES or (len(counts) > 20 and len(counts) > len(values) / 2):
+        raise ValueError(
+            f"Column {column!r} of `features` must hold at most {CATEGORIES} categories, got {len(counts)} in {len(values)} rows "
+            f"(first: {values[0]!r}). Name it in `text` if it is text; leave it out if it is an identifier."
+        )
+    return sorted(counts)
+
+
+def _scaled(column: str, values: list[Any], of: dict[str, Any], rows: Sequence[int]) -> np.ndarray:
+    numbers = (_numbers(column, values, rows) - of["mean"]) / of["scale"]
+    missing = np.isnan(numbers)
+    if not of["gaps"]:
+        if missing.any():
+            raise ValueError(
+                f"Column {column!r} must hold numbers, got none in row {rows[int(missing.argmax())]}; the training split has no "
+                "row without one to learn from. Fill it or drop the row."
+            )
+        return numbers[:, None]
+    return np.stack([np.where(missing, 0.0, numbers), missing.astype(float)], axis=1)
+
+
+def _numbers(column: str, values: list[Any], rows: Sequence[int]) -> np.ndarray:
+    made = np.empty(len(values))
+    for i, value in enumerate(values):
+        if _missing(value):
+            made[i] = math.nan
+            continue
+        if not isinstance(value, bool | int | float | np.number) or math.isinf(value):
+            found = "a date" if isinstance(value, date) else "a text" if isinstance(value, str) else type(value).__name__
+            raise ValueError(
+                f"Column {column!r} must hold finite numbers, got {found} in row {rows[i]}: {value!r}. Convert it (of a date, "
+                "e.g. days since a first one), or drop the row."
+            )
+        made[i] = value
+    return made
+
+
+def _coded(values: list[Any], categories: list[Any]) -> np.ndarray:
+    places = {value: i for i, value in enumerate(categories)}
+    made = np.zeros((len(values), len(categories)))
+    for row, value in enumerate(values):
+        place = None if _missing(value) else places.get(value)
+        if place is not None:
+            made[row, place] = 1.0
+    return made
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

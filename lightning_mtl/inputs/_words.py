@@ -1,0 +1,67 @@
+"""Texts that are lists of words already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..encoders import Tokenizer
+from ._base import Columns, Input
+from ._tensors import padded
+
+WORDS = "__words__"
+"""The column of a batch with the number of the word that starts at each position, -1 elsewhere: [batch, length]."""
+
+RAW = "__raw__"
+"""The column of a batch with the words themselves, where they are to be shown beside their labels."""
+
+
+class Words(Input):
+    """A column of lists of words, through a tokenizer that says where each word starts.
+
+    Args:
+        columns: The name of the column, in a list.
+        tokenizer: What turns words into lists of numbers.
+
+    Example:
+        >>> from lightning_mtl.encoders import HashTokenizer
+        >>> words = Words(["tokens"], HashTokenizer(1000, pairs=False))
+        >>> words.collate(words.prepare({"tokens": [["A", "small", "step"], ["!"]]}, range(2)))["__words__"]
+        tensor([[ 0,  1,  2],
+                [ 0, -1, -1]])
+    """
+
+    once = True
+
+    def __init__(self, columns: list[str], tokenizer: Tokenizer | None = None) -> None:
+        self.columns = columns
+        self.tokenizer = tokenizer
+
+    @property
+    def limit(self) -> int | None:
+        """How many tokens of a row are read at most."""
+        return getattr(self.tokenizer, "limit", None)
+
+    def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
+        """Tokenize."""
+        (column,) = self.columns
+        for row, words in zip(rows, columns[column], strict=True):
+            if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+                raise ValueError(
+                    f"Column {column!r} must hold lists of words, got {words!r} in row {row}. Split the text into words, or "
+                    "name the column in `text`."
+                )
+        assert self.tokenizer is not None
+        made = dict(self.tokenizer.words(columns[column]))
+        made[WORDS] = made.pop("words")
+        return made
+
+    def collate(self, prepared: Columns) -> dict[str, Any]:
+        """Fill the shorter texts up to the longest one of the batch."""
+        assert self.tokenizer is not None
+        padding = {**self.tokenizer.padding, WORDS: -1}
+        return {name: padded(values, padding.get(name, 0)) for name, values in prepared.items()}
+
+    def example(self) -> dict[str, list[Any]]:
+        """Two short texts of different lengths."""
+        return {self.columns[0]: [["two", "words"], ["these", "are", "three"]]}
