@@ -5,5 +5,6 @@ from ._binary import Binary
 from ._multiclass import Multiclass
 from ._multilabel import Multilabel
 from ._regression import Regression
+from ._tagging import Tagging
 
-__all__ = ["Head", "Binary", "Multiclass", "Multilabel", "Regression"]
+__all__ = ["Head", "Binary", "Multiclass", "Multilabel", "Regression", "Tagging"]

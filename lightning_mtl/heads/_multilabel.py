@@ -2,40 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import compress
+from typing import Any, Literal
+
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._base import ClassHead, Readout
+from ._base import Name, Readout
+from ._class_head import ClassHead, positive
+from ._threshold import best_threshold, centred, checked, decided, wide
 
 
 class Multilabel(ClassHead):
     """Predict each of several labels, with binary cross-entropy on logits.
 
     A target is [batch, labels] of 0 and 1; a single label that is unknown is -100 or NaN, and an example whose labels
-    are all unknown is left out. An example's loss is the mean over its known labels.
+    are all unknown is left out. An example's loss is the mean over its known labels (of weight times loss, not divided by
+    the sum of the weights), and the loss that over the examples.
 
     Args:
         labels: Number of labels.
+        names: What answers call the labels. Default: their numbers.
+        pos_weight: What a yes counts in the loss, where a no counts one: a number for all labels or one for each;
+            "balanced" is the number of noes for each yes of a label among the training labels.
+        focal: How much less what is predicted well counts: gamma of Lin et al. 2017, Focal loss for dense object
+            detection, equation 4. 0 is plain cross-entropy.
+        label_smoothing: Share s of a label that is spread over no and yes: a yes becomes 1 - s/2, a no s/2.
+        threshold: A label is there above this probability, in (0, 1): a number for all or one for each; see `tune`.
         layers: See `Head`.
         readout: See `Head`.
         dropout: See `Head`.
 
+    Raises:
+        ValueError: Names, weights or thresholds are not one for each label, a weight is not positive, `focal` is below 0,
+            `label_smoothing` lies outside [0, 1), both of these are set, or a threshold lies outside (0, 1).
+
     Example:
         >>> import torch
-        >>> head = Multilabel(4)
+        >>> head = Multilabel(2, names=["loud", "fast"])
         >>> head.build(width=8)
         >>> head(torch.ones(5, 8)).shape
-        torch.Size([5, 4])
+        torch.Size([5, 2])
+        >>> head.answers(torch.tensor([[0.25, 0.75]]))
+        [{'labels': ['fast'], 'probabilities': {'loud': 0.25, 'fast': 0.75}}]
     """
 
     kind = "multilabel"
-    classes = 2
+    learns = ("names", "weights", "threshold")
+    cuts: Tensor | None
 
     def __init__(
-        self, labels: int, *, layers: nn.Module | None = None, readout: Readout = "mean", dropout: float = 0.0
+        self,
+        labels: int,
+        *,
+        names: list[Name] | None = None,
+        pos_weight: Sequence[float] | float | Literal["balanced"] | None = None,
+        focal: float = 0.0,
+        label_smoothing: float = 0.0,
+        threshold: float | Sequence[float] = 0.5,
+        layers: nn.Module | None = None,
+        readout: Readout = "mean",
+        dropout: float = 0.0,
     ) -> None:
-        super().__init__(labels, layers=layers, readout=readout, dropout=dropout)
+        self._given_cuts = checked(threshold, labels)  # first, since `_settle` reads it
+        super().__init__(
+            labels,
+            classes=2,
+            names=names,
+            focal=focal,
+            label_smoothing=label_smoothing,
+            layers=layers,
+            readout=readout,
+            dropout=dropout,
+        )
+        self.labels = labels
+        self.pos_weight = pos_weight
+        self.threshold = threshold
+        if pos_weight is not None:
+            self._fixed = positive("pos_weight", pos_weight, labels)
+            self._balanced = self._fixed is None
+            self._settle()
 
     @property
     def label_shape(self) -> tuple[int, ...]:
@@ -45,11 +94,68 @@ class Multilabel(ClassHead):
     def loss(self, prediction: Float[Tensor, "batch labels"], target: Int[Tensor, "batch labels"]) -> Float[Tensor, ""]:
         """Mean over the examples of the mean binary cross-entropy, in nats, over an example's known labels."""
         known = (target >= 0).to(prediction.dtype)
-        each = F.binary_cross_entropy_with_logits(
-            prediction, target.to(prediction.dtype), weight=known, reduction="none"
-        )
+        if self._plain:
+            each = F.binary_cross_entropy_with_logits(
+                prediction, target.to(prediction.dtype), weight=known, reduction="none"
+            )
+        else:
+            each = self._binary_terms(prediction, target) * known
         return (each.sum(-1) / known.sum(-1)).mean()
 
     def predict(self, prediction: Float[Tensor, "batch labels"]) -> Float[Tensor, "batch labels"]:
         """Probability of each label."""
         return prediction.sigmoid()
+
+    def tune(self, probability: Float[Tensor, "n labels"], target: Int[Tensor, "n labels"]) -> None:
+        """Set each label's threshold that has its highest F1 on these examples.
+
+        So the macro average of F1 is the highest there is. A label that no example has keeps the threshold it was given.
+
+        Args:
+            probability: Probability of each label, as `predict` gives it.
+            target: 0 and 1; single labels that are -100 are left out.
+        """
+        found = {key: value for key, value in self._found.items() if key != "threshold"}
+        best = [best_threshold(p, y) for p, y in zip(probability.detach().T, target.T, strict=True)]
+        cuts = [given if cut is None else cut for cut, given in zip(best, self._given_cuts, strict=True)]
+        self.restore(found if cuts == self._given_cuts else {**found, "threshold": cuts})
+
+    def judged(self, prediction: Float[Tensor, "batch labels"]) -> Float[Tensor, "batch labels"]:
+        """Stretch probabilities so that thresholds come to one half, where metrics cut; their order stays."""
+        return prediction if self.cuts is None else centred(prediction, self.cuts)
+
+    def answers(self, prediction: Float[Tensor, "batch labels"], words: Tensor | None = None) -> list[dict[str, Any]]:
+        """Turn probabilities into one answer for each row.
+
+        Returns:
+            {"labels": [names above their threshold], "probabilities": {name: probability}}.
+        """
+        names, probabilities = self.called, wide(prediction.detach().cpu())
+        there = decided(probabilities, torch.tensor(self._all_cuts, dtype=probabilities.dtype))
+        return [
+            {"labels": list(compress(names, yes)), "probabilities": dict(zip(names, row, strict=True))}
+            for yes, row in zip(there.tolist(), probabilities.tolist(), strict=True)
+        ]
+
+    @property
+    def _all_cuts(self) -> list[float]:
+        cuts: list[float] = self._found.get("threshold", self._given_cuts)
+        return cuts
+
+    def _settle(self) -> None:
+        super()._settle()
+        cuts = self._all_cuts
+        self._hold("cuts", None if set(cuts) == {0.5} else cuts)
+
+    def _weight_of(self, target: Tensor, weighing: Tensor) -> Tensor:
+        return torch.where(target == 1, weighing, 1.0)
+
+    def _balance(self, target: Tensor) -> list[float]:
+        no, yes = ((target == number).sum(0).tolist() for number in (0, 1))
+        for name, *counts in zip(self.called, no, yes, strict=True):
+            if 0 in counts:
+                raise ValueError(
+                    f"`pos_weight='balanced'` needs training examples with and without each label, got {counts[1]} with "
+                    f"and {counts[0]} without label {name!r}. Give the weights as numbers, or leave the label out."
+                )
+        return [n / y for n, y in zip(no, yes, strict=True)]

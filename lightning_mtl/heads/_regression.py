@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._base import Head, Readout
+from ._base import Head, Name, Readout
 
 
 class Regression(Head):
@@ -20,41 +20,89 @@ class Regression(Head):
 
     Args:
         outputs: Numbers to predict for each example.
+        names: What answers call several outputs. Default: none, they come as a list.
+        scaled: Learn each output's mean and standard deviation from the training labels (see `fit`), and let the layers
+            and the loss work on (target - mean) / deviation; predictions are in the target's own unit. Then tasks in
+            different units count alike, and a start near zero is a start near the mean.
         layers: See `Head`.
         readout: See `Head`.
         dropout: See `Head`.
 
+    Raises:
+        ValueError: See `Head`.
+
     Example:
         >>> import torch
-        >>> head = Regression()
+        >>> head = Regression(scaled=True)
         >>> head.build(width=8)
         >>> head(torch.ones(5, 8)).shape
         torch.Size([5])
+        >>> head.fit(torch.tensor([90.0, 110.0]))
+        >>> head.predict(torch.tensor([0.0, 2.0]))
+        tensor([100., 120.])
     """
 
     kind = "regression"
     dtype = torch.float32
+    learns = ("names", "mean", "scale")
+    mean: Tensor | None
+    scale: Tensor | None
 
     def __init__(
-        self, outputs: int = 1, *, layers: nn.Module | None = None, readout: Readout = "mean", dropout: float = 0.0
+        self,
+        outputs: int = 1,
+        *,
+        names: list[Name] | None = None,
+        scaled: bool = False,
+        layers: nn.Module | None = None,
+        readout: Readout = "mean",
+        dropout: float = 0.0,
     ) -> None:
-        super().__init__(outputs, layers=layers, readout=readout, dropout=dropout)
+        super().__init__(outputs, names=names, layers=layers, readout=readout, dropout=dropout)
+        self.scaled = scaled
+        self._settle()
 
     @property
     def label_shape(self) -> tuple[int, ...]:
         """Shape of one example's label."""
         return () if self.outputs == 1 else (self.outputs,)
 
+    def fit(self, target: Float[Tensor, "n *outputs"]) -> None:
+        """Learn the mean and the standard deviation of each output, if the head is `scaled`.
+
+        Args:
+            target: The labels of all training examples, [n] or [n, outputs].
+
+        Raises:
+            ValueError: An output is the same number everywhere.
+        """
+        found = {key: value for key, value in self._found.items() if key == "names"}
+        if self.scaled:
+            values = target.detach().double().reshape(-1, self.outputs)
+            self._refuse_constant(values)
+            found |= {"mean": values.mean(0).tolist(), "scale": values.std(0, correction=0).tolist()}
+        self.restore(found)
+
     def loss(
         self, prediction: Float[Tensor, "batch *outputs"], target: Float[Tensor, "batch *outputs"]
     ) -> Float[Tensor, ""]:
-        """Mean squared error, in the square of the target's unit."""
+        """Mean squared error, in the square of the target's unit, or of its standard deviation if `scaled`."""
         dtype = torch.promote_types(prediction.dtype, target.dtype)  # bfloat16 would round the target
-        return F.mse_loss(prediction.to(dtype), target.to(dtype))
+        return F.mse_loss(prediction.to(dtype), self.scale_target(target).to(dtype))
 
     def predict(self, prediction: Float[Tensor, "batch *outputs"]) -> Float[Tensor, "batch *outputs"]:
-        """The values themselves."""
-        return prediction
+        """The values themselves, in the target's own unit."""
+        if not self.scaled:
+            return prediction
+        mean, scale = self._scaling()
+        return prediction * scale + mean
+
+    def scale_target(self, target: Float[Tensor, "batch *outputs"]) -> Float[Tensor, "batch *outputs"]:
+        """Turn a target into the scale of the head's raw output: standard deviations from the mean if `scaled`."""
+        if not self.scaled:
+            return target
+        mean, scale = self._scaling()
+        return (target - mean) / scale
 
     def complete(self, target: Float[Tensor, "batch *outputs"]) -> bool:
         """Say quickly whether every label is there and finite."""
@@ -77,3 +125,23 @@ class Regression(Head):
         """What a label must be, for error messages."""
         several = " in all outputs of a row or in none (else make each output a task)" if self.outputs > 1 else ""
         return f"a finite number, or NaN for none{several}"
+
+    def _settle(self) -> None:
+        self._hold("mean", self._found.get("mean"))
+        self._hold("scale", self._found.get("scale"))
+
+    def _scaling(self) -> tuple[Tensor, Tensor]:
+        if self.mean is None or self.scale is None:
+            raise ValueError(
+                "The scale of `Regression(scaled=True)` must be learned before its loss and predictions, got none. Train "
+                "with `MultiTaskDataModule`, or call `fit` of the head with all training labels first."
+            )
+        return self.mean, self.scale
+
+    def _refuse_constant(self, values: Tensor) -> None:
+        for name, low, high in zip(self.called, values.amin(0).tolist(), values.amax(0).tolist(), strict=True):
+            if low == high:
+                raise ValueError(
+                    f"`scaled=True` needs training labels that differ, got {low} everywhere in output {name!r}. Leave "
+                    "the output out: there is nothing to learn."
+                )

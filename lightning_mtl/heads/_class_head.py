@@ -1,0 +1,197 @@
+"""What heads for classes have in common: classes that count unequally, and losses for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Shaped
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ._base import Head, Name, Readout
+
+Weights = Sequence[float] | Literal["balanced"] | None
+
+
+class ClassHead(Head):
+    """A head whose labels are class numbers; -100 and NaN mean that there is none.
+
+    The loss is the mean over the rows of w * (1 - p)^`focal` * (-log p), where p is what the head gives to a row's
+    class, and w that class's weight. It is divided by the number of rows, not by the sum of their weights as
+    `torch.nn.CrossEntropyLoss` does: then the losses of several processes, weighed by their rows, are that of all rows.
+
+    Args:
+        outputs: See `Head`.
+        classes: Number of classes.
+        names: See `Head`.
+        class_weight: What each class counts in the loss, or "balanced": n / (classes * n of the class), learned by
+            `fit`, as scikit-learn's (King and Zeng 2001, Logistic regression in rare events data, section 4.2).
+        focal: How much less what is predicted well counts; 0 is plain cross-entropy. It is the gamma of Lin et al.
+            2017, Focal loss for dense object detection, equation 4 (with weights, equation 5).
+        label_smoothing: Share of a label that is spread evenly over all classes, in [0, 1) (Szegedy et al. 2016,
+            Rethinking the Inception architecture, section 7). The weight is that of the label itself.
+        layers: See `Head`.
+        readout: See `Head`.
+        dropout: See `Head`.
+
+    Raises:
+        ValueError: Weights that are not one positive number for each class, `focal` below 0, `label_smoothing` outside
+            [0, 1), both of them, or what `Head` refuses.
+    """
+
+    dtype = torch.long
+    learns: ClassVar[tuple[str, ...]] = ("names", "weights")
+    classes: int
+    weighing: Tensor | None
+
+    def __init__(
+        self,
+        outputs: int,
+        *,
+        classes: int,
+        names: list[Name] | None = None,
+        class_weight: Weights = None,
+        focal: float = 0.0,
+        label_smoothing: float = 0.0,
+        layers: nn.Module | None = None,
+        readout: Readout = "mean",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(outputs, names=names, layers=layers, readout=readout, dropout=dropout)
+        _check_loss(focal, label_smoothing)
+        self.classes = classes
+        self.class_weight = class_weight
+        self.focal = focal
+        self.label_smoothing = label_smoothing
+        self._balanced = isinstance(class_weight, str)
+        self._fixed: list[float] | None = None
+        if class_weight is not None:
+            self._fixed = positive("class_weight", class_weight, classes)
+        self._settle()
+
+    @property
+    def weights(self) -> list[float] | None:
+        """What each class counts in the loss, given or learned; nothing where all count the same or `fit` is to come."""
+        found: list[float] | None = self._found.get("weights", self._fixed)
+        return found
+
+    def fit(self, target: Tensor) -> None:
+        """Learn the classes' weights where they are "balanced", and forget what was tuned.
+
+        Args:
+            target: The labels of all training examples, [n].
+
+        Raises:
+            ValueError: A class has no example.
+        """
+        found = {key: value for key, value in self._found.items() if key == "names"}
+        self.restore({**found, "weights": self._balance(target)} if self._balanced else found)
+
+    def complete(self, target: Shaped[Tensor, "batch *labels"]) -> bool:
+        """Say quickly whether every label is there and in range."""
+        low, high = target.aminmax()
+        return low.item() >= 0 and high.item() < self.classes
+
+    def labelled(self, target: Shaped[Tensor, "batch *labels"]) -> Bool[Tensor, "batch *labels"]:
+        """Which labels are there."""
+        return target != -100
+
+    def valid(self, target: Shaped[Tensor, "batch *labels"]) -> Bool[Tensor, "batch *labels"]:
+        """Which labels, of those that are there, are in range."""
+        return (target >= 0) & (target < self.classes)
+
+    @property
+    def label_rule(self) -> str:
+        """What a label must be, for error messages."""
+        return f"a whole number from 0 to {self.classes - 1}, or -100 for none"
+
+    # For subclasses
+
+    def _balance(self, target: Tensor) -> list[float]:
+        counts = torch.bincount(target[target >= 0], minlength=self.classes).tolist()
+        if 0 in counts:
+            raise ValueError(
+                f"`class_weight='balanced'` needs a training example of each class, got none of class "
+                f"{self.called[counts.index(0)]!r}. Give the weights as numbers, or leave the class out."
+            )
+        return [sum(counts) / (self.classes * count) for count in counts]
+
+    def _settle(self) -> None:
+        weights = self.weights
+        self._hold("weighing", weights)
+        self._plain = weights is None and not (self._balanced or self.focal or self.label_smoothing)
+
+    def _cross_entropy(self, prediction: Tensor, target: Tensor) -> Tensor:
+        if self._plain:
+            return F.cross_entropy(prediction, target)
+        each = F.cross_entropy(prediction, target, reduction="none", label_smoothing=self.label_smoothing)
+        return self._weighed(each, target).mean()
+
+    def _binary_terms(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Give the loss of every yes or no, weighed; what stands for an unknown one means nothing."""
+        smooth = self.label_smoothing
+        likely = target.clamp(min=0).to(prediction.dtype) * (1 - smooth) + smooth / 2
+        return self._weighed(F.binary_cross_entropy_with_logits(prediction, likely, reduction="none"), target)
+
+    def _weighed(self, each: Tensor, target: Tensor) -> Tensor:
+        if self.focal:  # each is -log p; the clamp keeps the slope of a power below one finite where p is 1
+            each = (-torch.expm1(-each)).clamp(min=torch.finfo(each.dtype).tiny) ** self.focal * each
+        if self.weighing is not None:
+            return each * self._weight_of(target, self.weighing)
+        if self._balanced:
+            raise ValueError(
+                f"Balanced weights of {type(self).__name__} must be learned before its loss, got none. Train with "
+                "`MultiTaskDataModule`, or call `fit` of the head with all training labels first."
+            )
+        return each
+
+    def _weight_of(self, target: Tensor, weighing: Tensor) -> Tensor:
+        return weighing[target]
+
+    def _choices(self, probabilities: Tensor, chosen: Tensor) -> list[dict[str, Any]]:
+        names, picked = self.called, probabilities.gather(1, chosen.unsqueeze(1)).squeeze(1)
+        return [
+            {"label": names[c], "probability": p, "probabilities": dict(zip(names, row, strict=True))}
+            for c, p, row in zip(chosen.tolist(), picked.tolist(), probabilities.tolist(), strict=True)
+        ]
+
+
+def positive(parameter: str, given: float | Iterable[float] | str, count: int) -> list[float] | None:
+    """Check weights: one positive number for each of some classes or labels.
+
+    Args:
+        parameter: What the user calls them.
+        given: "balanced", one number for all, or one for each.
+        count: How many there must be.
+
+    Returns:
+        One number for each; nothing for "balanced".
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if isinstance(given, str):
+        if given == "balanced":
+            return None
+    else:
+        weights = [float(w) for w in given] if isinstance(given, Iterable) else [float(given)] * count
+        if len(weights) == count and all(0 < w < math.inf for w in weights):
+            return weights
+    raise ValueError(
+        f"`{parameter}` must be positive, {count} in number, or 'balanced', got {given!r}. Leave it out to count all the same."
+    )
+
+
+def _check_loss(focal: float, label_smoothing: float) -> None:
+    if not 0 <= focal < math.inf:
+        raise ValueError(f"`focal` must be a number from 0, got {focal}. Lin et al. use 2; 0 is plain cross-entropy.")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"`label_smoothing` must lie in [0, 1), got {label_smoothing}. Usual is 0.1.")
+    if focal and label_smoothing:
+        raise ValueError(
+            f"`focal` and `label_smoothing` must not both be set, got {focal} and {label_smoothing}. They pull apart: "
+            "one takes from the loss of sure predictions, the other adds to it. Choose one."
+        )

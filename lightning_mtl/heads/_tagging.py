@@ -1,0 +1,137 @@
+"""One class for each position."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+
+from ._base import Name
+from ._class_head import ClassHead, Weights
+
+
+class Tagging(ClassHead):
+    """Predict a class for each position, e.g. for each word, with cross-entropy (token classification).
+
+    Labels are [batch, length] of class numbers, -100 at positions that have none. The loss is the mean over the positions
+    that have one, [words]; with weights it is not divided by their sum, see `Multiclass`.
+
+    Args:
+        tags: Number of classes.
+        names: What answers call the classes, e.g. ["O", "B-PER", "I-PER"]; see `iob`. Default: their numbers.
+        class_weight: What each class counts in the loss; "balanced" is n / (tags * n of the class).
+        focal: How much less what is predicted well counts: gamma of Lin et al. 2017, Focal loss for dense object
+            detection, equation 4. 0 is plain cross-entropy.
+        label_smoothing: Share of a label that is spread evenly over all classes, in [0, 1).
+        layers: The head's own layers, from [batch, length, width] to [batch, length, tags]. Default: one linear layer.
+        dropout: Share of the features that is dropped while training, in [0, 1).
+
+    Raises:
+        ValueError: There are fewer than two classes, names or weights are not one for each, `focal` is below 0,
+            `label_smoothing` lies outside [0, 1), or both of these are set.
+
+    Example:
+        >>> import torch
+        >>> head = Tagging(3, names=["O", "B-PER", "I-PER"])
+        >>> head.build(width=8)
+        >>> head(torch.ones(2, 5, 8)).shape, head.iob
+        (torch.Size([2, 5, 3]), True)
+        >>> head.answers(torch.tensor([[[0.0, 0.0, 1.0], [0.25, 0.75, 0.0]]]), torch.tensor([[-1, 0]]))
+        [{'tags': ['B-PER'], 'probabilities': [0.75]}]
+    """
+
+    kind = "tagging"
+    per_position = True
+
+    def __init__(
+        self,
+        tags: int,
+        *,
+        names: list[Name] | None = None,
+        class_weight: Weights = None,
+        focal: float = 0.0,
+        label_smoothing: float = 0.0,
+        layers: nn.Module | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        if tags < 2:
+            raise ValueError(f"`tags` must be at least 2, got {tags}. Count the tag for nothing, e.g. 'O', too.")
+        super().__init__(
+            tags,
+            classes=tags,
+            names=names,
+            class_weight=class_weight,
+            focal=focal,
+            label_smoothing=label_smoothing,
+            layers=layers,
+            dropout=dropout,
+        )
+        self.tags = tags
+
+    @property
+    def iob(self) -> bool:
+        """Whether the names are those of spans (IOB): "O", or a type behind "B-" (begins) or "I-" (goes on)."""
+        names = self.called
+        inside = [isinstance(name, str) and name.startswith(("B-", "I-")) for name in names]
+        return any(inside) and all(yes or name == "O" for yes, name in zip(inside, names, strict=True))
+
+    def forward(
+        self, features: Float[Tensor, "batch *positions width"], mask: Shaped[Tensor, "batch positions"] | None = None
+    ) -> Float[Tensor, "batch positions tags"]:
+        """Predict logits for each position, whether the mask keeps it or not.
+
+        Args:
+            features: [batch, length, width].
+            mask: Not used: what counts are the positions that have labels or words.
+
+        Returns:
+            [batch, length, tags].
+
+        Raises:
+            ValueError: The features have no positions.
+        """
+        if features.ndim < 3:
+            raise ValueError(
+                f"Features for `Tagging` must have the shape [batch, length, width], got {list(features.shape)}. Use an "
+                "encoder that keeps positions, e.g. `Recurrent` or `HuggingFace`."
+            )
+        return self._apply_layers(features)
+
+    def loss(self, prediction: Float[Tensor, "words tags"], target: Int[Tensor, "words"]) -> Float[Tensor, ""]:
+        """Mean cross-entropy in nats over the positions that have a label."""
+        return self._cross_entropy(prediction, target)
+
+    def predict(self, prediction: Float[Tensor, "*positions tags"]) -> Float[Tensor, "*positions tags"]:
+        """Probability of each class."""
+        return prediction.softmax(-1)
+
+    def answers(
+        self, prediction: Float[Tensor, "batch length tags"], words: Int[Tensor, "batch length"] | None = None
+    ) -> list[dict[str, Any]]:
+        """Turn probabilities into one answer for each row, in the order of its words.
+
+        Args:
+            prediction: Probabilities, as `predict` gives them.
+            words: The number of the word that starts at a position, -1 elsewhere.
+
+        Returns:
+            {"tags": [name of the likeliest class, ...], "probabilities": [its probability, ...]}.
+
+        Raises:
+            ValueError: `words` are missing.
+        """
+        if words is None:
+            raise ValueError(
+                "`words` must say which word starts at each position, got None. Give the tokenizer's column of that name."
+            )
+        names, words = self.called, words.cpu()
+        best = prediction.detach().cpu().max(-1)
+        last = torch.iinfo(words.dtype).max
+        order = words.where(words >= 0, last).argsort(dim=1, stable=True)
+        rows = zip(best.indices.gather(1, order).tolist(), best.values.gather(1, order).tolist(), strict=True)
+        return [
+            {"tags": [names[tag] for tag in tags[:count]], "probabilities": probabilities[:count]}
+            for (tags, probabilities), count in zip(rows, (words >= 0).sum(1).tolist(), strict=True)
+        ]
