@@ -86,8 +86,7 @@ class TaskModule(PersistentModule):
         self.routing = Routing(tasks)
         self._history = LossHistory([task.name for task in tasks])
         self._progress = _Progress()
-        if all(task.head is not None for task in tasks):
-            self._build()
+        self._build()
 
     def add_task(self, task: Task, *, freeze: bool = False) -> None:
         """Add a task to a model that was trained on others; what it has learned stays.
@@ -109,16 +108,17 @@ class TaskModule(PersistentModule):
         self._adopt([*self.tasks, _own(task)])
 
     def _build(self) -> None:
-        """Make the layers of the heads, and the losses and metrics that follow from them."""
+        """Make the layers of the heads that are known; when all are, the losses and metrics that follow from them."""
         for task in self.tasks:
-            head = task.known_head()
-            head.build(self.encoder.width)
-            self.heads[task.name] = head
+            if task.head is not None:
+                task.head.build(self.encoder.width)
+                self.heads[task.name] = task.head
             if isinstance(task.loss, nn.Module) and task.name not in self.losses:
                 self.losses[task.name] = copy.deepcopy(task.loss)
-        self._losses: list[Any] = [self._loss(task) for task in self.tasks]
-        self._main_metrics = [task.main_metric() for task in self.tasks]
-        self.metrics = TaskMetrics(self.tasks)
+        if len(self.heads) == len(self.tasks):
+            self._losses: list[Any] = [self._loss(task) for task in self.tasks]
+            self._main_metrics = [task.main_metric() for task in self.tasks]
+            self.metrics = TaskMetrics(self.tasks)
 
     def _loss(self, task: Task) -> Loss:
         head = task.known_head()
@@ -201,7 +201,9 @@ class TaskModule(PersistentModule):
         """Show what was not shown yet, and name tasks that the epoch never trained."""
         if len(self._history):
             self._show()
-        unseen = [task.name for i, task in enumerate(self.tasks) if i not in self._progress.seen]
+        unseen = [
+            task.name for i, task in enumerate(self.tasks) if i not in self._progress.seen and not self.routing.idle(i)
+        ]
         if unseen and self.trainer.current_epoch == 0:
             warnings.warn(
                 f"No batch of the first epoch had labels for {unseen}: check the sources and target columns of these tasks.",
@@ -357,7 +359,7 @@ class TaskModule(PersistentModule):
         return torch.zeros(len(self.tasks), 2, dtype=sum_dtype(self.device), device=self.device)
 
     def _warn_unscored(self, stage: str, counts: list[float]) -> None:
-        few = [task.name for i, task in enumerate(self.tasks) if counts[i] < 2]
+        few = [task.name for i, task in enumerate(self.tasks) if counts[i] < 2 and not self.routing.idle(i)]
         if few and not self.trainer.sanity_checking:
             warnings.warn(
                 f"Fewer than two labelled examples to {stage} {few} on: their metrics are left out.", stacklevel=1

@@ -101,8 +101,8 @@ class PersistentModule(L.LightningModule):
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        saving.write_weights(self, folder)
-        description = {"class": type(self).__name__, **saving.described(self.tasks, self.encoder, self.inputs)}
+        place = saving.write_weights(self, folder)
+        description = {"hugging_face": place, **saving.described(self.tasks, self.encoder, self.inputs)}
         (folder / saving.FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
         scores = {name: float(value) for name, value in getattr(self._trainer, "callback_metrics", {}).items()}
         (folder / "README.md").write_text(model_card(self.tasks, self.encoder, scores), encoding="utf-8")
@@ -138,17 +138,61 @@ class PersistentModule(L.LightningModule):
         saving.refuse_later(description, str(folder))
         module = cls(**saving.parts_of(description, tasks, encoder, str(folder)), **kwargs)
         module._take(description)
-        module.load_state_dict(saving.read_weights(module, Path(folder)))
+        module.load_state_dict(saving.read_weights(description, Path(folder)))
         return module.eval()
+
+    def warm_start(self, path: str | Path) -> dict[str, list[str]]:
+        """Begin with the weights of another model, as far as they fit: its encoder, and heads of tasks of the same name.
+
+        Call it before training. What was taken and what was not is printed. A task without a `head` takes the one of
+        the other model; the scale of features comes along with an encoder that was trained on it.
+
+        Args:
+            path: A checkpoint, or a folder that `save_pretrained` wrote.
+
+        Returns:
+            Names of parts, such as "encoder" and "heads.topic": "taken"; "new", which the other model lacks or has in another
+            shape; "left", which this model has no place for.
+
+        Raises:
+            ValueError: It is no checkpoint of this library, or nothing in it fits.
+        """
+        description, state = saving.read_model(path)
+        self._take(description)
+        self.encoder.build({name: size for inputs in self.inputs.values() for name, size in inputs.sizes().items()})
+        own = self.state_dict()
+        fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+        parts = {name: _part(name) for name in {*own, *state}}
+        partly = {parts[name] for name in {*own, *state} if name not in fits and parts[name].startswith("heads.")}
+        fits = {name: value for name, value in fits.items() if parts[name] not in partly}
+        if not fits:
+            raise ValueError(
+                f"`path` must hold weights that fit this model, got {str(path)!r} with {sorted({_part(name) for name in state})}, "
+                "none of which has the shape of a part here. Use the same encoder."
+            )
+        self.load_state_dict(fits, strict=False)
+        taken = {parts[name] for name in fits}
+        found = {
+            "taken": sorted(taken),
+            "new": sorted({parts[name] for name in own} - taken),
+            "left": sorted({parts[name] for name in state} - taken),
+        }
+        rest = [name for name in own if parts[name] in taken and name not in fits]
+        said = "; ".join(f"{what}: {', '.join(names) or 'nothing'}" for what, names in found.items())
+        print(f"Warm start from {path}: {said}." + (f" Of what was taken, {rest} did not fit and is new." if rest else ""))
+        return found
 
     def _take(self, description: Mapping[str, Any]) -> None:
         for task in self.tasks:
             head = saving.head_of(description, task.name)
             if head is not None and task.head is None:
                 task.head = saving.rebuilt_head(head)
-            elif head is not None and task.head is not None:
-                saving.restore(task.head, head)
-        if len(self.heads) < len(self.tasks) and all(task.head is not None for task in self.tasks):
-            self._build()
+            elif head is not None and task.head is not None and saving.is_alike(task.head, head):
+                task.head.restore(head["learned"])
+        self._build()
         if not self.inputs:
             self.inputs = saving.inputs_of(description, self.encoder)
+
+
+def _part(name: str) -> str:
+    return ".".join(name.split(".")[: 2 if name.startswith("heads.") else 1])

@@ -28,20 +28,23 @@ class Routing:
         self.every_task_every_step = False
         """Whether no step can lack labels for a task."""
 
-    def bind(self, sources: Iterable[str], *, every_task_every_step: bool) -> None:
+    def bind(
+        self, sources: Iterable[str], reads: Mapping[str, str] | None = None, *, every_task_every_step: bool
+    ) -> None:
         """Settle which source each task reads.
 
         `MultiTaskDataModule` calls it, which labels its batches itself; without one, `settle` does it batch by batch.
 
         Args:
             sources: Names of all sources.
+            reads: The source of each task that reads one. Default: all of them do, as they say.
             every_task_every_step: Whether each step is known to have labels for each task.
 
         Raises:
             ValueError: A task reads a source that there is not.
         """
         names = list(sources)
-        self._bind(names, [task.resolve(names) for task in self._tasks])
+        self._bind(names, [task.resolve(names) if reads is None else reads.get(task.name) for task in self._tasks])
         self.fed, self.every_task_every_step = True, every_task_every_step
 
     def forget(self) -> None:
@@ -80,6 +83,10 @@ class Routing:
                 "or leave it out of the loader."
             )
         return readers
+
+    def idle(self, task: int) -> bool:
+        """Say whether a data module has no source for this task, which is frozen then."""
+        return self.fed and not any(task in readers for readers in self._readers.values())
 
     def inputs(self, source: str, columns: Mapping[str, Any]) -> dict[str, Any]:
         """Pick the columns that the encoder reads: all but the targets."""

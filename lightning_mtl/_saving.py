@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -109,46 +110,56 @@ def head_of(description: Mapping[str, Any], task: str) -> Description | None:
     return next((of["head"] for of in description.get("tasks", ()) if of["name"] == task), None)
 
 
-def restore(head: Head, description: Mapping[str, Any]) -> None:
-    """Give a head back what it had learned of its labels."""
-    head.restore(description["learned"])
-    head.fitted = True
+def is_alike(head: Head, description: Mapping[str, Any]) -> bool:
+    """Say whether a head is of the kind and size of the one described."""
+    described_class = description["layers"].get("class", "").rsplit(".", 1)[-1]
+    other = rebuilt_head(description) if described_class == type(head).__name__ else None
+    return other is not None and other.outputs == head.outputs and head.names in (None, other.called)
+
+
+def read_model(path: str | Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    """Read the description and the weights of a checkpoint or a folder."""
+    if Path(path).is_dir():
+        description = json.loads((Path(path) / FILE).read_text(encoding="utf-8"))
+        return description, read_weights(description, Path(path))
+    description = read_checkpoint(path).get(KEY, {})
+    return description, torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
 
 
 def rebuilt_head(description: Mapping[str, Any]) -> Head:
     """Rebuild a head, with what it had learned."""
     head: Head = rebuild(description["layers"])
-    restore(head, description)
+    head.restore(description["learned"])
     return head
 
 
-def write_weights(module: nn.Module, folder: Path) -> None:
+def write_weights(module: nn.Module, folder: Path) -> str | None:
     """Write a module's weights: a Hugging Face trunk as transformers writes it, the rest beside it.
+
+    Returns:
+        The place of the Hugging Face trunk, if there is one.
 
     Raises:
         ModuleNotFoundError: `safetensors` is not installed.
     """
-    prefix, trunk = _hugging_face(module)
-    state = {name: value.contiguous().clone() for name, value in module.state_dict().items()}
-    if trunk is not None:
-        trunk.save(folder)
-        state = {name: value for name, value in state.items() if not name.startswith(prefix)}
-    _safetensors().save_file(state, folder / _WEIGHTS[trunk is not None], metadata={"format": "pt"})
-
-
-def read_weights(module: nn.Module, folder: Path) -> dict[str, Tensor]:
-    """Read what `write_weights` wrote for a module of this kind."""
-    prefix, trunk = _hugging_face(module)
-    state = _safetensors().load_file(folder / _WEIGHTS[trunk is not None])
-    if trunk is not None:
-        weights = _safetensors().load_file(folder / "model.safetensors")
-        state |= {prefix + name: value for name, value in weights.items()}
-    return dict(state)
-
-
-def _hugging_face(module: nn.Module) -> tuple[str, HuggingFace | None]:
     found = [(name, part) for name, part in module.named_modules() if isinstance(part, HuggingFace)]
-    return (f"{found[0][0]}.model.", found[0][1]) if len(found) == 1 else ("", None)
+    place = found[0][0] if len(found) == 1 else None
+    state = {name: value.contiguous().clone() for name, value in module.state_dict().items()}
+    if place is not None:
+        found[0][1].save(folder)
+        state = {name: value for name, value in state.items() if not name.startswith(f"{place}.model.")}
+    _safetensors().save_file(state, folder / _WEIGHTS[place is not None], metadata={"format": "pt"})
+    return place
+
+
+def read_weights(description: Mapping[str, Any], folder: Path) -> dict[str, Tensor]:
+    """Read what `write_weights` wrote, as one state dictionary."""
+    place = description.get("hugging_face")
+    state = dict(_safetensors().load_file(folder / _WEIGHTS[place is not None]))
+    if place is not None:
+        weights = _safetensors().load_file(folder / "model.safetensors")
+        state |= {f"{place}.model.{name}": value for name, value in weights.items()}
+    return state
 
 
 def _safetensors() -> Any:

@@ -38,6 +38,8 @@ class MultiTaskCLI(LightningCLI):
         folder: Where runs are kept, unless `--trainer.default_root_dir` says otherwise.
         trainer: Defaults of the Trainer's arguments.
         links: Arguments of the model that follow from attributes of the data, e.g. {"topics": "topics"}.
+        shortcuts: Options without a prefix that stand for arguments of data and model: {option: (default, arguments)}; with
+            several arguments the value is a list, with commas between.
         args: The command line. Default: that of the process.
     """
 
@@ -49,9 +51,11 @@ class MultiTaskCLI(LightningCLI):
         folder: str,
         trainer: dict[str, Any] | None = None,
         links: dict[str, str] | None = None,
+        shortcuts: dict[str, tuple[str, list[str]]] | None = None,
         args: list[str] | None = None,
     ) -> None:
         self.links = links or {}
+        self.shortcuts = shortcuts or {}
         super().__init__(
             model,
             data,
@@ -67,6 +71,10 @@ class MultiTaskCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of the comparison."""
         parser.add_argument("--seeds", type=int, default=5, help="How many paired seeds to run (default: 5).")
+        for option, (default, arguments) in self.shortcuts.items():
+            parser.add_argument(f"--{option}", type=str, default=default, help=f"Sets {', '.join(arguments)}.")
+            for argument in arguments:
+                parser.link_arguments(option, argument, compute_fn=_split if len(arguments) > 1 else None)
         for target, source in self.links.items():
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
 
@@ -139,6 +147,10 @@ def _finish(trainer: L.Trainer) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):  # else the next run would go on in the same one
             logger.experiment.finish()
+
+
+def _split(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _listed(value: Any) -> list[Any]:

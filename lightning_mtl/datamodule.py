@@ -116,11 +116,11 @@ class MultiTaskDataModule(L.LightningDataModule):
         """
         module: _Module | None = getattr(self.trainer, "lightning_module", None)
         tasks: tuple[Task, ...] = getattr(module, "tasks", ())
-        reads = [task.resolve(self.sources) for task in tasks]
+        reads = {task.name: task.resolve(self.sources) for task in tasks if not self._idle(task)}
         self._tasks = {
-            name: [task for task, read in zip(tasks, reads, strict=True) if read == name]
+            name: [task for task in tasks if reads.get(task.name) == name]
             for name in self.sources
-            if name in reads or not tasks
+            if name in reads.values() or not tasks
         }
         inputs = self._inputs(module)
         if stage == "predict":
@@ -140,7 +140,7 @@ class MultiTaskDataModule(L.LightningDataModule):
             module.inputs = inputs
             found = labels.get("train", {})
             complete = stage == "fit" and all(of.seen == of.rows == of.labelled for of in found.values())
-            module.routing.bind(list(self.sources), every_task_every_step=complete)
+            module.routing.bind(list(self.sources), reads, every_task_every_step=complete)
         if stage == "fit" and tasks:
             self._print(labels, inputs)
 
@@ -159,6 +159,11 @@ class MultiTaskDataModule(L.LightningDataModule):
     def predict_dataloader(self) -> Any:
         """Loader of the split "predict", or else "test": every row once, in order."""
         return self._loader("predict", shuffle=False, cycle=False)
+
+    def _idle(self, task: Task) -> bool:
+        """Say whether a task has no data here and needs none: its head is frozen."""
+        absent = task.source is not None and task.source not in self.sources
+        return absent and task.head is not None and not any(p.requires_grad for p in task.head.parameters())
 
     def _inputs(self, module: _Module | None) -> dict[str, Inputs]:
         """Learn from the training splits how rows become tensors, where the model does not know it already."""
@@ -219,7 +224,7 @@ class MultiTaskDataModule(L.LightningDataModule):
                 head = task.known_head()
                 if not head.fitted:
                     head.fit(known_labels(task, self._examples["train"][name], f"source {name!r}, row"))
-                    head.fitted = True
+                    head.fitted = True  # what a trained model knows of its labels stays
 
     def _read(self, split: str, stage: str, inputs: Mapping[str, Inputs]) -> dict[str, Examples]:
         examples = {}
@@ -348,5 +353,7 @@ class MultiTaskDataModule(L.LightningDataModule):
             for name, of in inputs.items():
                 for note in [*of.notes(), *self._examples["train"][name].notes()]:
                     print(f"Source {name!r}: {note}.")
+            if idle := [task.name for task in self.trainer.lightning_module.tasks if self._idle(task)]:
+                print(f"No data for the frozen tasks {idle}: they stay as they are.")
             if unread := [name for name in self.sources if name not in self._tasks]:
                 print(f"No task reads the sources {unread}: they are left out.")

@@ -69,6 +69,8 @@ class Head(nn.Module, ABC):
         self.drop = nn.Dropout(dropout) if dropout else None
         self.layers = layers
         self._found: dict[str, Any] = {}
+        self.fitted = False
+        """Whether it has learned from training labels, or been restored; then it is not asked to learn anew."""
         self._check_names(names)
 
     def build(self, width: int) -> None:
@@ -180,6 +182,7 @@ class Head(nn.Module, ABC):
             )
         self._check_names(learned.get("names"))
         self._found = copy.deepcopy(dict(learned))
+        self.fitted = True
         self._settle()
 
     # Labels

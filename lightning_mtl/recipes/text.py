@@ -1,0 +1,109 @@
+"""Your own texts: one network for several labels of a text, against a network for each.
+
+`--data.path reviews.csv --text review --targets sentiment,topic` reads one file, in which every row has a text and labels (cells
+may be empty). With as many files as targets, `--data.path reviews.csv,headlines.csv --targets sentiment,topic`, each target is
+learned from a file of its own, and the encoder is shared. What a target is (classes, yes or no, numbers) is seen in the column.
+Without a file, it runs on rated texts: their domain, and how people rate them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lightning_mtl import (
+    BagOfWords,
+    FineTuning,
+    HardSharing,
+    HuggingFace,
+    MultiTaskDataModule,
+    MultiTaskModule,
+    Recurrent,
+    Source,
+    Task,
+    split,
+)
+from lightning_mtl.cli import MultiTaskCLI
+from lightning_mtl.files import read_rows
+from lightning_mtl.recipes.data import rated_texts
+
+
+class Texts(MultiTaskDataModule):
+    """Files of texts, each split into train, validation and test (8 : 1 : 1), equal texts together.
+
+    Args:
+        path: A CSV, TSV, JSON(L) or Parquet file, or one for each target, with commas between. Default: the rated texts.
+        text: The column of texts, or one for each file, with commas between.
+        targets: The columns to predict.
+        batch_size: Texts of each file in a step.
+        num_workers: Processes that read ahead.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        text: str = "text",
+        targets: list[str] = ["domain", "valence"],  # noqa: B006
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ) -> None:
+        files = [rated_texts()] if path is None else [read_rows(part) for part in path.split(",")]
+        columns = text.split(",") * (len(files) if "," not in text else 1)
+        if len(files) not in (1, len(targets)) or len(columns) != len(files):
+            raise ValueError(
+                f"`path` must be one file or one for each target, and `text` one column or one for each file, got {len(files)} "
+                f"files, {len(columns)} columns and the targets {targets}. Separate them by commas, in the same order."
+            )
+        names = ["texts"] if len(files) == 1 else targets
+        sources = {
+            name: Source(split(rows, by=column), text=column)
+            for name, rows, column in zip(names, files, columns, strict=True)
+        }
+        super().__init__(sources, batch_size=batch_size, num_workers=num_workers)
+
+
+class TextModel(MultiTaskModule):
+    """An encoder of texts, shared by a head for each target.
+
+    Args:
+        tasks: The columns to predict.
+        encoder: "words" (a bag of words and word pairs), "recurrent", or a Hugging Face folder or name.
+        width: Size of the features of an encoder from scratch.
+        dropout: Share of the features that is dropped while training.
+        weights: What the loss of a task is multiplied with, e.g. {topic: 0.5}.
+        max_length: How many tokens of a text a Hugging Face encoder reads. Default: all that it can.
+        optimizer: Rates, warm-up and decay.
+    """
+
+    def __init__(
+        self,
+        tasks: list[str] = ["domain", "valence"],  # noqa: B006
+        encoder: str = "words",
+        width: int = 64,
+        dropout: float = 0.3,
+        weights: dict[str, float] | None = None,
+        max_length: int | None = None,
+        optimizer: FineTuning | None = None,
+    ) -> None:
+        trunk: torch.nn.Module
+        if encoder == "words":
+            trunk = BagOfWords(width, dropout=dropout)
+        elif encoder == "recurrent":
+            trunk = Recurrent(width, dropout=dropout)
+        else:
+            trunk = HuggingFace(encoder, max_length=max_length)
+        rate = 1e-2 if encoder == "words" else 1e-3 if encoder == "recurrent" else 3e-5
+        made = [Task(name, weight=(weights or {}).get(name, 1.0)) for name in tasks]
+        super().__init__(made, HardSharing(trunk), optimizer=optimizer or FineTuning(lr=rate))
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Train all of it, and print the table."""
+    trainer = {"max_epochs": 5, "enable_model_summary": False}
+    shortcuts = {"text": ("text", ["data.text"]), "targets": ("domain,valence", ["data.targets", "model.tasks"])}
+    return MultiTaskCLI(TextModel, Texts, folder="runs/text", trainer=trainer, shortcuts=shortcuts, args=args).compare()
+
+
+if __name__ == "__main__":
+    main()
