@@ -13,6 +13,8 @@ MAY_IMPORT = {  # from our own house
     "encoders": set(),
     "_distributed": set(),
     "sampler": set(),
+    "files": set(),
+    "splitting": {"files", "_columns"},
     "task": {"heads"},
     "_history": {"_distributed"},
     "_columns": set(),
