@@ -5,11 +5,13 @@ from .encoders import BagOfWords, Encoder, HardSharing, HuggingFace, Recurrent
 from .heads import Binary, Head, Multiclass, Multilabel, Regression, Tagging
 from .module import MultiTaskModule
 from .source import Source
+from .splitting import split
 from .task import Task
 
 __all__ = [
     "Task",
     "Source",
+    "split",
     "MultiTaskModule",
     "MultiTaskDataModule",
     "Encoder",

@@ -14,6 +14,8 @@ MAY_IMPORT = {  # from our own house
     "metrics": set(),
     "_distributed": set(),
     "sampler": set(),
+    "files": set(),
+    "splitting": {"files", "_columns"},
     "task": {"heads"},
     "_history": {"_distributed"},
     "_columns": set(),

@@ -27,9 +27,11 @@ from lightning_mtl import (
     Regression,
     Source,
     Task,
+    split,
 )
 from lightning_mtl.cli import MultiTaskCLI
-from lightning_mtl.recipes.data import rated_texts, read_file, split_by
+from lightning_mtl.files import read_rows
+from lightning_mtl.recipes.data import rated_texts
 
 
 class RatedTexts(MultiTaskDataModule):
@@ -42,8 +44,8 @@ class RatedTexts(MultiTaskDataModule):
     """
 
     def __init__(self, path: str | None = None, batch_size: int = 256, num_workers: int = 0) -> None:
-        rows = labelled(rated_texts()) if path is None else coded(read_file(path))
-        splits = split_by(rows, "text", {"train": 0.8, "validation": 0.1, "test": 0.1})
+        rows = labelled(rated_texts()) if path is None else coded(read_rows(path))
+        splits = split(rows, {"train": 0.8, "validation": 0.1, "test": 0.1}, by="text")
         super().__init__({"texts": Source(splits, text="text")}, batch_size=batch_size, num_workers=num_workers)
         self.sentiments, self.topics = (rows.features[name].num_classes for name in ("sentiment", "topic"))
 

