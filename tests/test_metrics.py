@@ -1,0 +1,135 @@
+"""Metrics that torchmetrics does not have."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from lightning_mtl.metrics import SpanF1
+
+NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+
+
+def numbers(*rows: str) -> tuple[Tensor, Tensor]:
+    """Tags of some rows as numbers, and the row of each."""
+    tags = [row.split() for row in rows]
+    of = [number for number, row in enumerate(tags) for _ in row]
+    return torch.tensor([NAMES.index(tag) for row in tags for tag in row], dtype=torch.long), torch.tensor(of)
+
+
+def spans(tags: list[str]) -> set[tuple[int, int, str]]:
+    """Read the spans of one row word by word, as conlleval does."""
+    found, start, kind = set(), 0, ""
+    for i, tag in enumerate([*tags, "O"]):
+        goes_on = tag.startswith("I-") and tag[2:] == kind
+        if kind and not goes_on:
+            found.add((start, i, kind))
+            kind = ""
+        if tag != "O" and not goes_on:
+            start, kind = i, tag[2:]
+    return found
+
+
+def reference(found: list[list[str]], true: list[list[str]]) -> float:
+    pairs = [(spans(a), spans(b)) for a, b in zip(found, true, strict=True)]
+    total = sum(len(a) + len(b) for a, b in pairs)
+    return 2 * sum(len(a & b) for a, b in pairs) / total if total else 0.0
+
+
+def drawn(rows: int, seed: int) -> tuple[list[list[str]], list[list[str]]]:
+    """Random rows, empty ones too, in which about half of the tags are right."""
+    chance = random.Random(seed)
+    true = [[chance.choice(NAMES) for _ in range(chance.randint(0, 9))] for _ in range(rows)]
+    return [[tag if chance.random() < 0.7 else chance.choice(NAMES) for tag in row] for row in true], true
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_it_is_the_reference_on_random_tags(seed: int) -> None:
+    found, true = drawn(12, seed)
+    metric = SpanF1(NAMES)
+    for part in (slice(0, 5), slice(5, 12)):
+        preds, rows = numbers(*map(" ".join, found[part]))
+        metric.update(preds, numbers(*map(" ".join, true[part]))[0], sequence=rows)
+    assert metric.compute().item() == pytest.approx(reference(found, true))
+
+
+def test_it_is_what_the_hand_computes() -> None:
+    true, rows = numbers("B-PER I-PER O B-LOC", "I-LOC I-LOC B-LOC", "O O")  # 2 + 2 + 0 spans
+    found, _ = numbers("B-PER I-PER O I-LOC", "I-LOC I-PER B-LOC", "B-PER O")  # 2 + 3 + 1, right: 2 + 1
+    metric = SpanF1(NAMES)
+    metric.update(found, true, rows)
+    assert (metric.tp.item(), metric.predicted.item(), metric.true.item()) == (3, 6, 4)
+    assert metric.compute().item() == pytest.approx(2 * 3 / 10)
+
+
+def test_spans_do_not_cross_rows() -> None:
+    true, rows = numbers("O B-PER", "I-PER O")
+    one_row, _ = numbers("O B-PER I-PER O")
+    metric = SpanF1(NAMES)
+    metric.update(one_row, true, rows)
+    assert (metric.tp.item(), metric.true.item()) == (2, 2)
+    metric.reset()
+    metric.update(one_row, true, torch.zeros(4, dtype=torch.long))
+    assert (metric.tp.item(), metric.true.item()) == (1, 1)
+
+
+def test_probabilities_count_by_their_highest() -> None:
+    true, rows = numbers("B-PER I-PER O B-LOC")
+    metric = SpanF1(NAMES)
+    assert metric(torch.eye(5)[true], true, sequence=rows).item() == 1.0
+
+
+def test_nothing_is_zero() -> None:
+    metric = SpanF1(NAMES)
+    none = torch.zeros(0, dtype=torch.long)
+    metric.update(torch.zeros(0, 5), none, none)
+    assert metric.compute().item() == 0.0
+    metric.update(torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long))
+    assert metric.compute().item() == 0.0
+
+
+def test_it_stands_in_a_collection_beside_metrics_that_know_no_rows() -> None:
+    metrics = MetricCollection({"accuracy": MulticlassAccuracy(5, average="micro"), "span_f1": SpanF1(NAMES)}).clone()
+    for seed in range(3):  # the second update is the first in which torchmetrics groups metrics
+        found, true = drawn(6, seed)
+        preds, rows = numbers(*map(" ".join, found))
+        metrics.update(torch.eye(5)[preds], numbers(*map(" ".join, true))[0], sequence=rows)
+    assert set(metrics.compute()) == {"accuracy", "span_f1"}
+
+
+def test_counts_stay_whole_numbers() -> None:
+    metric = SpanF1(NAMES)
+    metric.set_dtype(torch.float32)
+    metric.half()
+    true, rows = numbers("B-PER")
+    metric.update(true, true, rows)
+    assert metric.tp.dtype is torch.int64
+    assert metric.state_dict() == {}
+    assert SpanF1.higher_is_better
+
+
+def test_counts_of_two_ranks_add_up() -> None:
+    found, true = drawn(12, seed=1)
+    parts = [SpanF1(NAMES), SpanF1(NAMES)]
+    for metric, part in zip(parts, (slice(0, 4), slice(4, 12)), strict=True):
+        preds, rows = numbers(*map(" ".join, found[part]))
+        metric.update(preds, numbers(*map(" ".join, true[part]))[0], rows)
+    parts[0].merge_state(parts[1])  # by the same rules as between ranks
+    assert parts[0].compute().item() == pytest.approx(reference(found, true))
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["O", "PER"], "`names` must be 'O' or begin with 'B-' or 'I-', got 'PER'"),
+        (["O"], r"`names` must hold a tag of a span, e.g. 'B-PER', got \['O'\]"),
+    ],
+)
+def test_names_that_are_no_spans_are_refused(names: list[str], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        SpanF1(names)
