@@ -1,7 +1,7 @@
 """lightning-mtl: multi-task learning for PyTorch Lightning."""
 
 from .datamodule import MultiTaskDataModule
-from .encoders import BagOfWords, Encoder, HardSharing, HuggingFace, Recurrent
+from .encoders import BagOfWords, Encoder, HardSharing, HuggingFace, Recurrent, Tabular, Vocabulary
 from .heads import Binary, Head, Multiclass, Multilabel, Regression, Tagging
 from .module import MultiTaskModule
 from .source import Source
@@ -19,6 +19,8 @@ __all__ = [
     "BagOfWords",
     "Recurrent",
     "HuggingFace",
+    "Tabular",
+    "Vocabulary",
     "Head",
     "Binary",
     "Multiclass",

@@ -139,7 +139,8 @@ class TaskModule(PersistentModule):
         self.encoder.build(sizes)
         if len(self.heads) < len(self.tasks):
             self._build()
-        self.metrics.set_dtype(sum_dtype(self.trainer.strategy.root_device))
+        if self._trainer is not None:  # else a checkpoint is being loaded
+            self.metrics.set_dtype(sum_dtype(self.trainer.strategy.root_device))
 
     def setup(self, stage: str) -> None:
         """Look at the strategy before it wraps the model: where steps can omit tasks, DDP must expect it."""

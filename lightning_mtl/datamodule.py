@@ -134,8 +134,8 @@ class MultiTaskDataModule(L.LightningDataModule):
             if not self._examples["validation"]:  # Lightning skips validation only where no such method is defined
                 self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
         labels = {split: self._check(split) for split in _STAGES[stage] if split != "predict"}
-        if stage == "fit":
-            self._fit_heads()
+        if stage != "predict":
+            self._fit_heads(inputs)
         if module is not None and tasks:
             module.inputs = inputs
             found = labels.get("train", {})
@@ -169,7 +169,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         """Learn from the training splits how rows become tensors, where the model does not know it already."""
         known: Mapping[str, Inputs] = getattr(module, "inputs", {})
         tokenizer = self.tokenizer or getattr(getattr(module, "encoder", None), "tokenizer", None)
-        if isinstance(tokenizer, Vocabulary) and tokenizer.words_known is None:
+        if isinstance(tokenizer, Vocabulary) and tokenizer.known is None:
             tokenizer.fit(self._texts())
         made = {}
         for name, tasks in self._tasks.items():
@@ -217,13 +217,15 @@ class MultiTaskDataModule(L.LightningDataModule):
         for task in tasks:
             task.known_head()
 
-    def _fit_heads(self) -> None:
+    def _fit_heads(self, inputs: Mapping[str, Inputs]) -> None:
         """Let heads learn from the training labels: weights of classes, the scale of numbers; once for each model."""
         for name, tasks in self._tasks.items():
+            source = self.sources[name]
             for task in tasks:
                 head = task.known_head()
-                if not head.fitted:
-                    head.fit(known_labels(task, self._examples["train"][name], f"source {name!r}, row"))
+                if not head.fitted and "train" in source.splits:
+                    train = self._examples.get("train", {}).get(name) or source.examples("train", inputs[name], task.columns)
+                    head.fit(known_labels(task, train, f"source {name!r}, row"))
                     head.fitted = True  # what a trained model knows of its labels stays
 
     def _read(self, split: str, stage: str, inputs: Mapping[str, Inputs]) -> dict[str, Examples]:

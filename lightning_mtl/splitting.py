@@ -13,7 +13,7 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from ._columns import rows_of
+from ._rows import rows_of
 from .files import read_rows
 
 _SHARES: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}

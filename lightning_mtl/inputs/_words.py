@@ -37,6 +37,15 @@ class Words(Input):
         self.columns = columns
         self.tokenizer = tokenizer
 
+    def description(self) -> dict[str, Any]:
+        """Give the columns and the tokenizer."""
+        return {"columns": self.columns, "tokenizer": self.tokenizer}
+
+    @classmethod
+    def from_description(cls, args: dict[str, Any]) -> Words:
+        """Make it again; without a tokenizer it waits for the encoder's."""
+        return cls(args["columns"], args.get("tokenizer"))
+
     @property
     def limit(self) -> int | None:
         """How many tokens of a row are read at most."""
