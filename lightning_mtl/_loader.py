@@ -7,8 +7,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from ._examples import Examples
 from .sampler import AllSourcesSampler, Plan
-from .source import Examples
 from .task import ROWS, Task
 
 

@@ -84,7 +84,7 @@ class TaskModule(PersistentModule):
         if all(weight == 1 for weight in self._weights):
             self._weights = None
         self.routing = Routing(tasks)
-        self._history = LossHistory([task.name for task in tasks])
+        self._history = LossHistory(tuple(task.name for task in tasks))
         self._progress = _Progress()
         self._build()
 

@@ -6,7 +6,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import lightning as L
 from torch import nn
@@ -16,6 +16,8 @@ from ._model_card import model_card
 from .encoders import Encoder
 from .inputs import Inputs
 from .task import Task
+
+Module = TypeVar("Module", bound="PersistentModule")
 
 
 class PersistentModule(L.LightningModule):
@@ -42,7 +44,7 @@ class PersistentModule(L.LightningModule):
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
-        cls,
+        cls: type[Module],
         checkpoint_path: str | Path,
         map_location: Any = None,
         hparams_file: Any = None,
@@ -52,7 +54,7 @@ class PersistentModule(L.LightningModule):
         tasks: Sequence[Task] | None = None,
         encoder: Encoder | None = None,
         **kwargs: Any,
-    ) -> Self:
+    ) -> Module:
         """Load a trained model; the checkpoint holds all that is needed, as plain data.
 
         A subclass with an `__init__` of its own is made by Lightning's rule, from saved hyper-parameters and `kwargs`;
@@ -109,13 +111,13 @@ class PersistentModule(L.LightningModule):
 
     @classmethod
     def from_pretrained(
-        cls,
+        cls: type[Module],
         folder: str | Path,
         *,
         tasks: Sequence[Task] | None = None,
         encoder: Encoder | None = None,
         **kwargs: Any,
-    ) -> Self:
+    ) -> Module:
         """Load what `save_pretrained` wrote; it comes in evaluation mode, on the CPU.
 
         Args:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_mtl import HardSharing, Multiclass, MultiTaskModule, Regression, Task
+from lightning_mtl import HardSharing, Multiclass, MultiTaskModule, Regression, Source, Task
+from lightning_mtl._examples import Examples
+from lightning_mtl.encoders import Tokenizer
 
 Row = dict[str, Any]
 
@@ -44,3 +46,14 @@ def module(which: Sequence[Task] | None = None, lr: float = 0.05, seed: int = 0)
 def columns(of: Sequence[Row]) -> dict[str, Tensor]:
     """Make the batch that a plain collate makes."""
     return {name: torch.tensor([row[name] for row in of]) for name in of[0]}
+
+
+def examples(
+    source: Source,
+    tokenizer: Tokenizer | None = None,
+    targets: Sequence[str] | None = None,
+    name: str = "",
+    not_inputs: Sequence[str] = (),
+) -> Examples:
+    """Read a source's training rows as a data module does."""
+    return source.examples("train", source.inputs(tokenizer, targets, name, not_inputs), targets, name)

@@ -36,7 +36,7 @@ TEXTS = ["A fine day.", "What a waste of time, and of money!", ""]
 
 
 def batch(trunk: Any, texts: list[str]) -> dict[str, torch.Tensor]:
-    return Source([{"t": text} for text in texts], text="t").examples("train", trunk.tokenizer, [])[
+    return examples(Source([{"t": text} for text in texts], text="t"), trunk.tokenizer, [])[
         list(range(len(texts)))
     ]
 

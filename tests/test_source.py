@@ -16,8 +16,10 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lightning_mtl import Source
-from lightning_mtl._columns import stacked
 from lightning_mtl.encoders import HashTokenizer
+from lightning_mtl.inputs import stacked
+
+from .builders import examples
 
 TEXTS = ["a small step", "", "one giant leap for all of us"]
 
@@ -42,7 +44,7 @@ class Endless(IterableDataset[int]):
 )
 def test_texts_are_tokenized_and_padded(dataset: Any) -> None:
     tokenizer = HashTokenizer(100, pairs=False)
-    batch = Source(dataset, text="t").examples("train", tokenizer, ["y"])[[2, 0, 1]]
+    batch = examples(Source(dataset, text="t"), tokenizer, ["y"])[[2, 0, 1]]
     assert set(batch) == {"input_ids", "y"}
     lengths = [(row != 0).sum().item() for row in batch["input_ids"]]
     assert lengths == [7, 3, 0]
@@ -51,8 +53,8 @@ def test_texts_are_tokenized_and_padded(dataset: Any) -> None:
 
 def test_texts_without_columns_are_tokenized_alike() -> None:
     tokenizer = HashTokenizer(100)
-    plain = Source(Plain(), text="text").examples("train", tokenizer, ["y"])[[0, 2]]
-    columns = Source([Plain()[i] | {"x": 0.0} for i in range(3)], text="text").examples("train", tokenizer, ["y"])[
+    plain = examples(Source(Plain(), text="text"), tokenizer, ["y"])[[0, 2]]
+    columns = examples(Source([Plain()[i] | {"x": 0.0} for i in range(3)], text="text"), tokenizer, ["y"])[
         [0, 2]
     ]
     assert_close(plain, columns)
@@ -61,22 +63,22 @@ def test_texts_without_columns_are_tokenized_alike() -> None:
 def test_pairs_of_texts_are_read_together() -> None:
     tokenizer = HashTokenizer(100, pairs=False)
     rows = [{"a": "one two", "b": "three", "y": 0}]
-    ids = Source(rows, text=("a", "b")).examples("train", tokenizer, ["y"])[[0]]["input_ids"]
+    ids = examples(Source(rows, text=("a", "b")), tokenizer, ["y"])[[0]]["input_ids"]
     assert ids.shape == (1, 4)  # a mark between them
 
 
 def test_features_are_one_matrix() -> None:
     rows = [{"u": 1, "v": 0.5, "y": 0}, {"u": 2, "v": None, "y": 1}]
-    batch = Source(rows, features=["v", "u"]).examples("train", targets=["y"])[[0, 1]]
+    batch = examples(Source(rows, features=["v", "u"]), targets=["y"])[[0, 1]]
     assert_close(batch["features"], torch.tensor([[0.5, 1.0], [math.nan, 2.0]]), equal_nan=True)
     assert batch["y"].tolist() == [0, 1]
 
 
 def test_unnamed_columns_pass_as_they_are() -> None:
-    batch = Source(Plain()).examples("train", targets=["y"])[[1, 2]]
+    batch = examples(Source(Plain()), targets=["y"])[[1, 2]]
     assert_close(batch["x"], torch.tensor([[1.0, 1.0], [2.0, 2.0]]))
     assert batch["text"] == TEXTS[1:]
-    hidden = Source(Plain()).examples("train", targets=["y"], not_inputs=["x", "y"])[[1, 2]]
+    hidden = examples(Source(Plain()), targets=["y"], not_inputs=["x", "y"])[[1, 2]]
     assert set(hidden) == {"text", "y"}
 
 
@@ -87,10 +89,10 @@ def test_the_users_own_functions() -> None:
     def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         return {"twice": torch.tensor([2 * row["y"] for row in rows]), "y": torch.tensor([row["y"] for row in rows])}
 
-    assert set(Source(Plain(), transform=transform).examples("train", targets=["y"])[[0]]) == {"length", "y"}
-    assert Source(Plain(), collate=collate).examples("train", targets=["y"])[[2]]["twice"].tolist() == [4]
+    assert set(examples(Source(Plain(), transform=transform), targets=["y"])[[0]]) == {"length", "y"}
+    assert examples(Source(Plain(), collate=collate), targets=["y"])[[2]]["twice"].tolist() == [4]
     ready = Source({"train": DataLoader(Plain(), 2, collate_fn=collate)})
-    assert ready.examples("train", targets=["y"])[[2]]["twice"].tolist() == [4]
+    assert examples(ready, targets=["y"])[[2]]["twice"].tolist() == [4]
     assert ready.rows_per_step("train", 32) == 2
 
 
@@ -117,14 +119,14 @@ def test_values_become_tensors(values: list[Any], expected: Tensor) -> None:
 def test_formatted_datasets_and_uneven_rows_are_read_alike() -> None:
     table = datasets.Dataset.from_dict({"x": [[1.0], [2.0]], "y": [0, 1]})
     for dataset in (table, table.with_format("torch")):
-        assert Source(dataset).examples("train", targets=["y"])[[1]]["x"].tolist() == [[2.0]]
-    batch = Source([{"x": 1.0}, {"x": 2.0, "y": 1}]).examples("train", targets=["y"])[[0, 1]]
+        assert examples(Source(dataset), targets=["y"])[[1]]["x"].tolist() == [[2.0]]
+    batch = examples(Source([{"x": 1.0}, {"x": 2.0, "y": 1}]), targets=["y"])[[0, 1]]
     assert batch["y"].isnan().tolist() == [True, False]
 
 
 def test_data_frames_are_datasets() -> None:
     frame = pd.DataFrame({"u": [1.0, 2.0], "y": [0, 1]})
-    assert Source(frame, features=["u"]).examples("train", targets=["y"])[[1]]["features"].tolist() == [[2.0]]
+    assert examples(Source(frame, features=["u"]), targets=["y"])[[1]]["features"].tolist() == [[2.0]]
 
 
 def test_large_class_numbers_survive_a_missing_one() -> None:
@@ -138,28 +140,28 @@ def test_large_class_numbers_survive_a_missing_one() -> None:
         (lambda: Source([], batch_size=0), ValueError, "`batch_size` must be at least 1, got 0"),
         (lambda: Source(Plain(), text=("a", "b", "c")), ValueError, "`text` must name one column, or two"),
         (lambda: Source(Endless()), TypeError, "must give rows by number and have a length, got Endless"),
-        (lambda: Source([]).examples("train", name="s"), ValueError, "Split 'train' of source 's' must have rows"),
+        (lambda: examples(Source([]), name="s"), ValueError, "Split 'train' of source 's' must have rows"),
         (
-            lambda: Source(Plain(), text="txt").examples("train", HashTokenizer(), name="s"),
+            lambda: examples(Source(Plain(), text="txt"), HashTokenizer(), name="s"),
             ValueError,
             r"Source 's' has no column 'txt' in split 'train'; columns are .*Did you mean 'text'\?",
         ),
         (
-            lambda: Source([{"t": "a"}, {"t": None}], text="t").examples("train", HashTokenizer(), []),
+            lambda: examples(Source([{"t": "a"}, {"t": None}], text="t"), HashTokenizer(), []),
             ValueError,
             "Column 't' must hold texts, got None in row 1",
         ),
         (lambda: Source([{"u": 1.0}, {"u": 2}, {"u": "x"}]), ValueError, "texts or numbers, not both; row 2 has 'x'"),
         (lambda: Source(Plain(), text="text", transform=dict), ValueError, "`transform` makes all input columns"),
         (
-            lambda: Source([{"u": 1.0}], features=["u"]).examples("train", targets=["u"], name="s"),
+            lambda: examples(Source([{"u": 1.0}], features=["u"]), targets=["u"], name="s"),
             ValueError,
             r"Source 's': inputs must not be targets too, got \['u'\]",
         ),
-        (lambda: Source(Plain()).examples("train", targets=["z"], name="s"), ValueError, "has no column 'z'"),
-        (lambda: Source(Plain(), text="text").examples("train", name="s"), ValueError, "has `text`, but no tokenizer"),
+        (lambda: examples(Source(Plain()), targets=["z"], name="s"), ValueError, "has no column 'z'"),
+        (lambda: examples(Source(Plain(), text="text"), name="s"), ValueError, "has `text`, but no tokenizer"),
         (
-            lambda: Source([1, 2, 3]).examples("train"),
+            lambda: examples(Source([1, 2, 3])),
             ValueError,
             "Rows of a source must be mappings of columns, got int",
         ),
