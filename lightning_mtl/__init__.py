@@ -1,7 +1,7 @@
 """lightning-mtl: multi-task learning for PyTorch Lightning."""
 
 from .datamodule import MultiTaskDataModule
-from .encoders import BagOfWords, Encoder, HardSharing, HuggingFace, Recurrent
+from .encoders import BagOfWords, Encoder, HardSharing, HuggingFace, Recurrent, Tabular, Vocabulary
 from .heads import Binary, Head, Multiclass, Multilabel, Regression
 from .module import MultiTaskModule
 from .source import Source
@@ -17,6 +17,8 @@ __all__ = [
     "BagOfWords",
     "Recurrent",
     "HuggingFace",
+    "Tabular",
+    "Vocabulary",
     "Head",
     "Binary",
     "Multiclass",

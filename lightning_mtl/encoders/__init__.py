@@ -6,6 +6,9 @@ from ._hard_sharing import HardSharing
 from ._hashing import HashTokenizer
 from ._hugging_face import HuggingFace
 from ._recurrent import Recurrent
+from ._tabular import Tabular
+from ._vocabulary import Vocabulary
+from ._word_tokenizer import WordTokenizer
 
 __all__ = [
     "Encoder",
@@ -13,7 +16,10 @@ __all__ = [
     "BagOfWords",
     "Recurrent",
     "HuggingFace",
+    "Tabular",
     "HashTokenizer",
+    "Vocabulary",
+    "WordTokenizer",
     "Tokenizer",
     "Features",
 ]

@@ -6,12 +6,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ._hashing import HashTokenizer
+from ._word_tokenizer import WordTokenizer
 
 
 class BagOfWords(nn.Module):
     """Average the embeddings of a text's words and word pairs (Joulin et al., "Bag of Tricks", EACL 2017).
 
-    A trunk for `HardSharing` and its like. Words are hashed, so there is no vocabulary to build or to keep.
+    A trunk for `HardSharing` and its like. Words are hashed, so there is no vocabulary to build or to keep, unless you
+    give a `Vocabulary`.
 
     Args:
         width: Size of an embedding, and of the features.
@@ -19,6 +21,7 @@ class BagOfWords(nn.Module):
         pairs: Whether neighbouring words are also read as pairs.
         dropout: Share of the features that is dropped while training.
         max_words: How many words of a text are read.
+        tokenizer: Numbers the words; then `buckets`, `pairs` and `max_words` are not used. Default: a `HashTokenizer`.
 
     Example:
         >>> import torch
@@ -35,14 +38,20 @@ class BagOfWords(nn.Module):
         pairs: bool = True,
         dropout: float = 0.0,
         max_words: int = 512,
+        tokenizer: WordTokenizer | None = None,
     ) -> None:
         super().__init__()
         self.width = width
-        self.tokenizer = HashTokenizer(buckets, pairs=pairs, max_words=max_words)
-        self.embedding = nn.EmbeddingBag(buckets + 1, width, mode="mean", padding_idx=0)
-        self.dropout = nn.Dropout(dropout)
+        self.buckets = buckets
+        self.pairs = pairs
+        self.dropout = dropout
+        self.max_words = max_words
+        self.tokenizer = tokenizer or HashTokenizer(buckets, pairs=pairs, max_words=max_words)
+        self.vocabulary = self.tokenizer.vocabulary
+        self.embedding = nn.EmbeddingBag(self.vocabulary, width, mode="mean", padding_idx=0)
+        self.drop = nn.Dropout(dropout)
 
     def forward(self, input_ids: Int[Tensor, "batch length"]) -> Float[Tensor, "batch width"]:
         """Average the embeddings of the numbers that are not 0."""
-        averaged: Tensor = self.dropout(self.embedding(input_ids))
+        averaged: Tensor = self.drop(self.embedding(input_ids))
         return averaged

@@ -14,12 +14,24 @@ Features = Tensor | tuple[Tensor, Tensor | None]
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Turns texts into lists of numbers, one list per text and column; `padding` fills the shorter ones."""
+    """Turns texts into lists of numbers, one list per text and column."""
 
     padding: Mapping[str, int]
+    """What fills the shorter lists of each column; of columns that are left out, 0."""
+    limit: int
+    """How many positions of a text are read at most."""
 
     def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, list[list[int]]]:
         """Tokenize texts, or pairs of texts."""
+        ...
+
+    def words(self, sentences: Sequence[Sequence[str]]) -> dict[str, list[list[int]]]:
+        """Tokenize rows that are lists of words, and say where each word starts.
+
+        Returns:
+            The encoder's columns, and "words": at each position the number of the word that starts there, or -1. Each
+            word has one start; words past the limit have none.
+        """
         ...
 
 
@@ -27,11 +39,20 @@ class Encoder(nn.Module, ABC):
     """The shared part of a model: from a source's input columns to features for each task.
 
     Every kind of sharing is an encoder. `width` is the size of a feature vector, `tokenizer` what turns the texts of a
-    `Source(text=...)` into the columns that the encoder reads, where it reads text.
+    `Source(text=...)` into the columns that the encoder reads, where it reads text, and `vocabulary` how many numbers
+    of a tokenizer it knows.
     """
 
     width: int
     tokenizer: Tokenizer | None = None
+    vocabulary: int | None = None
+
+    def build(self, sizes: dict[str, int]) -> None:
+        """Make what has to wait for the data; called before training, and then again with the same sizes.
+
+        Args:
+            sizes: For each input column of floating point numbers the size of its last axis.
+        """
 
     @abstractmethod
     def forward(self, inputs: dict[str, Any], tasks: Sequence[str]) -> dict[str, Features]:

@@ -52,6 +52,19 @@ class HardSharing(Encoder):
         self.width = known
         self.inputs = None if inputs is None else tuple(inputs)
         self.tokenizer = tokenizer or getattr(trunk, "tokenizer", None)
+        vocabulary = getattr(trunk, "vocabulary", None)
+        self.vocabulary = vocabulary if isinstance(vocabulary, int) else None
+
+    def build(self, sizes: dict[str, int]) -> None:
+        """Tell a trunk that has a method `build` how many columns it reads.
+
+        Args:
+            sizes: For each input column of floating point numbers the size of its last axis.
+        """
+        column = self.inputs[0] if self.inputs else "features"
+        build: Any = getattr(self.trunk, "build", None)
+        if callable(build) and column in sizes:
+            build(sizes[column])
 
     def forward(self, inputs: dict[str, Any], tasks: Sequence[str]) -> dict[str, Features]:
         """Run the trunk once, and give each task its features."""
@@ -60,6 +73,12 @@ class HardSharing(Encoder):
         else:
             features = self.trunk(*inputs.values()) if len(inputs) == 1 else self.trunk(**inputs)
         return dict.fromkeys(tasks, features)
+
+    def description(self) -> dict[str, Any]:
+        """Give its arguments, without a tokenizer that is the trunk's own."""
+        own = self.tokenizer is getattr(self.trunk, "tokenizer", None)
+        tokenizer = None if own else self.tokenizer
+        return {"trunk": self.trunk, "width": self.width, "inputs": self.inputs, "tokenizer": tokenizer}
 
     def _picked(self, inputs: dict[str, Any]) -> list[Any]:
         assert self.inputs is not None

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ._hashing import HashTokenizer
+from ._word_tokenizer import WordTokenizer
 
 
 class Recurrent(nn.Module):
@@ -22,9 +23,10 @@ class Recurrent(nn.Module):
         buckets: Number of embeddings; more of them collide less.
         dropout: Share of the embeddings and features that is dropped while training.
         max_words: How many words of a text are read.
+        tokenizer: Numbers the words, one by one; then `buckets` and `max_words` are not used. Default: a `HashTokenizer`.
 
     Raises:
-        ValueError: `width` is odd.
+        ValueError: `width` is odd, or `tokenizer` numbers pairs of words too.
 
     Example:
         >>> import torch
@@ -42,15 +44,24 @@ class Recurrent(nn.Module):
         buckets: int = 1 << 15,
         dropout: float = 0.0,
         max_words: int = 256,
+        tokenizer: WordTokenizer | None = None,
     ) -> None:
         super().__init__()
         if width % 2:
-            raise ValueError(f"`width` must be even, half for each direction, got {width}.")
+            raise ValueError(f"`width` must be even, half for each direction, got {width}. Add one.")
+        if tokenizer is not None and tokenizer.pairs:
+            raise ValueError("`tokenizer` must number words one by one, got pairs=True. Make it with pairs=False.")
         self.width = width
-        self.tokenizer = HashTokenizer(buckets, pairs=False, max_words=max_words)
-        self.embedding = nn.Embedding(buckets + 1, embedding, padding_idx=0)
+        self.embedding = embedding
+        self.layers = layers
+        self.buckets = buckets
+        self.dropout = dropout
+        self.max_words = max_words
+        self.tokenizer = tokenizer or HashTokenizer(buckets, pairs=False, max_words=max_words)
+        self.vocabulary = self.tokenizer.vocabulary
+        self.words = nn.Embedding(self.vocabulary, embedding, padding_idx=0)
         self.recurrent = nn.GRU(embedding, width // 2, layers, batch_first=True, bidirectional=True)
-        self.dropout = nn.Dropout(dropout)
+        self.drop = nn.Dropout(dropout)
 
     def forward(
         self, input_ids: Int[Tensor, "batch length"]
@@ -58,8 +69,6 @@ class Recurrent(nn.Module):
         """Return the features of each word, and which positions hold one."""
         mask = input_ids != 0
         lengths = mask.sum(1).clamp(min=1).cpu()
-        packed = pack_padded_sequence(
-            self.dropout(self.embedding(input_ids)), lengths, batch_first=True, enforce_sorted=False
-        )
+        packed = pack_padded_sequence(self.drop(self.words(input_ids)), lengths, batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.recurrent(packed)[0], batch_first=True, total_length=input_ids.shape[1])
-        return self.dropout(states), mask
+        return self.drop(states), mask

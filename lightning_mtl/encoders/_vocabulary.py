@@ -1,0 +1,79 @@
+"""A tokenizer that knows the words of its data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from ._word_tokenizer import WordTokenizer
+
+
+class Vocabulary(WordTokenizer):
+    """Number the most frequent words of the texts that it was fitted to.
+
+    Words are lower-cased and split from punctuation. Number 0 is padding, 1 any word that is not known; the most
+    frequent word is 2. No two words share a number, as they may in `HashTokenizer`.
+
+    Args:
+        size: How many words are kept; with `pairs`, words and pairs together.
+        pairs: Whether each two neighbouring words are numbered too.
+        max_words: How many words of a text are read.
+
+    Raises:
+        ValueError: `size` or `max_words` is below one; or it is called before `fit`.
+
+    Example:
+        >>> vocabulary = Vocabulary(100).fit(["a fine day", "a day off"])
+        >>> vocabulary(["A bad day"]), vocabulary.known
+        ({'input_ids': [[2, 1, 3]]}, ['a', 'day', 'fine', 'off'])
+    """
+
+    def __init__(self, size: int = 20000, *, pairs: bool = False, max_words: int = 256) -> None:
+        super().__init__(pairs=pairs, max_words=max_words)
+        if size < 1:
+            raise ValueError(f"`size` must be at least 1, got {size}. Leave it out for the default.")
+        self.size = size
+        self.vocabulary = size + 2
+        self.known: list[str] | None = None
+        self._numbers: dict[str, int] | None = None
+
+    def fit(self, texts: Iterable[str]) -> Vocabulary:
+        """Keep the most frequent words, of equally frequent ones the first by alphabet.
+
+        Args:
+            texts: The texts to train on; they are read once.
+
+        Raises:
+            ValueError: There is no word in them, or it is a single text.
+        """
+        if isinstance(texts, str):
+            raise ValueError(f"`texts` must be several texts, got the one text {texts[:40]!r}. Put it into a list.")
+        counts = Counter(word for text in texts for word in self.read(text))
+        if not counts:
+            raise ValueError("`texts` must hold words, got none. Give the texts of the training split.")
+        ranked = sorted(counts, key=lambda word: (-counts[word], word))
+        self._learn(ranked[: self.size])
+        return self
+
+    def number(self, word: str) -> int:
+        """Look up a word, or a pair."""
+        if self._numbers is None:
+            raise ValueError("A `Vocabulary` must be fitted before it is used, got no words. Call fit(texts) first.")
+        return self._numbers.get(word, 1)
+
+    def description(self) -> dict[str, Any]:
+        """Give its arguments and its words as data."""
+        return {"size": self.size, "pairs": self.pairs, "max_words": self.max_words, "known": self.known}
+
+    @classmethod
+    def from_description(cls, args: dict[str, Any]) -> Vocabulary:
+        """Make it again, with its words, from what `description` gave."""
+        made = cls(args["size"], pairs=args["pairs"], max_words=args["max_words"])
+        if args["known"] is not None:
+            made._learn(args["known"])
+        return made
+
+    def _learn(self, words: list[str]) -> None:
+        self.known = words
+        self._numbers = {word: number for number, word in enumerate(words, start=2)}

@@ -1,0 +1,81 @@
+"""What the tokenizers have that read words."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+_WORDS = re.compile(r"\w+|[^\w\s]")
+
+
+class WordTokenizer(ABC):
+    """Number the words of a text, and on request its pairs of neighbouring words.
+
+    Words are lower-cased and split from punctuation. Number 0 is left for padding. A subclass says which number a word
+    has (`number`), and how many numbers there are (`vocabulary`).
+
+    Args:
+        pairs: Whether each two neighbouring words are numbered too.
+        max_words: How many words of a text are read.
+
+    Raises:
+        ValueError: `max_words` is below one.
+    """
+
+    vocabulary: int
+    """How many numbers there are, with the 0 of the padding."""
+
+    def __init__(self, *, pairs: bool, max_words: int) -> None:
+        if max_words < 1:
+            raise ValueError(f"`max_words` must be at least 1, got {max_words}. Leave it out for the default.")
+        self.pairs = pairs
+        self.max_words = max_words
+        self.limit = max_words
+        self.padding: Mapping[str, int] = {"input_ids": 0, "words": -1}
+
+    @abstractmethod
+    def number(self, word: str) -> int:
+        """Give the number, from 1 to `vocabulary` - 1, of a word in lower case, or of a pair with a blank between."""
+
+    def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, list[list[int]]]:
+        """Tokenize texts; of a pair of texts, one after the other with a mark between them."""
+        if pairs is not None:
+            texts = [f"{first} \u241e {second}" for first, second in zip(texts, pairs, strict=True)]
+        return {"input_ids": [[self.number(word) for word in self.read(text)] or [0] for text in texts]}
+
+    def words(self, sentences: Sequence[Sequence[str]]) -> dict[str, list[list[int]]]:
+        """Tokenize rows that are lists of words, and say where each word starts.
+
+        A word is split as it would be within a text; one of blanks alone is numbered as an unknown word.
+
+        Args:
+            sentences: For each row its words.
+
+        Returns:
+            "input_ids", and "words": at each position the number of the word that starts there, or -1.
+
+        Raises:
+            ValueError: `pairs` is true.
+        """
+        if self.pairs:
+            raise ValueError(
+                "`pairs` must be False where words have positions, got True: a pair has none. Use Recurrent, or a "
+                "tokenizer with pairs=False."
+            )
+        rows = [self._placed(sentence) for sentence in sentences]
+        return {"input_ids": [numbers for numbers, _ in rows], "words": [starts for _, starts in rows]}
+
+    def read(self, text: str) -> list[str]:
+        """Split a text into the words, and pairs of words, that are numbered."""
+        words = _WORDS.findall(text.lower())[: self.max_words]
+        if self.pairs:
+            words += [f"{first} {second}" for first, second in pairwise(words)]
+        return words
+
+    def _placed(self, sentence: Sequence[str]) -> tuple[list[int], list[int]]:
+        parts = [self.read(word) or [""] for word in sentence]
+        numbers = [self.number(part) for word in parts for part in word][: self.limit]
+        starts = [-1 if k else i for i, word in enumerate(parts) for k in range(len(word))][: self.limit]
+        return numbers or [0], starts or [-1]
