@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -38,32 +41,161 @@ class HuggingFace(nn.Module):
             raise ModuleNotFoundError(
                 "`HuggingFace` needs the package transformers: pip install 'lightning-mtl[hf]'"
             ) from error
-        self.model = AutoModel.from_pretrained(
-            name
-        ).train()  # it comes in evaluation mode, and Lightning would keep that
-        if getattr(self.model, "pooler", None) is not None:
-            self.model.pooler = None
-        if gradient_checkpointing:
-            self.model.activation_checkpointing_enable({"use_reentrant": False})
-        self.width: int = self.model.config.hidden_size
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        limits = (max_length, tokenizer.model_max_length, getattr(self.model.config, "max_position_embeddings", None))
+        self.name = name
+        self.max_length = max_length
+        self.gradient_checkpointing = gradient_checkpointing
+        self._take(AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name))
+
+    def _take(self, model: Any, tokenizer: Any) -> None:
+        self.model = model.train()  # it comes in evaluation mode, and Lightning would keep that
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None
+        if self.gradient_checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        self.width: int = model.config.hidden_size
+        self.vocabulary: int | None = getattr(model.config, "vocab_size", None)
+        limits = (self.max_length, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None))
         self.tokenizer = _Tokenizer(tokenizer, min(limit for limit in limits if limit is not None))
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the last hidden states, [batch, length, width], and the attention mask, [batch, length]."""
         return self.model(**inputs).last_hidden_state, inputs["attention_mask"]
 
+    def save(self, folder: str | Path) -> None:
+        """Write the model, as it is now, and its tokenizer as a folder that `transformers` loads.
+
+        Args:
+            folder: Where to; it is made if need be. `HuggingFace(folder)` reads it too.
+        """
+        self.model.save_pretrained(folder)
+        self.tokenizer.tokenizer.save_pretrained(folder)
+
+    def description(self) -> dict[str, Any]:
+        """Give the model's configuration and the tokenizer's files as data, so that neither folder nor hub is needed.
+
+        Raises:
+            ValueError: A file of the tokenizer is not text.
+        """
+        config = json.loads(self.model.config.to_json_string(use_diff=False))
+        config.pop("_name_or_path", None)  # the folder may be gone, and is nobody else's business
+        return {
+            "config": config,
+            "tokenizer": _files(self.tokenizer.tokenizer),
+            "max_length": self.tokenizer.limit,
+            "gradient_checkpointing": self.gradient_checkpointing,
+        }
+
+    @classmethod
+    def from_description(cls, args: dict[str, Any]) -> HuggingFace:
+        """Make it again, with fresh weights, from what `description` gave; nothing is downloaded.
+
+        Raises:
+            ValueError: The name of a tokenizer's file is a path.
+        """
+        from transformers import AutoConfig, AutoModel
+
+        trunk = cls.__new__(cls)
+        nn.Module.__init__(trunk)
+        trunk.name = args["config"]["model_type"]
+        trunk.max_length = args["max_length"]
+        trunk.gradient_checkpointing = args["gradient_checkpointing"]
+        config = AutoConfig.for_model(**args["config"])
+        fresh: Any = AutoModel.from_config
+        trunk._take(fresh(config, trust_remote_code=False), _from_files(args["tokenizer"]))
+        return trunk
+
 
 class _Tokenizer:
     """A Hugging Face tokenizer that leaves the padding to the batch."""
 
-    def __init__(self, tokenizer: Any, max_length: int) -> None:
+    def __init__(self, tokenizer: Any, limit: int) -> None:
         self.tokenizer = tokenizer
-        self.max_length = max_length
-        self.padding: Mapping[str, int] = {"input_ids": tokenizer.pad_token_id or 0}
+        self.limit = limit
+        self.padding: Mapping[str, int] = {"input_ids": tokenizer.pad_token_id or 0, "words": -1}
 
     def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, list[list[int]]]:
         """Tokenize texts, or pairs of texts."""
         second = None if pairs is None else list(pairs)
-        return dict(self.tokenizer(list(texts), second, truncation=True, max_length=self.max_length))
+        return dict(self.tokenizer(list(texts), second, truncation=True, max_length=self.limit))
+
+    def words(self, sentences: Sequence[Sequence[str]]) -> dict[str, list[list[int]]]:
+        """Tokenize rows that are lists of words, and say where each word starts.
+
+        Raises:
+            ValueError: The tokenizer is a slow one, splits words in a list unlike a text's, or has no unknown token where
+                a word is empty.
+        """
+        blank = self._blank()
+        rows = [[self._spelt(word, blank) for word in sentence] for sentence in sentences]
+        tokens, starts = self._split(rows)
+        unplaced = {word for row, ids in zip(rows, starts, strict=True) for i, word in enumerate(row) if i not in ids}
+        if silent := self._silent(sorted(unplaced)):  # the others are past the limit
+            rows = [[self._unknown() if word in silent else word for word in row] for row in rows]
+            tokens, starts = self._split(rows)
+        return {**tokens, "words": starts}
+
+    def _split(self, rows: list[list[str]]) -> tuple[dict[str, list[list[int]]], list[list[int]]]:
+        tokens = self.tokenizer(rows, is_split_into_words=True, truncation=True, max_length=self.limit)
+        return dict(tokens), [_starts(tokens.word_ids(i)) for i in range(len(rows))]
+
+    def _alone(self, words: list[str]) -> list[list[int]]:
+        alone: list[list[int]] = self.tokenizer(
+            [[word] for word in words], is_split_into_words=True, add_special_tokens=False
+        )["input_ids"]
+        return alone
+
+    def _silent(self, words: list[str]) -> set[str]:
+        """Pick the words that have no token of their own."""
+        return {word for word, ids in zip(words, self._alone(words), strict=True) if not ids} if words else set()
+
+    def _spelt(self, word: str, blank: str) -> str:
+        return blank + word if word.strip() else self._unknown()
+
+    def _unknown(self) -> str:
+        if self.tokenizer.unk_token is None:
+            raise ValueError("Words must not be empty for a tokenizer without an unknown token, got ''. Drop them.")
+        return str(self.tokenizer.unk_token)
+
+    def _blank(self) -> str:
+        """Find what stands before a word in a list, so that it is split as it is within a text."""
+        if not self.tokenizer.is_fast:
+            raise ValueError(
+                f"Words need a fast tokenizer, which knows where they start, got {type(self.tokenizer).__name__}. Use a "
+                "model whose folder holds tokenizer.json."
+            )
+        within = self.tokenizer("a a", add_special_tokens=False)["input_ids"]
+        for blank in ("", " "):  # RoBERTa and its like read a blank as a part of the word behind it
+            if self._alone([f"{blank}a"])[0] == within[-1:]:
+                return blank
+        raise ValueError(
+            f"Words in a list must be split like words of a text, which {type(self.tokenizer).__name__} does not do. Save "
+            "it anew: AutoTokenizer.from_pretrained(name, add_prefix_space=True).save_pretrained(folder)."
+        )
+
+
+def _starts(numbers: Sequence[int | None]) -> list[int]:
+    before = [None, *numbers[:-1]]
+    return [-1 if number is None or number == last else number for number, last in zip(numbers, before, strict=True)]
+
+
+def _files(tokenizer: Any) -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        try:
+            return {path.name: path.read_text("utf-8") for path in sorted(Path(folder).iterdir()) if path.is_file()}
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"The files of a tokenizer must be text to be held in a checkpoint, got {type(tokenizer).__name__}. Use a "
+                "fast tokenizer, whose folder holds tokenizer.json."
+            ) from error
+
+
+def _from_files(files: Mapping[str, str]) -> Any:
+    from transformers import AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            if Path(name).name != name or name in ("", ".."):
+                raise ValueError(f"A tokenizer's file must have a plain name, got {name!r}. Load only files you trust.")
+            Path(folder, name).write_text(text, "utf-8")
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
