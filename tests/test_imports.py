@@ -16,6 +16,7 @@ MAY_IMPORT = {  # from our own house
     "task": {"heads"},
     "_history": {"_distributed"},
     "_columns": set(),
+    "_description": set(),
     "_random_state": set(),
     "_metrics": {"task"},
     "_routing": {"task"},
