@@ -2,7 +2,7 @@
 
 from .datamodule import MultiTaskDataModule
 from .encoders import BagOfWords, Encoder, HardSharing, HuggingFace, Recurrent, Tabular, Vocabulary
-from .heads import Binary, Head, Multiclass, Multilabel, Regression
+from .heads import Binary, Head, Multiclass, Multilabel, Regression, Tagging
 from .module import MultiTaskModule
 from .source import Source
 from .splitting import split

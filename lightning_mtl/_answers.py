@@ -30,7 +30,12 @@ def readable(head: Head, prediction: Tensor, columns: Mapping[str, Any]) -> list
 def _with_words(answer: Answer, words: Sequence[str]) -> Answer:
     gap = [None] * (len(words) - len(answer["tags"]))  # words beyond what the encoder reads
     tags = [*answer["tags"], *gap]
-    return {"words": list(words), "tags": tags, "probabilities": [*answer["probabilities"], *gap], "spans": _spans(tags, words)}
+    return {
+        "words": list(words),
+        "tags": tags,
+        "probabilities": [*answer["probabilities"], *gap],
+        "spans": _spans(tags, words),
+    }
 
 
 def _spans(tags: Sequence[Any], words: Sequence[str]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 _HOUSES = ("lightning_mtl.", "torch.nn.modules.", "torchmetrics.")
 # Of these, some load a network from a file or an address that the data name.
 _LOADERS = ("torchmetrics.audio.", "torchmetrics.image.", "torchmetrics.multimodal.", "torchmetrics.text.")
-_OWN_OBJECTS = ("lightning_mtl.encoders.", "lightning_mtl.heads.")
+_OWN_OBJECTS = ("lightning_mtl.encoders.", "lightning_mtl.heads.", "lightning_mtl.inputs.")
 _MARKS = {"class", "function", "tensor", "own", "dict"}
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
@@ -169,7 +169,9 @@ def _described(value: Any) -> dict[str, Any]:
         return theirs
     if isinstance(value, nn.Module) and kind not in _CONTAINERS:
         data |= _frozen(value)
-    return data if own(data) or _faithful(value, data) else theirs
+    return (
+        data if own(data) or kind.__module__.startswith("lightning_mtl.inputs.") or _faithful(value, data) else theirs
+    )
 
 
 def _arguments(value: Any) -> dict[str, Any]:

@@ -81,7 +81,9 @@ class Examples:
         lengths = self.lengths()
         if limit is None or lengths is None or not (cut := int((lengths >= limit).sum())):
             return []
-        return [f"{cut:,} of {len(lengths):,} texts reach the limit of {limit:,} tokens; what lies beyond it is not read"]
+        return [
+            f"{cut:,} of {len(lengths):,} texts reach the limit of {limit:,} tokens; what lies beyond it is not read"
+        ]
 
     def _once(self, rows: datasets.Dataset) -> datasets.Dataset:
         parts = self.inputs.once

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -27,10 +27,12 @@ class Exported(nn.Module):
     Args:
         encoder: The shared part.
         tasks: Tasks with their heads.
+        hidden: Columns that a batch may hold and the encoder does not read.
     """
 
-    def __init__(self, encoder: Encoder, tasks: Sequence[Task]) -> None:
+    def __init__(self, encoder: Encoder, tasks: Sequence[Task], hidden: Iterable[str] = ()) -> None:
         super().__init__()
+        self.hidden = frozenset(hidden)
         self.encoder = copy.deepcopy(encoder)
         self.heads = nn.ModuleDict({task.name: copy.deepcopy(task.known_head()) for task in tasks})
         self.eval()
@@ -44,6 +46,7 @@ class Exported(nn.Module):
         Returns:
             For each task [batch], [batch, classes], [batch, outputs], or of positions [batch, length, tags].
         """
+        inputs = {name: column for name, column in inputs.items() if name not in self.hidden}
         features = self.encoder(inputs, list(self.heads))
         answers: dict[str, Tensor] = {}
         for name, module in self.heads.items():

@@ -42,11 +42,17 @@ def head_for(task: Task, columns: Mapping[str, list[Any]], features: Features, *
         return _classes(list(feature.names))
     known = [value for value in values if not missing(value)]
     if not known:
-        _refuse(task, column, "must have labels to learn from", f"{len(values)} rows without", "Drop the task, or name another `target`")
+        _refuse(
+            task,
+            column,
+            "must have labels to learn from",
+            f"{len(values)} rows without",
+            "Drop the task, or name another `target`",
+        )
     if hasattr(known[0], "tolist"):
         known = [value.tolist() for value in known]
     if isinstance(known[0], list | tuple):
-        names = list(inner.names) if isinstance(inner, datasets.ClassLabel) else None
+        names: list[Any] | None = list(inner.names) if isinstance(inner, datasets.ClassLabel) else None
         return _lists(task, column, known, names, words)
     return _scalars(task, column, known)
 
@@ -70,7 +76,10 @@ def complete(task: Task, columns: Mapping[str, list[Any]], features: Features) -
     found = sorted({text for text in _flat(columns[column]) if isinstance(text, str) and text})
     if found and len(found) != size:
         _refuse(
-            task, column, f"must have {size} different labels for {type(head).__name__}", f"{len(found)} ({_some(found)})",
+            task,
+            column,
+            f"must have {size} different labels for {type(head).__name__}",
+            f"{len(found)} ({_some(found)})",
             "Change the head, or leave it out to have it found from the data",
         )
     head.names = list(found) or None
@@ -113,32 +122,52 @@ def _several(task: Task, columns: Mapping[str, list[Any]], features: Features) -
     known = {name: [value for value in columns[name] if not missing(value)] for name in task.columns}
     for name, values in known.items():
         if not values or not isinstance(values[0], bool | int | float):
-            _refuse(task, name, "must hold numbers where a task has several targets", repr(values[:1]), "Make each column a task")
+            _refuse(
+                task,
+                name,
+                "must hold numbers where a task has several targets",
+                repr(values[:1]),
+                "Make each column a task",
+            )
     if all(set(values) <= {0, 1} for values in known.values()):
         return Multilabel(len(known), names=list(known))
     return Regression(len(known), names=list(known), scaled=True)
 
 
-def _lists(task: Task, column: str, known: list[Any], names: list[str] | None, words: bool) -> Head:
+def _lists(task: Task, column: str, known: list[Any], names: list[Any] | None, words: bool) -> Head:
     flat = [value for row in known for value in row if not missing(value)]
     if not flat:
-        _refuse(task, column, "must have labels to learn from", "empty lists only", "Drop the task, or name another `target`")
+        _refuse(
+            task,
+            column,
+            "must have labels to learn from",
+            "empty lists only",
+            "Drop the task, or name another `target`",
+        )
     if words:
-        found = names or sorted(set(flat))
+        found: list[Any] = names or sorted(set(flat))
         if len(found) < 2:
             _refuse(task, column, "must have two different tags at least", _some(found), "Name another `target`")
         return Tagging(len(found), names=found if names or isinstance(found[0], str) else None)
     if isinstance(flat[0], str):
-        found = sorted(set(flat))
-        return Multilabel(len(found), names=found)
+        return Multilabel(len(set(flat)), names=sorted(set(flat)))
     if names is not None:
         _refuse(
-            task, column, "must hold labels that a head fits", "lists of class numbers",
+            task,
+            column,
+            "must hold labels that a head fits",
+            "lists of class numbers",
             "Name the source's `words` for a label per word, or give the lists as texts or as 0 and 1",
         )
     sizes = {len(row) for row in known}
     if len(sizes) > 1:
-        _refuse(task, column, "must hold lists of one length", f"lengths {_some(sorted(sizes))}", "Name the source's `words`, or mend the rows")
+        _refuse(
+            task,
+            column,
+            "must hold lists of one length",
+            f"lengths {_some(sorted(sizes))}",
+            "Name the source's `words`, or mend the rows",
+        )
     outputs = sizes.pop()
     return Multilabel(outputs) if set(flat) <= {0, 1} else Regression(outputs, scaled=True)
 
@@ -147,26 +176,50 @@ def _scalars(task: Task, column: str, known: list[Any]) -> Head:
     different = set(known)
     if isinstance(known[0], str):
         if all(_DATE.match(str(value)) for value in known[:100]):
-            _refuse(task, column, "must hold numbers or classes", f"dates ({known[0]!r})", "Make numbers of them, e.g. days since a date")
+            _refuse(
+                task,
+                column,
+                "must hold numbers or classes",
+                f"dates ({known[0]!r})",
+                "Make numbers of them, e.g. days since a date",
+            )
         odd = next((value for value in known if not isinstance(value, str)), None)
         if odd is not None:
             _refuse(task, column, "must hold texts or numbers, not both", repr(odd), "Convert the column")
     elif isinstance(known[0], date) or not isinstance(known[0], bool | int | float):
         found = "dates" if isinstance(known[0], date) else type(known[0]).__name__
-        _refuse(task, column, "must hold numbers or classes", f"{found} ({known[0]!r})", "Convert the column; of a date, e.g. days since a first one")
+        _refuse(
+            task,
+            column,
+            "must hold numbers or classes",
+            f"{found} ({known[0]!r})",
+            "Convert the column; of a date, e.g. days since a first one",
+        )
     if len(different) == 1:
-        _refuse(task, column, "must have two different values at least", f"{known[0]!r} in all {len(known)} rows", "Name another `target`")
+        _refuse(
+            task,
+            column,
+            "must have two different values at least",
+            f"{known[0]!r} in all {len(known)} rows",
+            "Name another `target`",
+        )
     if isinstance(known[0], str):
         if len(different) > max(CLASSES, len(known) / 2) or len(different) == len(known) > 2:
             _refuse(
-                task, column, "must have classes that recur", f"{len(different)} different texts in {len(known)} rows",
+                task,
+                column,
+                "must have classes that recur",
+                f"{len(different)} different texts in {len(known)} rows",
                 "Name another `target`; if these are classes, give the head: head=Multiclass(...)",
             )
         return _classes(sorted(different))
     whole = all(float(value).is_integer() for value in different)
     if whole and len(different) == len(known) > CLASSES and max(different) - min(different) == len(known) - 1:
         _refuse(
-            task, column, "must have values that say something", f"a number of its own for each of {len(known)} rows",
+            task,
+            column,
+            "must have values that say something",
+            f"a number of its own for each of {len(known)} rows",
             "Name another `target`; if this is a quantity, give the head: head=Regression()",
         )
     if whole and len(different) <= min(CLASSES, max(2, len(known) // 5)):

@@ -61,7 +61,9 @@ def _listed(target: Sequence[Any], head: Head, codes: Mapping[Any, int], refuse:
                 made[row, _code(value, codes, row, refuse)] = 1
         return made
     longest = max(map(len, rows), default=0)
-    if not head.per_position and any(len(row) < longest for row, value in zip(rows, target, strict=True) if value is not None):
+    if not head.per_position and any(
+        len(row) < longest for row, value in zip(rows, target, strict=True) if value is not None
+    ):
         row = next(i for i, value in enumerate(target) if value is not None and len(value) < longest)
         refuse(row, target[row])
     filled = [

@@ -29,9 +29,7 @@ class TaskMetrics(nn.Module):
         for stage in _STAGES:
             self.add_module(f"on_{stage}", nn.ModuleList([task.metric_collection() for task in tasks]))
 
-    def update(
-        self, stage: str, task: int, prediction: Tensor, target: Tensor, sequence: Tensor | None = None
-    ) -> None:
+    def update(self, stage: str, task: int, prediction: Tensor, target: Tensor, sequence: Tensor | None = None) -> None:
         """Take in what was predicted, as `Head.predict` gives it, for examples (or words, of these rows) that have a label."""
         metrics = self._of(stage)[task]
         if len(metrics):

@@ -49,6 +49,8 @@ def _row(task: Task, scores: Mapping[str, float]) -> str:
     found: list[str] = []
     for stage in ("test", "validate"):
         prefix = f"{stage}/{task.name}/"
-        found = found or [f"{key.removeprefix(prefix)} {value:.4f}" for key, value in scores.items() if key.startswith(prefix)]
+        found = found or [
+            f"{key.removeprefix(prefix)} {value:.4f}" for key, value in scores.items() if key.startswith(prefix)
+        ]
     cells = (task.name, type(task.head).__name__, task.source or "-", labels or "-", ", ".join(found) or "-")
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

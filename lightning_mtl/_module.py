@@ -124,7 +124,8 @@ class TaskModule(PersistentModule):
         head = task.known_head()
         if task.loss is None:
             return head.loss
-        own: Any = self.losses[task.name] if task.name in self.losses else task.loss
+        held: Any = self.losses._modules
+        own: Any = held.get(task.name, task.loss)
         return lambda prediction, target: own(prediction, head.scale_target(target))
 
     @abstractmethod
@@ -188,7 +189,9 @@ class TaskModule(PersistentModule):
         progress = self._progress
         self._history.append(progress.step, step.tasks, losses)
         if (progress.step + 1) % progress.every == 0 or batch_idx == progress.last_batch:
-            progress.last = Step(step.tasks, answers=[(answer.detach(), *rest) for answer, *rest in step.answers])
+            progress.last = Step(
+                step.tasks, answers=[(answer.detach(), target, rows) for answer, target, rows in step.answers]
+            )
         return self._total(losses, step.tasks)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -82,7 +82,7 @@ class PersistentModule(L.LightningModule):
         else:
             parts = {name: value for name, value in given.items() if value is not None}
         options = {"strict": strict, "weights_only": weights_only}
-        return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, **options, **parts, **kwargs)  # type: ignore[arg-type]
+        return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, **options, **parts, **kwargs)
 
     @classmethod
     def _described(cls) -> bool:
@@ -181,7 +181,9 @@ class PersistentModule(L.LightningModule):
         }
         rest = [name for name in own if parts[name] in taken and name not in fits]
         said = "; ".join(f"{what}: {', '.join(names) or 'nothing'}" for what, names in found.items())
-        print(f"Warm start from {path}: {said}." + (f" Of what was taken, {rest} did not fit and is new." if rest else ""))
+        print(
+            f"Warm start from {path}: {said}." + (f" Of what was taken, {rest} did not fit and is new." if rest else "")
+        )
         return found
 
     def _take(self, description: Mapping[str, Any]) -> None:

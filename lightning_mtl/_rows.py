@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import datasets
 import pandas as pd
 from torch.utils.data import DataLoader, IterableDataset
 
+from .files import read_rows
+
 
 def rows_of(data: Any) -> Any:
-    """Read rows by number off a dataset, a ready loader of one, a data frame, or a list of mappings.
+    """Read rows by number off a file, a dataset, a ready loader of one, a data frame, or a list of mappings.
 
     Raises:
         TypeError: Rows cannot be read by number.
         ValueError: A column mixes texts and numbers.
     """
+    if isinstance(data, str | Path):
+        return read_rows(data)
     rows: Any = data.dataset if isinstance(data, DataLoader) else data
     if isinstance(rows, IterableDataset | datasets.IterableDataset) or not hasattr(rows, "__getitem__"):
         raise TypeError(

@@ -193,7 +193,13 @@ def _rebuilt_task(of: Mapping[str, Any], given: Task | None, where: str) -> Task
     head = rebuilt_head(of["head"])
     if given is not None:
         given = Task(
-            name, given.source, target=given.target, head=head, loss=given.loss, metrics=given.metrics, weight=given.weight
+            name,
+            given.source,
+            target=given.target,
+            head=head,
+            loss=given.loss,
+            metrics=given.metrics,
+            weight=given.weight,
         )
         return given
     loss, metrics = rebuild(of["loss"]), rebuild(of["metrics"])

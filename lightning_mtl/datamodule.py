@@ -211,7 +211,9 @@ class MultiTaskDataModule(L.LightningDataModule):
         columns, features = source.labels(split, task.columns, name)
         if columns is not None:
             (first, *_) = task.columns
-            refuse_other_coding(task, columns[first], features.get(first), f"source {name!r}, split {split!r}", texts=texts)
+            refuse_other_coding(
+                task, columns[first], features.get(first), f"source {name!r}, split {split!r}", texts=texts
+            )
 
     def _refuse_headless(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
@@ -224,7 +226,9 @@ class MultiTaskDataModule(L.LightningDataModule):
             for task in tasks:
                 head = task.known_head()
                 if not head.fitted and "train" in source.splits:
-                    train = self._examples.get("train", {}).get(name) or source.examples("train", inputs[name], task.columns)
+                    train = self._examples.get("train", {}).get(name) or source.examples(
+                        "train", inputs[name], task.columns
+                    )
                     head.fit(known_labels(task, train, f"source {name!r}, row"))
                     head.fitted = True  # what a trained model knows of its labels stays
 
@@ -352,10 +356,11 @@ class MultiTaskDataModule(L.LightningDataModule):
         header = ("task", "source", "head", "train", "validation", "classes", "majority", "labelled", "draws/epoch")
         if self.summary and self.trainer is not None and self.trainer.is_global_zero:
             print(table(header, rows))
-            for name, of in inputs.items():
-                for note in [*of.notes(), *self._examples["train"][name].notes()]:
+            for name, made in inputs.items():
+                for note in [*made.notes(), *self._examples["train"][name].notes()]:
                     print(f"Source {name!r}: {note}.")
-            if idle := [task.name for task in self.trainer.lightning_module.tasks if self._idle(task)]:
+            module: Any = self.trainer.lightning_module
+            if idle := [task.name for task in module.tasks if self._idle(task)]:
                 print(f"No data for the frozen tasks {idle}: they stay as they are.")
             if unread := [name for name in self.sources if name not in self._tasks]:
                 print(f"No task reads the sources {unread}: they are left out.")

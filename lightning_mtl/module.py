@@ -181,7 +181,11 @@ class MultiTaskModule(TaskModule):
         return step
 
     def export(
-        self, tasks: Sequence[str] | None = None, *, format: Format = "module", example: Mapping[str, Tensor] | None = None
+        self,
+        tasks: Sequence[str] | None = None,
+        *,
+        format: Format = "module",
+        example: Mapping[str, Tensor] | None = None,
     ) -> Any:
         """Cut out a model for serving: the encoder and heads, copied, in evaluation mode, in one pass for all tasks.
 
@@ -200,7 +204,7 @@ class MultiTaskModule(TaskModule):
         if format not in FORMATS:
             raise ValueError(f"`format` must be one of {list(FORMATS)}, got {format!r}.")
         wanted = sorted(self._wanted(tasks))
-        exported = Exported(self.encoder, [self.tasks[i] for i in wanted])
+        exported = Exported(self.encoder, [self.tasks[i] for i in wanted], self._hidden)
         if format == "module":
             return exported
         return traced(exported, self._example(wanted) if example is None else example, format)

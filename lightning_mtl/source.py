@@ -29,7 +29,7 @@ class Source:
     goes to the encoder as it is.
 
     Args:
-        dataset: A Hugging Face `Dataset` or `DatasetDict`, a list of mappings, any map-style dataset of mappings, a
+        dataset: A file (CSV, TSV, JSON, JSONL, Parquet), a Hugging Face `Dataset` or `DatasetDict`, a DataFrame, a list of mappings, any map-style dataset of mappings, a
             ready `DataLoader` over one, or a dictionary of these for the splits "train", "validation", "test" and
             "predict". One dataset alone is the split "train". Of a ready loader, dataset, batches and collate are
             used; the data module's workers read it.
@@ -85,13 +85,20 @@ class Source:
     @property
     def named(self) -> list[str]:
         """The columns that are named as inputs."""
-        return [*self.text, *([self.words] if self.words else ()), *self.features, *([self.image] if self.image else ())]
+        return [
+            *self.text,
+            *([self.words] if self.words else ()),
+            *self.features,
+            *([self.image] if self.image else ()),
+        ]
 
     def _refuse_mixtures(self) -> None:
         if len(self.text) > 2:
             raise ValueError(f"`text` must name one column, or two for pairs, got {self.text}. Join the columns first.")
         if self.text and self.words:
-            raise ValueError(f"`words` must be left out beside `text`, got {self.words!r}. Name the one that the encoder reads.")
+            raise ValueError(
+                f"`words` must be left out beside `text`, got {self.words!r}. Name the one that the encoder reads."
+            )
         if self.transform is not None and self.named:
             raise ValueError(
                 f"`transform` makes all input columns, so no other may be named beside it, got {self.named}. Leave one out."
@@ -128,6 +135,7 @@ class Source:
             ValueError: A text without a tokenizer, a column that there is not, or one that cannot be brought to numbers.
         """
         split = "train" if "train" in self.splits else next(iter(self.splits))
+        self._refuse_empty(split, name)
         hidden = set(not_inputs) - set(targets or ())
         if collate := self._collate(split):
             return Inputs([], whole=collate, leave_out=hidden)
@@ -138,7 +146,9 @@ class Source:
             )
         there = self.columns(split)
         self._refuse_unknown(self.named, there, split, name)
-        inputs = Inputs(self._parts(tokenizer, [column for column in there if column not in {*hidden, *(targets or ())}]))
+        inputs = Inputs(
+            self._parts(tokenizer, [column for column in there if column not in {*hidden, *(targets or ())}])
+        )
         if self.features and "train" not in self.splits:
             raise ValueError(
                 f"Source {name!r} must have a split 'train' from which the scale of its `features` is learned, got "
@@ -163,6 +173,7 @@ class Source:
         """
         if self._collate(split):
             return None, {}
+        self._refuse_empty(split, name)
         self._refuse_unknown(columns, self.columns(split), split, name)
         rows = self.splits[split]
         return self.read(split, columns), rows.features if isinstance(rows, datasets.Dataset) else {}
@@ -182,8 +193,7 @@ class Source:
         Raises:
             ValueError: A column that there is not, a value that does not fit, or an empty split.
         """
-        if len(self.splits[split]) == 0:
-            raise ValueError(f"Split {split!r} of source {name!r} must have rows, got none. Leave the split out.")
+        self._refuse_empty(split, name)
         if leaks := {*self.named}.intersection(targets or ()):
             raise ValueError(
                 f"Source {name!r}: inputs must not be targets too, got {sorted(leaks)}. Leave them out of the inputs."
@@ -223,6 +233,10 @@ class Source:
         if self.image is not None:
             parts.append(Image([self.image]))
         return parts or [Plain(others)]
+
+    def _refuse_empty(self, split: str, name: str) -> None:
+        if len(self.splits[split]) == 0:
+            raise ValueError(f"Split {split!r} of source {name!r} must have rows, got none. Leave the split out.")
 
     def _refuse_unknown(self, wanted: Sequence[str], there: Sequence[str], split: str, name: str) -> None:
         for column in wanted:

@@ -198,12 +198,16 @@ class Task:
         if len(parts) < len(self.columns):
             return None
         if not all(isinstance(part, Tensor) for part in parts):
-            raise ValueError(f"The columns {self.columns} of task {self.name!r} must hold numbers. Make each a task of its own.")
+            raise ValueError(
+                f"The columns {self.columns} of task {self.name!r} must hold numbers. Make each a task of its own."
+            )
         return torch.stack([part.double() for part in parts], dim=-1)
 
     def _refuse_value(self, row: int, value: Any, where: str) -> NoReturn:
         names = getattr(self.head, "names", None) or []
-        known = f"one of {names}" if len(names) <= 12 else f"one of {len(names)} names ({names[0]!r}, {names[1]!r}, ...)"
+        known = (
+            f"one of {names}" if len(names) <= 12 else f"one of {len(names)} names ({names[0]!r}, {names[1]!r}, ...)"
+        )
         raise ValueError(
             f"Task {self.name!r}: a label in column {self.column!r} must be {known if names else 'as the head has it'}; {where} "
             f"{row} has {value!r}. Mend the data; or give the task a head with all names: Multiclass(3, names=[...])."

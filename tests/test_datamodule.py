@@ -60,9 +60,19 @@ def test_the_table_says_what_there_is(trainer: TrainerMaker, capsys: pytest.Capt
     fit(MultiTaskDataModule({"s": part}, batch_size=8, steps_per_epoch=10), trainer)
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
     share = sum(row["sign"] for row in part["train"]) / 40
-    assert lines[0] == ["task", "source", "train", "validation", "classes", "majority", "labelled", "draws/epoch"]
-    assert lines[2] == ["sign", "s", "40", "20", "2", f"{max(share, 1 - share):.1%}", "100.0%", "80"]
-    assert lines[3] == ["size", "s", "40", "20", "-", "-", "75.0%", "60"]
+    assert lines[0] == [
+        "task",
+        "source",
+        "head",
+        "train",
+        "validation",
+        "classes",
+        "majority",
+        "labelled",
+        "draws/epoch",
+    ]
+    assert lines[2] == ["sign", "s", "Multiclass", "40", "20", "2", f"{max(share, 1 - share):.1%}", "100.0%", "80"]
+    assert lines[3] == ["size", "s", "Regression", "40", "20", "-", "-", "75.0%", "60"]
 
 
 def test_sources_that_no_task_reads_are_not_delivered(trainer: TrainerMaker) -> None:
@@ -184,7 +194,7 @@ def _set(split: str, row: int, column: str, value: Any) -> Any:
         (
             broken(lambda part: [row.update(sign="yes") for row in part["train"]]),
             None,
-            r"Column 'sign' of task 'sign' must hold numbers, got list \(first: 'yes'\)",
+            r"Column 'sign' of task 'sign' must have 2 different labels for Multiclass, got 1",
         ),
     ],
 )
@@ -200,9 +210,11 @@ def test_bad_data_are_named_before_the_first_step(sources: Any, which: Any, says
 
 def test_features_that_are_missing_are_named(trainer: TrainerMaker) -> None:
     part = {split: [{"u": 1.0, "v": row["size"], "sign": row["sign"]} for row in of] for split, of in splits().items()}
-    part["train"][7]["v"] = None
+    part["validation"][7]["v"] = None
     made = MultiTaskModule(tasks(["sign"]), HardSharing(torch.nn.Linear(2, 4), width=4))
-    with pytest.raises(ValueError, match="source 's', split 'train', row 7, column 'v' is NaN"):
+    with pytest.raises(
+        ValueError, match="Source 's', split 'validation': Column 'v' must hold numbers, got none in row 7"
+    ):
         fit(MultiTaskDataModule({"s": Source(part, features=["u", "v"])}, summary=False), trainer, made)
 
 

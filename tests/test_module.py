@@ -62,7 +62,7 @@ def test_unlabelled_rows_do_not_count() -> None:
     part["size"][[0, 2, 3]] = math.nan
     step = made.run({"s": part})
     assert_close(sum(step.losses), by_hand(made, part))
-    assert [len(target) for _, target in step.answers] == [8, 7]
+    assert [len(target) for _, target, _ in step.answers] == [8, 7]
 
 
 def test_a_task_without_labels_drops_out_and_its_head_stays(trainer: TrainerMaker) -> None:
@@ -95,7 +95,7 @@ def test_several_sources_in_a_step_add_up() -> None:
     made = module([Task("sign", "a", head=Multiclass(2)), Task("size", "b", head=Regression())])
     step = made.run({"a": {"x": part["x"], "sign": part["sign"]}, "b": {"x": other["x"], "size": other["size"]}})
     alone = module([Task("sign", head=Multiclass(2))]).run({"a": {"x": part["x"], "sign": part["sign"]}})
-    assert [len(target) for _, target in step.answers] == [6, 9]
+    assert [len(target) for _, target, _ in step.answers] == [6, 9]
     assert_close(step.losses[0], alone.losses[0])
 
 
@@ -195,17 +195,18 @@ def test_training_losses_are_averages_between_two_shows(trainer: TrainerMaker, t
 
 
 def test_training_metrics_are_those_of_the_last_batch(trainer: TrainerMaker) -> None:
-    answers: list[tuple[Tensor, Tensor]] = []
+    answers: list[tuple[Tensor, ...]] = []
 
     class Watched(MultiTaskModule):
         def run(self, batch: Any) -> Any:
             step = super().run(batch)
-            answers.append(step.answers[0])
+            answers.append(step.answers[0][:2])
             return step
 
     run = trainer(log_every_n_steps=100)
     run.fit(Watched(tasks(["sign"]), encoder()), loader(rows(30)))
-    expected = accuracy(*answers[-1], task="multiclass", num_classes=2)
+    prediction, target = answers[-1]
+    expected = accuracy(prediction, target, task="multiclass", num_classes=2)
     assert run.callback_metrics["train/sign/accuracy"] == pytest.approx(expected.item())
 
 
@@ -271,9 +272,11 @@ def test_predictions_of_some_tasks_through_the_trainer(trainer: TrainerMaker) ->
     part["predict"] = [{"x": row["x"]} for row in part.pop("test")]  # rows without labels
     data = MultiTaskDataModule({"s": part}, batch_size=6)
     everything: Any = trainer().predict(made, data)
-    assert torch.cat([batch["sign"] for batch in everything]).shape == (20, 2)
+    shares = [list(row["probabilities"].values()) for batch in everything for row in batch["sign"]]
     x = torch.tensor([row["x"] for row in part["predict"]])
-    assert_close(torch.cat([batch["sign"] for batch in everything]), made({"s": {"x": x}})["sign"].softmax(-1))
+    assert_close(torch.tensor(shares), made({"s": {"x": x}})["sign"].softmax(-1))
+    labels = [row["label"] for batch in everything for row in batch["sign"]]
+    assert labels == [row["sign"]["label"] for row in made.predict(part["predict"])]
     made.predict_tasks = ["size"]
     some: Any = trainer().predict(made, data)
     assert set(some[0]) == {"size"}
@@ -286,16 +289,16 @@ def test_predictions_of_some_tasks_through_the_trainer(trainer: TrainerMaker) ->
 def test_export_holds_what_its_task_needs_and_gives_the_same() -> None:
     made, part = module(), columns(rows(5))
     made({"s": part})
-    exported = made.export("size")
+    exported = made.export(["size"])
     assert isinstance(exported, nn.Module)
     assert not isinstance(exported, L.LightningModule)
-    assert_close(exported(part), made({"s": part})["size"])
-    assert_close(exported({"x": part["x"]}), made({"s": part})["size"])
+    assert_close(exported(part), made({"s": part}, ["size"]))
+    assert_close(exported({"x": part["x"]}), made({"s": part}, ["size"]))
     needed = sum(p.numel() for p in (*made.encoder.parameters(), *made.heads["size"].parameters()))
     assert sum(p.numel() for p in exported.parameters()) == needed
     assert_close(pickle.loads(pickle.dumps(exported))(part), exported(part))
     with pytest.raises(ValueError, match="must be a list of names"):
-        made.export("colour")
+        made.export(["colour"])
 
 
 def test_saved_loaded_and_resumed_models_predict_alike(trainer: TrainerMaker, tmp_path: Path) -> None:

@@ -54,9 +54,7 @@ def test_texts_are_tokenized_and_padded(dataset: Any) -> None:
 def test_texts_without_columns_are_tokenized_alike() -> None:
     tokenizer = HashTokenizer(100)
     plain = examples(Source(Plain(), text="text"), tokenizer, ["y"])[[0, 2]]
-    columns = examples(Source([Plain()[i] | {"x": 0.0} for i in range(3)], text="text"), tokenizer, ["y"])[
-        [0, 2]
-    ]
+    columns = examples(Source([Plain()[i] | {"x": 0.0} for i in range(3)], text="text"), tokenizer, ["y"])[[0, 2]]
     assert_close(plain, columns)
 
 
@@ -68,9 +66,9 @@ def test_pairs_of_texts_are_read_together() -> None:
 
 
 def test_features_are_one_matrix() -> None:
-    rows = [{"u": 1, "v": 0.5, "y": 0}, {"u": 2, "v": None, "y": 1}]
-    batch = examples(Source(rows, features=["v", "u"]), targets=["y"])[[0, 1]]
-    assert_close(batch["features"], torch.tensor([[0.5, 1.0], [math.nan, 2.0]]), equal_nan=True)
+    rows = [{"u": 1, "v": 0.5, "y": 0}, {"u": 2, "v": 1.5, "y": 1}, {"u": 3, "v": None, "y": 1}]
+    batch = examples(Source(rows, features=["v", "u"]), targets=["y"])[[0, 2]]
+    assert_close(batch["features"], torch.tensor([[-1.0, 0.0, -math.sqrt(1.5)], [0.0, 1.0, math.sqrt(1.5)]]))
     assert batch["y"].tolist() == [0, 1]
 
 
@@ -126,7 +124,7 @@ def test_formatted_datasets_and_uneven_rows_are_read_alike() -> None:
 
 def test_data_frames_are_datasets() -> None:
     frame = pd.DataFrame({"u": [1.0, 2.0], "y": [0, 1]})
-    assert examples(Source(frame, features=["u"]), targets=["y"])[[1]]["features"].tolist() == [[2.0]]
+    assert examples(Source(frame, features=["u"]), targets=["y"])[[1]]["features"].tolist() == [[1.0]]
 
 
 def test_large_class_numbers_survive_a_missing_one() -> None:

@@ -37,7 +37,8 @@ def test_an_unknown_source_is_named() -> None:
         (lambda: Task("a.b", head=Binary()), "`name` of a task must be a word"),
         (lambda: Task("", head=Binary()), "`name` of a task must be a word"),
         (lambda: Task("items", head=Binary()), "torch.nn.ModuleDict does not use"),
-        (lambda: Task("a"), "Task 'a' needs a `head`"),
+        (lambda: Task("a").known_head(), "Task 'a' needs a `head`, which only `MultiTaskDataModule` finds out"),
+        (lambda: Task("a", target=[]), "`target` of task 'a' must name at least one column"),
         (lambda: Task("a", head=Binary(), weight=0.0), "`weight` of task 'a' must be a positive number, got 0.0"),
         (lambda: Task("a", head=Binary(), weight=math.nan), "must be a positive number, got nan"),
         (
@@ -89,7 +90,7 @@ def test_labels_take_the_form_of_the_head(
         (Regression(2), torch.tensor([[1.0, math.nan]]), "in all outputs of a row or in none"),
         (Multiclass(3), torch.tensor([[0, 1]]), r"must have shape \[batch\] for Multiclass, got \[batch, 2\]"),
         (Multilabel(3), torch.tensor([[0, 1]]), r"must have shape \[batch, 3\] for Multilabel, got \[batch, 2\]"),
-        (Multiclass(3), ["cat", "dog"], "must hold numbers, got list"),
+        (Multiclass(3), ["cat", "dog"], "must hold numbers, got str"),
     ],
 )
 def test_bad_labels_are_named(head: Any, given: Any, says: str) -> None:

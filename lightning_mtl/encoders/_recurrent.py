@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -52,16 +54,20 @@ class Recurrent(nn.Module):
         if tokenizer is not None and tokenizer.pairs:
             raise ValueError("`tokenizer` must number words one by one, got pairs=True. Make it with pairs=False.")
         self.width = width
-        self.embedding = embedding
         self.layers = layers
         self.buckets = buckets
         self.dropout = dropout
         self.max_words = max_words
         self.tokenizer = tokenizer or HashTokenizer(buckets, pairs=False, max_words=max_words)
         self.vocabulary = self.tokenizer.vocabulary
-        self.words = nn.Embedding(self.vocabulary, embedding, padding_idx=0)
+        self.embedding = nn.Embedding(self.vocabulary, embedding, padding_idx=0)
         self.recurrent = nn.GRU(embedding, width // 2, layers, batch_first=True, bidirectional=True)
         self.drop = nn.Dropout(dropout)
+
+    def description(self) -> dict[str, Any]:
+        """Give its arguments; the attribute `embedding` is a layer."""
+        names = ("width", "layers", "buckets", "dropout", "max_words", "tokenizer")
+        return {"embedding": self.embedding.embedding_dim, **{name: getattr(self, name) for name in names}}
 
     def forward(
         self, input_ids: Int[Tensor, "batch length"]
@@ -69,6 +75,8 @@ class Recurrent(nn.Module):
         """Return the features of each word, and which positions hold one."""
         mask = input_ids != 0
         lengths = mask.sum(1).clamp(min=1).cpu()
-        packed = pack_padded_sequence(self.drop(self.words(input_ids)), lengths, batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(
+            self.drop(self.embedding(input_ids)), lengths, batch_first=True, enforce_sorted=False
+        )
         states, _ = pad_packed_sequence(self.recurrent(packed)[0], batch_first=True, total_length=input_ids.shape[1])
         return self.drop(states), mask

@@ -32,7 +32,7 @@ class WordTokenizer(ABC):
             raise ValueError(f"`max_words` must be at least 1, got {max_words}. Leave it out for the default.")
         self.pairs = pairs
         self.max_words = max_words
-        self.limit = max_words
+        self.limit = 2 * max_words - 1 if pairs else max_words
         self.padding: Mapping[str, int] = {"input_ids": 0, "words": -1}
 
     @abstractmethod

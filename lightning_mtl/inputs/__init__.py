@@ -10,4 +10,18 @@ from ._tensors import label_values, stacked
 from ._text import Text
 from ._words import RAW, WORDS, Words
 
-__all__ = ["Input", "Inputs", "Text", "Words", "Table", "Image", "Plain", "Own", "WORDS", "RAW", "Columns", "stacked", "label_values"]
+__all__ = [
+    "Input",
+    "Inputs",
+    "Text",
+    "Words",
+    "Table",
+    "Image",
+    "Plain",
+    "Own",
+    "WORDS",
+    "RAW",
+    "Columns",
+    "stacked",
+    "label_values",
+]

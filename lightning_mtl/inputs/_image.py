@@ -35,9 +35,7 @@ class Image(Input):
                   [ 1.,  3.]]]])
     """
 
-    def __init__(
-        self, columns: list[str], mean: list[float] | None = None, scale: list[float] | None = None
-    ) -> None:
+    def __init__(self, columns: list[str], mean: list[float] | None = None, scale: list[float] | None = None) -> None:
         self.columns = columns
         self.mean = mean
         self.scale = scale

@@ -95,7 +95,9 @@ class Table(Input):
     def note(self) -> str:
         """Say which columns have gaps that are filled."""
         gaps = [
-            f"{name} ({of['gaps']:.1%})" for name, of in zip(self.columns, self.learned or [], strict=True) if of.get("gaps")
+            f"{name} ({of['gaps']:.1%})"
+            for name, of in zip(self.columns, self.learned or [], strict=True)
+            if of.get("gaps")
         ]
         return f"missing values are filled with the mean, and flagged, in {', '.join(gaps)}" if gaps else ""
 
@@ -142,7 +144,7 @@ def _categories(column: str, values: list[Any]) -> list[Any]:
 
 
 def _scaled(column: str, values: list[Any], of: dict[str, Any], rows: Sequence[int]) -> np.ndarray:
-    numbers = (_numbers(column, values, rows) - of["mean"]) / of["scale"]
+    numbers: np.ndarray = (_numbers(column, values, rows) - of["mean"]) / of["scale"]
     missing = np.isnan(numbers)
     if not of["gaps"]:
         if missing.any():
@@ -161,7 +163,9 @@ def _numbers(column: str, values: list[Any], rows: Sequence[int]) -> np.ndarray:
             made[i] = math.nan
             continue
         if not isinstance(value, bool | int | float | np.number) or math.isinf(value):
-            found = "a date" if isinstance(value, date) else "a text" if isinstance(value, str) else type(value).__name__
+            found = (
+                "a date" if isinstance(value, date) else "a text" if isinstance(value, str) else type(value).__name__
+            )
             raise ValueError(
                 f"Column {column!r} must hold finite numbers, got {found} in row {rows[i]}: {value!r}. Convert it (of a date, "
                 "e.g. days since a first one), or drop the row."
