@@ -2,6 +2,7 @@
 
 from .datamodule import MultiTaskDataModule
 from .encoders import BagOfWords, Encoder, HardSharing, HuggingFace, Recurrent, Tabular, Vocabulary
+from .fine_tuning import FineTuning
 from .heads import Binary, Head, Multiclass, Multilabel, Regression, Tagging
 from .module import MultiTaskModule
 from .source import Source
@@ -14,6 +15,7 @@ __all__ = [
     "split",
     "MultiTaskModule",
     "MultiTaskDataModule",
+    "FineTuning",
     "Encoder",
     "HardSharing",
     "BagOfWords",

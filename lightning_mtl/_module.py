@@ -7,7 +7,7 @@ import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import lightning as L
@@ -23,6 +23,7 @@ from ._persistence import PersistentModule
 from ._random_state import random_state, set_random_state
 from ._routing import Batch, Routing
 from .encoders import Encoder
+from .fine_tuning import FineTuning
 from .inputs import Inputs
 from .task import Loss, Task
 
@@ -55,6 +56,9 @@ class _Progress:
 
 class TaskModule(PersistentModule):
     """Losses, metrics, logs and optimizers of several tasks; `MultiTaskModule` and its like add how a batch is run."""
+
+    lr: float | None = None
+    """Rate that replaces the optimizer's own (`FineTuning.lr`, or that of every group), e.g. from Lightning's `Tuner`."""
 
     def __init__(
         self, tasks: Sequence[Task], encoder: Encoder, *, optimizer: Callable[[Iterable[Any]], Optimizer] | None = None
@@ -254,13 +258,32 @@ class TaskModule(PersistentModule):
 
     def configure_optimizers(self) -> Any:
         """Make the optimizer: by default AdamW at a rate of 0.001, with a group for the trunk and one for the heads."""
+        if isinstance(self._optimizer, FineTuning):
+            return self._fine_tune(self._optimizer)
         in_heads = {id(p) for p in self.heads.parameters()}
         groups: dict[str, list[nn.Parameter]] = {"trunk": [], "heads": []}
         for parameter in self.parameters():
             if parameter.requires_grad:
                 groups["heads" if id(parameter) in in_heads else "trunk"].append(parameter)
         make = self._optimizer or torch.optim.AdamW
-        return make([{"params": params, "name": name} for name, params in groups.items() if params])
+        rate = {} if self.lr is None else {"lr": self.lr}
+        return make([{"params": params, "name": name, **rate} for name, params in groups.items() if params])
+
+    def _fine_tune(self, habits: FineTuning) -> dict[str, Any]:
+        trainer = self.trainer
+        steps = trainer.estimated_stepping_batches
+        if not 0 < steps < math.inf:
+            raise ValueError(
+                "`max_epochs` or `max_steps` of the Trainer must end the run for `FineTuning`, whose rates fall to the end, got "
+                f"max_epochs={trainer.max_epochs} and max_steps={trainer.max_steps}. Set one of them."
+            )
+        if trainer.ckpt_path:
+            # Counting the steps made the loader, too early for its place in the epoch to be restored: have it made again.
+            trainer.fit_loop._combined_loader = None
+        if self.lr is not None:
+            habits = replace(habits, lr=self.lr)
+        # A fused step takes the scaling off the gradients itself, and Lightning then refuses to clip them.
+        return habits.configure(self, self.heads, int(steps), fused=trainer.precision != "16-mixed")
 
     # Losses
 

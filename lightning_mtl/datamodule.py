@@ -206,7 +206,7 @@ class MultiTaskDataModule(L.LightningDataModule):
 
     def _refuse_other_coding(self, task: Task, name: str, split: str, texts: bool) -> None:
         source = self.sources[name]
-        if split == "predict" or not set(task.columns) <= set(source.columns(split)):
+        if split == "predict" or not len(source.splits[split]) or not set(task.columns) <= set(source.columns(split)):
             return
         columns, features = source.labels(split, task.columns, name)
         if columns is not None:
