@@ -66,13 +66,20 @@ def traced(module: Exported, example: Mapping[str, Tensor], format: Format) -> A
 
     Raises:
         ModuleNotFoundError: `onnx` or `onnxscript` is not installed.
+        ValueError: The encoder cannot be traced.
     """
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     batch = {name: column.to(device) for name, column in example.items()}
     shapes = {name: _free(column) for name, column in batch.items()}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch's own, of parts that are on their way out
-        program = torch.export.export(module, (batch,), dynamic_shapes=(shapes,))
+        try:
+            program = torch.export.export(module, (batch,), dynamic_shapes=(shapes,))
+        except Exception as error:  # whatever an encoder does that cannot be traced
+            raise ValueError(
+                f"`format` {format!r} needs an encoder that `torch.export` can trace, got {type(module.encoder).__name__} with "
+                f"{type(error).__name__}: {str(error)[:300]}. `Recurrent` cannot be; use format='module', or another encoder."
+            ) from error
         if format == "torch":
             return program
         try:

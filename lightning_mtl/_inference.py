@@ -223,7 +223,8 @@ def _scalars(task: Task, column: str, known: list[Any]) -> Head:
             "Name another `target`; if this is a quantity, give the head: head=Regression()",
         )
     if whole and len(different) <= min(CLASSES, max(2, len(known) // 5)):
-        return _classes(sorted(int(value) for value in different))
+        truths = all(isinstance(value, bool) for value in different)
+        return _classes(sorted(different if truths else map(int, different)))
     return Regression(scaled=True)
 
 

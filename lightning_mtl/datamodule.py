@@ -137,7 +137,8 @@ class MultiTaskDataModule(L.LightningDataModule):
         if stage != "predict":
             self._fit_heads(inputs)
         if module is not None and tasks:
-            module.inputs = inputs
+            idle = {task.source for task in tasks if self._idle(task)}
+            module.inputs = {**{name: of for name, of in module.inputs.items() if name in idle}, **inputs}
             found = labels.get("train", {})
             complete = stage == "fit" and all(of.seen == of.rows == of.labelled for of in found.values())
             module.routing.bind(list(self.sources), reads, every_task_every_step=complete)

@@ -26,6 +26,7 @@ class Image(Input):
         columns: The name of the column, in a list.
         mean: Mean of each channel. Default: learned.
         scale: Standard deviation of each channel. Default: learned.
+        shape: Channels, height and width of the training images. Default: learned.
 
     Example:
         >>> images = Image(["pixels"])
@@ -35,15 +36,23 @@ class Image(Input):
                   [ 1.,  3.]]]])
     """
 
-    def __init__(self, columns: list[str], mean: list[float] | None = None, scale: list[float] | None = None) -> None:
+    def __init__(
+        self,
+        columns: list[str],
+        mean: list[float] | None = None,
+        scale: list[float] | None = None,
+        shape: list[int] | None = None,
+    ) -> None:
         self.columns = columns
         self.mean = mean
         self.scale = scale
+        self.shape = shape
 
     def fit(self, columns: Columns) -> None:
         """Learn the mean and standard deviation of each channel."""
         values = columns[self.columns[0]][:SAMPLE]
         pixels = torch.stack([_pixels(value, self.columns[0], row) for row, value in enumerate(values)]).double()
+        self.shape = list(pixels.shape[1:])
         self.mean = pixels.mean((0, 2, 3)).tolist()
         self.scale = [value or 1.0 for value in pixels.std((0, 2, 3), correction=0).tolist()]
 
@@ -72,6 +81,10 @@ class Image(Input):
             )
         mean, scale = (torch.tensor(of, dtype=pixels.dtype).view(-1, 1, 1) for of in (self.mean, self.scale))
         return {"image": (pixels - mean) / scale}
+
+    def example(self) -> dict[str, list[Any]] | None:
+        """Two black images."""
+        return None if self.shape is None else {self.columns[0]: [torch.zeros(self.shape)] * 2}
 
 
 def _pixels(value: Any, column: str, row: int) -> Tensor:
