@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,15 +13,18 @@ from torch import Tensor
 
 from .inputs import RAW, Columns, Input, Inputs, label_values
 
+_MADE = re.compile(r"\d+\..")
+"""Columns that were prepared: the number of the part, a dot, and the name of the encoder's column."""
+
 
 class Examples:
     """One split of one source: `examples[row numbers]` is a batch of tensors.
 
-    What is slow to make of a row (tokens, codes) is made once where the rows are a Hugging Face dataset, and kept in its cache;
-    otherwise as the rows are read.
+    What is slow to make of a row (tokens, codes) is made once where the rows are a Hugging Face dataset (see `prepared`), and
+    kept in its cache; otherwise as the rows are read.
 
     Args:
-        rows: Rows by number.
+        rows: Rows by number, prepared where they can be.
         inputs: How they become what the encoder reads.
         targets: Columns that tasks learn from, which come along as they are. Default: every column.
         show: Whether words come along too, to be shown beside what is predicted for them.
@@ -31,9 +35,10 @@ class Examples:
         self.shown = inputs.words if show else None
         self.inputs = inputs
         self.targets = targets
-        self._prepared: list[str] | None = None
+        self._prepared: list[str] = []
         if isinstance(rows, datasets.Dataset) and inputs.whole is None:
-            self.rows = self._once(rows.with_format(None))
+            self._prepared = [name for name in rows.column_names if _MADE.match(name)] if inputs.once else []
+            self.rows = rows.with_format(None).select_columns(self._needed(rows.column_names))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -72,7 +77,7 @@ class Examples:
         return None if tokens is None else pc.max(pc.list_flatten(tokens)).as_py()
 
     def _tokens(self) -> Any:
-        name = next((name for name in self._prepared or () if name.endswith(".input_ids")), None)
+        name = next((name for name in self._prepared if name.endswith(".input_ids")), None)
         return None if name is None else self.rows.select_columns([name]).with_format("arrow")[:][name]
 
     def notes(self) -> list[str]:
@@ -85,36 +90,30 @@ class Examples:
             f"{cut:,} of {len(lengths):,} texts reach the limit of {limit:,} tokens; what lies beyond it is not read"
         ]
 
-    def _once(self, rows: datasets.Dataset) -> datasets.Dataset:
-        parts = self.inputs.once
-        if self.targets is not None and self.inputs.columns:
-            kept = {*self.inputs.columns, *self.targets}
-            rows = rows.select_columns([name for name in rows.column_names if name in kept])
-        if not parts:
-            return rows
-        first = _prepare(rows[:1], [0], parts)  # a tokenizer is another one, to the cache, before its first use
-        self._prepared = list(first)
-        own = [name for name in self.inputs.columns if not any(name in part.columns for part in parts)]
-        used = {name for part in parts for name in part.columns}.difference(own, self.targets or (), [self.shown])
-        return rows.map(
-            _prepare,
-            batched=True,
-            with_indices=True,
-            fn_kwargs={"parts": parts},
-            remove_columns=sorted(used) if self.targets is not None else None,
-            desc="Prepare",
-        )
+    def _needed(self, there: Sequence[str]) -> list[str]:
+        if self.targets is None or not self.inputs.columns:
+            return list(there)
+        later = {name for part in self.inputs.parts if not part.once for name in part.columns}
+        needed = {*later, *self.targets, *self._prepared, *([self.shown] if self.shown else ())}
+        return [name for name in there if name in needed]
 
     def _rows_of(self, part: Input, columns: Columns, numbers: Sequence[int]) -> Columns:
-        if not part.once or self._prepared is None:
+        if not part.once or not self._prepared:
             return part.prepare(columns, numbers)
         place = f"{self.inputs.once.index(part)}."
         return {name.removeprefix(place): columns[name] for name in self._prepared if name.startswith(place)}
 
     def _targets(self, columns: Mapping[str, Any], batch: Mapping[str, Any]) -> list[str]:
         wanted = columns if self.targets is None else self.targets
-        prepared = self._prepared or ()
-        return [name for name in wanted if name in columns and name not in batch and name not in prepared]
+        return [name for name in wanted if name in columns and name not in batch and name not in self._prepared]
+
+
+def prepared(rows: datasets.Dataset, parts: Sequence[Input]) -> datasets.Dataset:
+    """Make once, beside the columns of a dataset, what is slow to make of each row."""
+    rows = rows.with_format(None)
+    _prepare(rows[:1], [0], parts)  # a tokenizer is another one, to the cache, before its first use
+    options = {"batched": True, "with_indices": True, "fn_kwargs": {"parts": list(parts)}}
+    return rows.map(_prepare, desc="Prepare", **options)
 
 
 def _prepare(columns: Columns, numbers: Sequence[int], parts: Sequence[Input]) -> dict[str, list[Any]]:

@@ -14,7 +14,7 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from ._examples import Examples
+from ._examples import Examples, prepared
 from ._rows import rows_of
 from .encoders import Tokenizer
 from .inputs import Columns, Image, Input, Inputs, Own, Plain, Table, Text, Words
@@ -80,7 +80,7 @@ class Source:
         self._refuse_mixtures()
         self.loaders = {split: data for split, data in splits.items() if isinstance(data, DataLoader)}
         self.splits = {split: rows_of(data) for split, data in splits.items()}
-        self._kept: dict[tuple[str, str], Examples] = {}
+        self._kept: dict[str, tuple[str, datasets.Dataset]] = {}
 
     @property
     def named(self) -> list[str]:
@@ -204,19 +204,19 @@ class Source:
         if own is not None and own is not inputs.whole:
             inputs = Inputs([], whole=own, leave_out=inputs.leave_out)
         try:
-            return self._examples(split, inputs, targets, show)
+            return Examples(self._prepared(split, inputs), inputs, targets, show=show)
         except ValueError as error:
             raise ValueError(f"Source {name!r}, split {split!r}: {error}") from error
 
-    def _examples(self, split: str, inputs: Inputs, targets: Sequence[str] | None, show: bool) -> Examples:
-        """Make them, or take those that were made in the same way for an earlier model."""
-        if not inputs.once or not isinstance(self.splits[split], datasets.Dataset):
-            return Examples(self.splits[split], inputs, targets, show=show)
-        key = split, datasets.fingerprint.Hasher.hash([inputs.once, targets, inputs.columns, show])
-        if key not in self._kept:
-            self._kept = {of: made for of, made in self._kept.items() if of[0] != split}
-            self._kept[key] = Examples(self.splits[split], inputs, targets, show=show)
-        return self._kept[key]
+    def _prepared(self, split: str, inputs: Inputs) -> Any:
+        """Prepare the rows of a split, or take those that were prepared in the same way for an earlier model."""
+        rows = self.splits[split]
+        if not inputs.once or not isinstance(rows, datasets.Dataset):
+            return rows
+        key = datasets.fingerprint.Hasher.hash(inputs.once)
+        if self._kept.get(split, ("", None))[0] != key:
+            self._kept[split] = key, prepared(rows, inputs.once)
+        return self._kept[split][1]
 
     def _parts(self, tokenizer: Tokenizer | None, others: list[str]) -> list[Input]:
         if self.transform is not None:
