@@ -95,7 +95,7 @@ class MultiTaskCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, OSError) as error:
-            self.parser.error(str(error), error)
+            self.parser.exit(2, f"error: {error}\n")
 
     def run(self) -> Comparison | float:
         """Do what `--compare` says: the comparison, or the network for all tasks alone."""

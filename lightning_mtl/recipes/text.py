@@ -29,9 +29,7 @@ from lightning_mtl.files import read_rows
 from lightning_mtl.recipes._per_task import refuse_unknown, tasks_of, with_rates
 from lightning_mtl.recipes.data import rated_texts
 
-
-_RATES = {"words": 1e-2, "recurrent": 1e-3}
-"""Rates of the encoders from scratch."""
+_RATES = {"words": 1e-2, "recurrent": 1e-3}  # of the encoders from scratch
 
 
 class Texts(MultiTaskDataModule):
