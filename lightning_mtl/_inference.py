@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any, NoReturn
 
 import datasets
+from torch import nn
 
 from ._labels import missing
 from .heads import Binary, Head, Multiclass, Multilabel, Regression, Tagging
@@ -22,7 +23,7 @@ Features = Mapping[str, Any]
 
 
 def head_for(task: Task, columns: Mapping[str, list[Any]], features: Features, *, words: bool) -> Head:
-    """Find the head that fits the target of a task.
+    """Find the head that fits the target of a task, and give it the task's dropout.
 
     Args:
         task: A task without a head.
@@ -33,8 +34,13 @@ def head_for(task: Task, columns: Mapping[str, list[Any]], features: Features, *
     Raises:
         ValueError: A target that cannot be learned (one value, a value per row, dates), or that no head fits.
     """
-    if len(task.columns) > 1:
-        return _several(task, columns, features)
+    head = _several(task, columns, features) if len(task.columns) > 1 else _one(task, columns, features, words)
+    if task.dropout:
+        head.dropout, head.drop = task.dropout, nn.Dropout(task.dropout)
+    return head
+
+
+def _one(task: Task, columns: Mapping[str, list[Any]], features: Features, words: bool) -> Head:
     (column,) = task.columns
     values, feature = columns[column], features.get(column)
     inner = getattr(feature, "feature", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import warnings
 from copy import deepcopy
 from difflib import get_close_matches
@@ -12,13 +13,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
+import datasets
 import lightning as L
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
-from .comparison import Comparison, compare
+from .comparison import Comparison, compare, score
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
 
@@ -30,7 +32,9 @@ class MultiTaskCLI(LightningCLI):
 
     The model's class must take `tasks`, the names of the tasks to train, from which its twins are made. There is no
     subcommand: `--model.*`, `--data.*` and `--trainer.*` set the arguments of the classes and of the Trainer, `--config`
-    reads them from a YAML file, `--seeds` says how many paired seeds to run, and `--seed_everything` which is the first.
+    reads them from a YAML file, `--seeds` says how many paired seeds to run, `--seed_everything` which is the first, and
+    `--compare=false` trains the network for all tasks alone, as a sweep does. What the classes refuse when they are made (a
+    `ValueError`, a file that is not there) ends the program with their message.
 
     Args:
         model: A `MultiTaskModule` with an argument `tasks`.
@@ -55,6 +59,7 @@ class MultiTaskCLI(LightningCLI):
         args: list[str] | None = None,
     ) -> None:
         self.links = links or {}
+        self._kind = model
         self.shortcuts = shortcuts or {}
         super().__init__(
             model,
@@ -71,6 +76,9 @@ class MultiTaskCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of the comparison."""
         parser.add_argument("--seeds", type=int, default=5, help="How many paired seeds to run (default: 5).")
+        parser.add_argument(
+            "--compare", type=bool, default=True, help="Whether to train the twins too (default: true)."
+        )
         for option, (default, arguments) in self.shortcuts.items():
             parser.add_argument(f"--{option}", type=str, default=default, help=f"Sets {', '.join(arguments)}.")
             for argument in arguments:
@@ -82,23 +90,22 @@ class MultiTaskCLI(LightningCLI):
         """Make a Trainer that tells ranks and devices; each run gets one of its own, with its logger."""
         return super().instantiate_trainer(**{"logger": False, **options})
 
+    def instantiate_classes(self) -> None:
+        """Make data, model and Trainer; what they refuse is said without a traceback."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, OSError) as error:
+            self.parser.exit(2, f"error: {error}\n")
+
+    def run(self) -> Comparison | float:
+        """Do what `--compare` says: the comparison, or the network for all tasks alone."""
+        return self.compare() if self.config.compare else self.score()
+
     def compare(self) -> Comparison:
         """Run the comparison, print its table, and write it as CSV and PNG into the folder of this run."""
-        options = self.config
-        if options.seeds < 1:
-            raise ValueError(f"`--seeds` must be at least 1, got {options.seeds}.")
-        folder = _folder(Path(options.trainer.default_root_dir), self.trainer.world_size)
-        if self.trainer.is_global_zero:
-            self.parser.save(options, folder / "config.yaml", skip_validation=True, overwrite=True)
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # twenty runs would say it twenty times
-        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning's own, at every step of its set-up
-        first = options.seed_everything if isinstance(options.seed_everything, int) else 0
+        folder = self._start()
         comparison = compare(
-            self._model,
-            self.datamodule,
-            lambda run: self._trainer(folder, run),
-            seeds=range(first, first + options.seeds),
-            finish=_finish,
+            self._model, self.datamodule, lambda run: self._trainer(folder, run), seeds=self._seeds(), finish=_finish
         )
         if self.trainer.is_global_zero:
             comparison.to_csv(folder / "comparison.csv")
@@ -106,21 +113,58 @@ class MultiTaskCLI(LightningCLI):
             print(f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml.")
         return comparison
 
+    def score(self) -> float:
+        """Train the network for all tasks alone, and print the mean of its `validate/score` over the seeds."""
+        folder = self._start()
+        found = score(
+            self._model, self.datamodule, lambda run: self._trainer(folder, run), seeds=self._seeds(), finish=_finish
+        )
+        if self.trainer.is_global_zero:
+            print(f"\nvalidate/score {found:.4f}, seeds: {len(self._seeds())}\nWritten to {folder}: logs, config.yaml.")
+        return found
+
+    def _seeds(self) -> range:
+        seeds, first = self.config.seeds, self.config.seed_everything
+        if seeds < 1:
+            raise ValueError(f"`--seeds` must be at least 1, got {seeds}.")
+        first = first if isinstance(first, int) else 0
+        return range(first, first + seeds)
+
+    def _start(self) -> Path:
+        """Make the folder of this run, with its configuration."""
+        self._seeds()
+        folder = _folder(Path(self.config.trainer.default_root_dir), self.trainer.world_size)
+        if self.trainer.is_global_zero:
+            self.parser.save(self.config, folder / "config.yaml", skip_validation=True, overwrite=True)
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # twenty runs would say it twenty times
+        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning's own, at every step of its set-up
+        if not sys.stderr.isatty():
+            datasets.disable_progress_bars()  # in a file each of them would be lines
+        return folder
+
     def _model(self, tasks: list[str] | None) -> MultiTaskModule:
-        config = deepcopy(self.config)
+        config = deepcopy(self.config.model)
         if tasks is not None:
-            config.model.tasks = tasks
-        model: MultiTaskModule = self.parser.instantiate_classes(config).model
+            config.tasks = tasks
+        for target, source in self.links.items():
+            config[target] = getattr(self.datamodule, source)
+        model: MultiTaskModule = self._made(self._kind, "model", config)
         return model
+
+    def _made(self, kind: type, name: str, config: Namespace) -> Any:
+        """Make one of the classes alone: all of them together would read the data again for each run."""
+        parser = LightningArgumentParser()
+        parser.add_lightning_class_args(kind, name)
+        return parser.instantiate_classes(Namespace({name: config}))[name]  # type: ignore[no-untyped-call]
 
     def _trainer(self, folder: Path, run: str) -> L.Trainer:
         arm, seed = run.split("/")
-        config = deepcopy(self.config)
-        config.trainer.default_root_dir = str(folder / run)
-        for logger in config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]:
+        config = deepcopy(self.config.trainer)
+        config.default_root_dir = str(folder / run)
+        for logger in _listed(config.logger):
             if isinstance(logger, Namespace) and "name" in logger.init_args and logger.init_args.name is None:
                 logger.init_args.name = f"{arm}-{seed}"
-        options = dict(self.parser.instantiate_classes(config).trainer)
+        options = dict(self._made(L.Trainer, "trainer", config))
         if options["logger"] in (None, True) and not options["barebones"]:
             options["logger"] = CSVLogger(folder, name=arm, version=seed)
         best = ModelCheckpoint(monitor="validate/score", mode="max", filename="best", save_weights_only=True)

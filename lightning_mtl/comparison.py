@@ -187,6 +187,49 @@ def compare(
     return Comparison(chosen, tuple(rows.values()))
 
 
+def score(
+    build: Callable[[list[str] | None], MultiTaskModule],
+    data: MultiTaskDataModule,
+    trainer: Callable[[str], L.Trainer],
+    *,
+    seeds: Iterable[int] = (0,),
+    finish: Callable[[L.Trainer], None] | None = None,
+) -> float:
+    """Train the network for all tasks without its twins, and tell how good it is on the split "validation".
+
+    That is what a sweep maximises. Each network is validated once more when it is trained, with the weights that `compare`
+    would test, so that the last `validate/score` in its log is the one that counts.
+
+    Args:
+        build: As for `compare`; it is asked for all tasks.
+        data: The data, with a split "validation".
+        trainer: Makes a new Trainer for the run of this name, e.g. "multi-task/seed0".
+        seeds: The seeds, a run for each.
+        finish: Called with each Trainer when its run is over.
+
+    Returns:
+        The mean of `validate/score` over the seeds.
+
+    Raises:
+        ValueError: There is no seed, or no `validate/score`.
+    """
+    values = []
+    for seed in seeds:
+        L.seed_everything(seed, verbose=False)
+        run, module = trainer(f"{ALL}/seed{seed}"), build(None)
+        (results,) = run.validate(module, data, ckpt_path=_fit(run, module, data), verbose=False)
+        if finish is not None:
+            finish(run)
+        if "validate/score" not in results:
+            raise ValueError(
+                f"The split 'validation' must give `validate/score`, got {sorted(results)}. Give a task `metrics`, and rows."
+            )
+        values.append(results["validate/score"])
+    if not values:
+        raise ValueError("`seeds` must hold at least one seed, got none.")
+    return fmean(values)
+
+
 def _run(
     build: Callable[[list[str] | None], MultiTaskModule],
     task: str | None,
@@ -216,11 +259,16 @@ def t_quantile(degrees: int) -> float:
 
 
 def _train(trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModule) -> dict[str, float]:
+    (results,) = trainer.test(module, data, ckpt_path=_fit(trainer, module, data), verbose=False)
+    return dict(results)
+
+
+def _fit(trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModule) -> str | None:
+    """Train, and name the best checkpoint, if one is watched."""
     trainer.fit(module, data)
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
     watched = getattr(trainer.checkpoint_callback, "monitor", None) is not None
-    (results,) = trainer.test(module, data, ckpt_path=best if best and watched else None, verbose=False)
-    return dict(results)
+    return best if best and watched else None
 
 
 def _result(results: dict[str, float], task: str, metric: str) -> float:

@@ -199,7 +199,8 @@ class MultiTaskDataModule(L.LightningDataModule):
                 if columns is None:
                     continue
                 if task.head is None:
-                    task.head = head_for(task, columns, features, words=source.words is not None)
+                    found = head_for(task, columns, features, words=source.words is not None)
+                    task.head, task.dropout = found, 0.0  # the head has it now
                 complete(task, columns, features)
                 texts = any(isinstance(value, str) for value in columns[task.columns[0]][:100])
                 for split in source.splits:

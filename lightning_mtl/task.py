@@ -55,9 +55,12 @@ class Task:
             Default: accuracy and macro F1 for classes, R² and mean absolute error for numbers, F1 of spans for tags
             such as B-PER. An empty list means none.
         weight: What its loss is multiplied with, for the trunk and the head alike.
+        dropout: Share of the shared features that a head found from the data drops while training, in [0, 1). A head that is
+            given has a `dropout` of its own.
 
     Raises:
-        ValueError: A name that cannot be used, or a weight that is not a positive number.
+        ValueError: A name that cannot be used, a weight that is not a positive number, or a dropout out of its range or beside
+            a head.
         TypeError: `head` is no `Head`.
 
     Example:
@@ -75,6 +78,7 @@ class Task:
     loss: Loss | None = None
     metrics: Metric | Sequence[Metric] | Mapping[str, Metric] | MetricCollection | None = None
     weight: float = 1.0
+    dropout: float = 0.0
     column: str = field(init=False)
     """The column of its labels in a batch: `target`, or else its name."""
     columns: list[str] = field(init=False)
@@ -95,6 +99,11 @@ class Task:
             raise ValueError(
                 f"`weight` of task {self.name!r} must be a positive number, got {self.weight}. Leave the task out to "
                 "train without it."
+            )
+        if not 0 <= self.dropout < 1 or (self.dropout and self.head is not None):
+            raise ValueError(
+                f"`dropout` of task {self.name!r} must lie in [0, 1), and be left out beside a `head`, got {self.dropout}. Give it "
+                "to the head: head=Regression(dropout=0.1)."
             )
         self.columns = [self.target or self.name] if isinstance(self.target, str | None) else list(self.target)
         if not self.columns:

@@ -62,6 +62,7 @@ MAY_IMPORT = {  # from our own house
     "module": {"_answers", "_distributed", "_exporting", "_module", "_routing", "encoders", "inputs", "task"},
     "comparison": {"_inspection", "datamodule", "module"},
     "cli": {"comparison", "datamodule", "module"},
+    "sweep": set(),
 }
 TORCH_ONLY = {"heads", "encoders", "sampler", "metrics"}
 FREE = {"__init__", "recipes"}

@@ -112,7 +112,7 @@ def main(args: list[str] | None = None) -> Any:
     links = {"sentiments": "sentiments", "topics": "topics"}
     return MultiTaskCLI(
         SentimentTopic, RatedTexts, folder="runs/sentiment_topic", trainer=trainer, links=links, args=args
-    ).compare()
+    ).run()
 
 
 if __name__ == "__main__":

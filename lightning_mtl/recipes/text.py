@@ -8,6 +8,7 @@ Without a file, it runs on rated texts: their domain, and how people rate them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,12 +22,14 @@ from lightning_mtl import (
     MultiTaskModule,
     Recurrent,
     Source,
-    Task,
     split,
 )
 from lightning_mtl.cli import MultiTaskCLI
 from lightning_mtl.files import read_rows
+from lightning_mtl.recipes._per_task import refuse_unknown, tasks_of, with_rates
 from lightning_mtl.recipes.data import rated_texts
+
+_RATES = {"words": 1e-2, "recurrent": 1e-3}  # of the encoders from scratch
 
 
 class Texts(MultiTaskDataModule):
@@ -55,6 +58,9 @@ class Texts(MultiTaskDataModule):
                 f"`path` must be one file or one for each target, and `text` one column or one for each file, got {len(files)} "
                 f"files, {len(columns)} columns and the targets {targets}. Separate them by commas, in the same order."
             )
+        for number, (rows, column) in enumerate(zip(files, columns, strict=True)):
+            refuse_unknown("text", [column], rows.column_names, "columns")
+            refuse_unknown("targets", targets if len(files) == 1 else [targets[number]], rows.column_names, "columns")
         names = ["texts"] if len(files) == 1 else targets
         sources = {
             name: Source(split(rows, by=column), text=column)
@@ -67,24 +73,31 @@ class TextModel(MultiTaskModule):
     """An encoder of texts, shared by a head for each target.
 
     Args:
-        tasks: The columns to predict.
+        targets: The columns to predict.
+        tasks: Those of them that are trained. Default: all.
         encoder: "words" (a bag of words and word pairs), "recurrent", or a Hugging Face folder or name.
         width: Size of the features of an encoder from scratch.
         dropout: Share of the features that is dropped while training.
         weights: What the loss of a task is multiplied with, e.g. {topic: 0.5}.
+        dropouts: Share of the features that the head of a task drops while training, e.g. {topic: 0.1}.
+        rates: Rate of the head of a task, e.g. {topic: 0.01}.
         max_length: How many tokens of a text a Hugging Face encoder reads. Default: all that it can.
-        optimizer: Rates, warm-up and decay.
+        optimizer: Rates, warm-up and decay. The rate 2e-5 is for a Hugging Face encoder; one from scratch that is left at it
+            is trained at 0.01 (words) or 0.001 (recurrent).
     """
 
     def __init__(
         self,
-        tasks: list[str] = ["domain", "valence"],  # noqa: B006
+        targets: list[str] = ["domain", "valence"],  # noqa: B006
+        tasks: list[str] | None = None,
         encoder: str = "words",
         width: int = 64,
         dropout: float = 0.3,
         weights: dict[str, float] | None = None,
+        dropouts: dict[str, float] | None = None,
+        rates: dict[str, float] | None = None,
         max_length: int | None = None,
-        optimizer: FineTuning | None = None,
+        optimizer: FineTuning = FineTuning(),  # noqa: B008
     ) -> None:
         trunk: torch.nn.Module
         if encoder == "words":
@@ -93,16 +106,18 @@ class TextModel(MultiTaskModule):
             trunk = Recurrent(width, dropout=dropout)
         else:
             trunk = HuggingFace(encoder, max_length=max_length)
-        rate = 1e-2 if encoder == "words" else 1e-3 if encoder == "recurrent" else 3e-5
-        made = [Task(name, weight=(weights or {}).get(name, 1.0)) for name in tasks]
-        super().__init__(made, HardSharing(trunk), optimizer=optimizer or FineTuning(lr=rate))
+        if encoder in _RATES and optimizer.lr == FineTuning.lr:
+            optimizer = replace(optimizer, lr=_RATES[encoder])
+        names = tasks or targets
+        made = tasks_of(names, targets, weights=weights, dropouts=dropouts)
+        super().__init__(made, HardSharing(trunk), optimizer=with_rates(optimizer, names, targets, rates))
 
 
 def main(args: list[str] | None = None) -> Any:
     """Train all of it, and print the table."""
     trainer = {"max_epochs": 5, "enable_model_summary": False}
-    shortcuts = {"text": ("text", ["data.text"]), "targets": ("domain,valence", ["data.targets", "model.tasks"])}
-    return MultiTaskCLI(TextModel, Texts, folder="runs/text", trainer=trainer, shortcuts=shortcuts, args=args).compare()
+    shortcuts = {"text": ("text", ["data.text"]), "targets": ("domain,valence", ["data.targets", "model.targets"])}
+    return MultiTaskCLI(TextModel, Texts, folder="runs/text", trainer=trainer, shortcuts=shortcuts, args=args).run()
 
 
 if __name__ == "__main__":
