@@ -241,8 +241,8 @@ def seconds(run: Callable[[], Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--rounds", type=int, default=7, help="epochs of training, and rounds of each pair")
-    parser.add_argument("--texts", type=int, default=384, help="texts that are trained on")
+    parser.add_argument("--rounds", type=int, default=5, help="epochs of training, and rounds of each pair")
+    parser.add_argument("--texts", type=int, default=256, help="texts that are trained on")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     quiet()
@@ -251,18 +251,12 @@ def main() -> None:
 
     train = split(rated_texts(), by="text")["train"]
     sample = train.select(range(options.texts))
-    rival = training(sample, options.rounds)
-    answers = predicting(sample.select(range(min(len(sample), 2 * SERVING_ROWS))), 2 * options.rounds)
-    twenty = serving(sample, options.rounds)
     figures = {
-        "tokens_ratio": statistics.median(a / b for a, b in rival.pairs),
-        "tokens_per_second": rival.tokens / sum(b for _, b in rival.pairs),
-        "padding_share": padding_share(train, bucket=True),
-        "padding_share_unsorted": padding_share(train, bucket=False),
-        "predict_ratio": statistics.median(a / b for a, b in answers),
-        **{name: statistics.median(b / a for a, b in pairs) for name, pairs in twenty.items()},
+        **trained(training(sample, options.rounds)),
+        **predicted(predicting(sample.select(range(min(len(sample), 2 * SERVING_ROWS))), options.rounds)),
+        **padded(train),
+        **twenty_heads(serving(sample, options.rounds)),
     }
-    show(figures, rival, answers, twenty)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
@@ -275,19 +269,38 @@ def quiet() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
-def show(figures: dict[str, float], rival: Rival, answers: list[Pair], twenty: dict[str, list[Pair]]) -> None:
+def trained(rival: Rival) -> dict[str, float]:
+    figures = {
+        "tokens_ratio": statistics.median(a / b for a, b in rival.pairs),
+        "tokens_per_second": rival.tokens / sum(b for _, b in rival.pairs),
+    }
     print(f"{'one task':34} {'by hand':>10} {'ours':>10}")
     print(row("training, ms per step", rival.pairs, figures["tokens_ratio"], speed=True))
     by_hand, ours = (rival.tokens / sum(side) for side in zip(*rival.pairs, strict=True))
-    print(f"{'training, tokens per second':34} {by_hand:10.0f} {ours:10.0f}")
-    print(row(f"predict {2 * SERVING_ROWS} texts, ms", answers, figures["predict_ratio"], speed=True))
+    print(f"{'training, tokens per second':34} {by_hand:10.0f} {ours:10.0f}", flush=True)
+    return figures
+
+
+def predicted(pairs: Sequence[Pair]) -> dict[str, float]:
+    ratio = statistics.median(a / b for a, b in pairs)
+    print(row(f"predict {2 * SERVING_ROWS} texts, ms", pairs, ratio, speed=True), flush=True)
+    return {"predict_ratio": ratio}
+
+
+def padded(rows: datasets.Dataset) -> dict[str, float]:
+    length, chance = (padding_share(rows, bucket=bucket) for bucket in (True, False))
     print(f"\n{'padding, share of all tokens':34} {'by chance':>10} {'by length':>10}")
-    chance, length = figures["padding_share_unsorted"], figures["padding_share"]
-    print(f"{f'batches of {TRAINING_ROWS}':34} {chance:10.3f} {length:10.3f}")
+    print(f"{f'batches of {TRAINING_ROWS}':34} {chance:10.3f} {length:10.3f}", flush=True)
+    return {"padding_share": length, "padding_share_unsorted": chance}
+
+
+def twenty_heads(timed: dict[str, list[Pair]]) -> dict[str, float]:
     print(f"\n{'12 layers, ms':34} {'1 head':>10} {'20 heads':>10}")
+    figures = {name: statistics.median(b / a for a, b in pairs) for name, pairs in timed.items()}
     texts = f"exported, batches of {SERVING_ROWS}", "exported, single texts", f"predict {2 * SERVING_ROWS} texts"
-    for text, (name, pairs) in zip(texts, twenty.items(), strict=True):
+    for text, (name, pairs) in zip(texts, timed.items(), strict=True):
         print(row(text, pairs, figures[name], speed=False))
+    return figures
 
 
 def row(text: str, pairs: Sequence[Pair], ratio: float, *, speed: bool) -> str:
