@@ -174,16 +174,16 @@ class MultiTaskDataModule(L.LightningDataModule):
             tokenizer.fit(self._texts())
         made = {}
         for name, tasks in self._tasks.items():
-            if name in known and known[name].whole is None and known[name].columns:
+            source = self.sources[name]
+            if name in known and source.is_read_by(known[name], name):
                 made[name] = known[name]
             else:
                 targets = [column for task in tasks for column in task.columns] if module is not None else None
-                made[name] = self.sources[name].inputs(tokenizer, targets, name, self.not_inputs)
+                made[name] = source.inputs(tokenizer, targets, name, self.not_inputs)
         return made
 
     def _texts(self) -> Iterator[str]:
-        for name in self._tasks:
-            source = self.sources[name]
+        for source in (self.sources[name] for name in self._tasks if "train" in self.sources[name].splits):
             for values in source.read("train", [*source.text, *([source.words] if source.words else ())]).values():
                 yield from (value if isinstance(value, str) else " ".join(value) for value in values if value)
 

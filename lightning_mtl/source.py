@@ -158,6 +158,20 @@ class Source:
             inputs.fit(lambda columns: self.read(split, columns))
         return inputs
 
+    def is_read_by(self, inputs: Inputs, name: str) -> bool:
+        """Say whether inputs that a model has learned are those of this source.
+
+        Raises:
+            ValueError: They were learned from other columns, whose scale the encoder knows.
+        """
+        same = inputs.whole is None and bool(inputs.columns) and (not self.named or self.named == inputs.columns)
+        if not same and inputs.sizes() and self.named:
+            raise ValueError(
+                f"Source {name!r} must name the columns {inputs.columns}, in this order, on which the model was trained, got "
+                f"{self.named}. Name them so, or train a new model."
+            )
+        return same
+
     def read(self, split: str, columns: Sequence[str]) -> Columns:
         """Read whole columns of a split."""
         rows = self.splits[split]
