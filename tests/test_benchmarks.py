@@ -75,7 +75,7 @@ def test_in_turn_runs_both_in_each_round(text: dict[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_benchmark_writes_its_figures(name: str, tmp_path: Path) -> None:
-    quick = ["--rounds", "1", *(["--texts", "96"] if name == "text" else [])]
+    quick = ["--rounds", "1", *(["--texts", "64"] if name == "text" else [])]
     command = [sys.executable, str(ROOT / f"benchmarks/{name}.py"), *quick, "--json", str(tmp_path / "figures.json")]
     subprocess.run(command, check=True, timeout=600, capture_output=True)
     figures = json.loads((tmp_path / "figures.json").read_text())
