@@ -60,7 +60,9 @@ class Rows(MultiTaskDataModule):
         splits = split(rows, {"train": 0.7, "validation": 0.15, "test": 0.15}, by=by, time=time)
         aside = [*targets, *drop, *([by] if by else []), *([time] if time else [])]
         features = features or feature_columns(splits, leave_out=aside)
-        super().__init__({"rows": Source(splits, features=features)}, batch_size=batch_size, num_workers=num_workers)
+        source = Source(splits, features=features)
+        source.inputs(None, targets, "rows")  # refuses a named column that cannot be a feature
+        super().__init__({"rows": source}, batch_size=batch_size, num_workers=num_workers)
 
 
 class TableModel(MultiTaskModule):
