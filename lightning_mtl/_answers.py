@@ -52,7 +52,7 @@ def _spans(tags: Sequence[Any], words: Sequence[str]) -> list[dict[str, Any]]:
     return spans
 
 
-def listed(rows: Any) -> tuple[Sequence[Any], bool]:
+def listed(rows: Any) -> tuple[Any, bool]:
     """Make a sequence of a user's rows, and say whether it was a single one.
 
     Raises:
@@ -70,7 +70,7 @@ def listed(rows: Any) -> tuple[Sequence[Any], bool]:
     return rows, False
 
 
-def batches(rows: Sequence[Any], inputs: Inputs, size: int) -> Iterator[tuple[list[int], dict[str, Any]]]:
+def batches(rows: Any, inputs: Inputs, size: int) -> Iterator[tuple[list[int], dict[str, Any]]]:
     """Read rows in batches of similar length: their numbers, and their tensors.
 
     Raises:
@@ -111,7 +111,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def _columns(rows: Sequence[Any], numbers: range, inputs: Inputs) -> Columns:
+def _columns(rows: Any, numbers: range, inputs: Inputs) -> Columns:
     if isinstance(rows, datasets.Dataset):
         columns = rows.with_format(None)[numbers.start : numbers.stop]
         inputs.refuse_missing(columns)

@@ -121,6 +121,7 @@ def read_model(path: str | Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     """Read the description and the weights of a checkpoint or a folder."""
     if Path(path).is_dir():
         description = json.loads((Path(path) / FILE).read_text(encoding="utf-8"))
+        refuse_later(description, str(path))
         return description, read_weights(description, Path(path))
     description = read_checkpoint(path).get(KEY, {})
     return description, torch.load(path, map_location="cpu", weights_only=True)["state_dict"]

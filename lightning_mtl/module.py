@@ -151,7 +151,7 @@ class MultiTaskModule(TaskModule):
         return answers[0] if single else answers
 
     def _predict(
-        self, rows: Sequence[Any], inputs: Inputs, readers: Sequence[int], size: int, answers: list[dict[str, Answer]]
+        self, rows: Any, inputs: Inputs, readers: Sequence[int], size: int, answers: list[dict[str, Answer]]
     ) -> None:
         for numbers, batch in batches(rows, inputs, size):
             batch = move_data_to_device(batch, self.device)
