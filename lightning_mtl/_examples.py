@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import datasets
@@ -11,6 +12,9 @@ import torch
 from torch import Tensor
 
 from .inputs import RAW, Columns, Input, Inputs, label_values
+
+FEW = 10_000
+"""Rows that are prepared in a moment, for which no progress bar is shown."""
 
 
 class Examples:
@@ -96,14 +100,15 @@ class Examples:
         self._prepared = list(first)
         own = [name for name in self.inputs.columns if not any(name in part.columns for part in parts)]
         used = {name for part in parts for name in part.columns}.difference(own, self.targets or (), [self.shown])
-        return rows.map(
-            _prepare,
-            batched=True,
-            with_indices=True,
-            fn_kwargs={"parts": parts},
-            remove_columns=sorted(used) if self.targets is not None else None,
-            desc="Prepare",
-        )
+        with _bar_of(len(rows)):
+            return rows.map(
+                _prepare,
+                batched=True,
+                with_indices=True,
+                fn_kwargs={"parts": parts},
+                remove_columns=sorted(used) if self.targets is not None else None,
+                desc="Prepare",
+            )
 
     def _rows_of(self, part: Input, columns: Columns, numbers: Sequence[int]) -> Columns:
         if not part.once or self._prepared is None:
@@ -115,6 +120,20 @@ class Examples:
         wanted = columns if self.targets is None else self.targets
         prepared = self._prepared or ()
         return [name for name in wanted if name in columns and name not in batch and name not in prepared]
+
+
+@contextmanager
+def _bar_of(rows: int) -> Iterator[None]:
+    """Hide the progress bar of `datasets` where there are few rows, and nobody asked for it in the environment."""
+    asked = datasets.config.HF_DATASETS_DISABLE_PROGRESS_BARS is not None
+    hide = rows < FEW and not asked and not datasets.are_progress_bars_disabled()
+    if hide:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hide:
+            datasets.enable_progress_bars()
 
 
 def _prepare(columns: Columns, numbers: Sequence[int], parts: Sequence[Input]) -> dict[str, list[Any]]:
