@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import datasets
@@ -15,6 +16,8 @@ from .inputs import RAW, Columns, Input, Inputs, label_values
 
 _MADE = re.compile(r"\d+\..")
 """Columns that were prepared: the number of the part, a dot, and the name of the encoder's column."""
+FEW = 10_000
+"""Rows that are prepared in a moment, for which no progress bar is shown."""
 
 
 class Examples:
@@ -113,7 +116,22 @@ def prepared(rows: datasets.Dataset, parts: Sequence[Input]) -> datasets.Dataset
     rows = rows.with_format(None)
     _prepare(rows[:1], [0], parts)  # a tokenizer is another one, to the cache, before its first use
     options = {"batched": True, "with_indices": True, "fn_kwargs": {"parts": list(parts)}}
-    return rows.map(_prepare, desc="Prepare", **options)
+    with _bar_of(len(rows)):
+        return rows.map(_prepare, desc="Prepare", **options)
+
+
+@contextmanager
+def _bar_of(rows: int) -> Iterator[None]:
+    """Hide the progress bar of `datasets` where there are few rows, and nobody asked for it in the environment."""
+    asked = datasets.config.HF_DATASETS_DISABLE_PROGRESS_BARS is not None
+    hide = rows < FEW and not asked and not datasets.are_progress_bars_disabled()
+    if hide:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hide:
+            datasets.enable_progress_bars()
 
 
 def _prepare(columns: Columns, numbers: Sequence[int], parts: Sequence[Input]) -> dict[str, list[Any]]:

@@ -137,8 +137,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         if stage != "predict":
             self._fit_heads(inputs)
         if module is not None and tasks:
-            idle = {task.source for task in tasks if self._idle(task)}
-            module.inputs = {**{name: of for name, of in module.inputs.items() if name in idle}, **inputs}
+            module.inputs = {**self._unfed(module), **inputs}
             found = labels.get("train", {})
             complete = stage == "fit" and all(of.seen == of.rows == of.labelled for of in found.values())
             module.routing.bind(list(self.sources), reads, every_task_every_step=complete)
@@ -165,6 +164,11 @@ class MultiTaskDataModule(L.LightningDataModule):
         """Say whether a task has no data here and needs none: its head is frozen."""
         absent = task.source is not None and task.source not in self.sources
         return absent and task.head is not None and not any(p.requires_grad for p in task.head.parameters())
+
+    def _unfed(self, module: _Module) -> dict[str, Inputs]:
+        """Find how the rows of frozen tasks without data here become tensors, so that these still predict afterwards."""
+        sources = {task.source for task in module.tasks if self._idle(task)}
+        return {name: inputs for name, inputs in module.inputs.items() if name in sources}
 
     def _inputs(self, module: _Module | None) -> dict[str, Inputs]:
         """Learn from the training splits how rows become tensors, where the model does not know it already."""

@@ -246,3 +246,16 @@ def test_text_needs_an_encoder_for_text(trainer: TrainerMaker) -> None:
         fit(MultiTaskDataModule({"s": Source(rows_of, text="t")}, summary=False), trainer, made)
     made = MultiTaskModule([Task("good", head=Binary())], HardSharing(BagOfWords(8, buckets=50)))
     fit(MultiTaskDataModule({"s": Source(rows_of, text="t")}, summary=False), trainer, made)
+
+
+def test_frozen_tasks_without_data_still_predict_after_another_was_added(trainer: TrainerMaker) -> None:
+    made = MultiTaskModule([Task("mood")], HardSharing(BagOfWords(8, buckets=100)))
+    moods = [{"review": f"{mood} {i}", "mood": mood} for i in range(8) for mood in ("good", "bad")]
+    tickets = [{"body": f"{haste} {i}", "haste": haste} for i in range(8) for haste in ("urgent", "later")]
+    fit(MultiTaskDataModule({"reviews": Source(moods, text="review")}, summary=False), trainer, made)
+    before = made.predict({"review": "good"})
+    made.add_task(Task("haste", "tickets"), freeze=True)
+    fit(MultiTaskDataModule({"tickets": Source(tickets, text="body")}, summary=False), trainer, made)
+    after = made.predict({"review": "good", "body": "urgent"})
+    assert after["mood"] == before["mood"]
+    assert after["haste"]["label"] in ("urgent", "later")

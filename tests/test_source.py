@@ -168,3 +168,14 @@ def test_large_class_numbers_survive_a_missing_one() -> None:
 def test_bad_sources_are_refused(make: Callable[[], Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         make()
+
+
+@pytest.mark.parametrize(("count", "shown"), [(20, False), (10_000, True)])
+def test_only_many_rows_are_worth_a_progress_bar(count: int, shown: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    datasets.enable_progress_bars()
+    try:
+        examples(Source([{"size": float(i)} for i in range(count)], features=["size"]), targets=[])
+        assert not datasets.are_progress_bars_disabled()
+    finally:
+        datasets.disable_progress_bars()
+    assert ("Prepare" in capfd.readouterr().err) is shown
