@@ -138,6 +138,8 @@ class MultiTaskCLI(LightningCLI):
             self.parser.save(self.config, folder / "config.yaml", skip_validation=True, overwrite=True)
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # twenty runs would say it twenty times
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning's own, at every step of its set-up
+        for text in (".*have the same inputs as rows of", ".*number of training batches"):
+            warnings.filterwarnings("once", text)  # every run has the same data
         if not sys.stderr.isatty():
             datasets.disable_progress_bars()  # in a file each of them would be lines
         return folder

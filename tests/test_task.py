@@ -6,14 +6,26 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from torchmetrics.regression import MeanSquaredError
 
-from lightning_mtl import Binary, Multiclass, Multilabel, Regression, Task
+from lightning_mtl import (
+    Binary,
+    HardSharing,
+    Head,
+    Multiclass,
+    Multilabel,
+    MultiTaskDataModule,
+    MultiTaskModule,
+    Regression,
+    Task,
+)
 from lightning_mtl.task import ROWS
 
 
@@ -106,7 +118,7 @@ def test_metrics_can_be_given_in_any_form() -> None:
         ({"f": f1, "a": accuracy}, "f"),
         (MetricCollection({"a": accuracy}), "a"),
     ]:
-        task = Task("t", head=Multiclass(3), metrics=given)  # type: ignore[arg-type]
+        task = Task("t", head=Multiclass(3), metrics=given)
         assert task.main_metric() == (main, 1)
         assert main in task.metric_collection()
     assert Task("t", head=Regression(), metrics=MeanSquaredError()).main_metric() == ("MeanSquaredError", -1)
@@ -124,3 +136,16 @@ def test_default_metrics_fit_the_head(head: Any) -> None:
     metrics = task.metric_collection()
     metrics.update(prediction, target)
     assert all(value.isfinite() for value in metrics.compute().values())
+
+
+def test_a_dropout_is_for_a_head_that_is_found_and_moves_into_it(trainer: Callable[..., L.Trainer]) -> None:
+    rows = [{"x": [float(i)], "label": "ab"[i % 2]} for i in range(8)]
+    module = MultiTaskModule([Task("label", dropout=0.25)], HardSharing(nn.Linear(1, 4), width=4))
+    trainer(max_steps=1).fit(module, MultiTaskDataModule({"rows": {"train": rows}}, summary=False))
+    head = module.heads["label"]
+    assert isinstance(head, Head)
+    assert isinstance(head.drop, nn.Dropout)
+    assert head.dropout == head.drop.p == 0.25
+    for wrong in ({"dropout": 1.0}, {"dropout": 0.1, "head": Binary()}):
+        with pytest.raises(ValueError, match="`dropout` of task 'label' must lie in"):
+            Task("label", **wrong)
