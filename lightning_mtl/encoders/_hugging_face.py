@@ -68,7 +68,7 @@ class HuggingFace(nn.Module):
             folder: Where to; it is made if need be. `HuggingFace(folder)` reads it too.
         """
         self.model.save_pretrained(folder)
-        self.tokenizer.tokenizer.save_pretrained(folder)
+        _fresh(self.tokenizer.tokenizer).save_pretrained(folder)
 
     def description(self) -> dict[str, Any]:
         """Give the model's configuration and the tokenizer's files as data, so that neither folder nor hub is needed.
@@ -178,9 +178,18 @@ def _starts(numbers: Sequence[int | None]) -> list[int]:
     return [-1 if number is None or number == last else number for number, last in zip(numbers, before, strict=True)]
 
 
+def _fresh(tokenizer: Any) -> Any:
+    """Take off a tokenizer what its last call left in it, which would be saved: where to cut and how far to pad."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
+    return tokenizer
+
+
 def _files(tokenizer: Any) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)
+        _fresh(tokenizer).save_pretrained(folder)
         try:
             return {path.name: path.read_text("utf-8") for path in sorted(Path(folder).iterdir()) if path.is_file()}
         except UnicodeDecodeError as error:
