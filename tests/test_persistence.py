@@ -248,7 +248,7 @@ class Own(Regression):
     """A head of the user's own."""
 
 
-class Distance(MeanAbsoluteError):
+class DistanceError(MeanAbsoluteError):
     """A metric of the user's own."""
 
 
@@ -285,7 +285,7 @@ def test_a_trunk_of_the_users_own_is_asked_for(tmp_path: Path) -> None:
         ({"loss": Halved()}, "Halved"),
         ({"loss": absolute}, "absolute"),
         ({"head": Own()}, "Own"),
-        ({"metrics": {"far": Distance()}}, "Distance"),
+        ({"metrics": {"far": DistanceError()}}, "DistanceError"),
     ],
 )
 def test_what_a_task_has_of_the_users_own_is_asked_for(options: Any, named: str, tmp_path: Path) -> None:
