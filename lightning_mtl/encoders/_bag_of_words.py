@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -53,5 +54,13 @@ class BagOfWords(nn.Module):
 
     def forward(self, input_ids: Int[Tensor, "batch length"]) -> Float[Tensor, "batch width"]:
         """Average the embeddings of the numbers that are not 0."""
-        averaged: Tensor = self.drop(self.embedding(input_ids))
+        # Traced, an EmbeddingBag takes no batch of a single row.
+        average = self._average if torch.compiler.is_exporting() else self.embedding
+        averaged: Tensor = self.drop(average(input_ids))
         return averaged
+
+    def _average(self, input_ids: Tensor) -> Tensor:
+        """Compute what the EmbeddingBag does, in steps that are free of the number of rows."""
+        there = (input_ids != 0).unsqueeze(-1).to(self.embedding.weight.dtype)
+        words = nn.functional.embedding(input_ids, self.embedding.weight)
+        return (words * there).sum(1) / there.sum(1).clamp(min=1)
