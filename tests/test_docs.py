@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -32,6 +33,8 @@ def words(text: str) -> list[str]:
 def test_a_page_prints_what_it_says(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+    # pytest catches every record, and torch then writes down each step of an export.
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "disabled", True)
     names: dict[str, object] = {"__name__": "page"}
     for place, code, told in blocks(path.read_text()):
         said = io.StringIO()
