@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from .heads import Head
-from .inputs import RAW, WORDS, Columns, Inputs, Text
+from .inputs import RAW, WORDS, Columns, Inputs
 
 Answer = dict[str, Any]
 """What is predicted for one row and task, e.g. {"label": "positive", "probability": 0.9, "probabilities": {...}}."""
@@ -83,7 +83,7 @@ def batches(rows: Any, inputs: Inputs, size: int) -> Iterator[tuple[list[int], d
                 numbers = list(window[first - start : first - start + size])
                 yield numbers, inputs.whole([rows[i] for i in numbers])
             continue
-        columns = _columns(rows, window, inputs)
+        columns = inputs.read(rows, window)
         prepared = inputs.prepare(columns, window)
         places = sorted(range(len(window)), key=_length(prepared), reverse=True)
         for first in range(0, len(places), size):
@@ -109,30 +109,3 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
-
-
-def _columns(rows: Any, numbers: range, inputs: Inputs) -> Columns:
-    if isinstance(rows, datasets.Dataset):
-        columns = rows.with_format(None)[numbers.start : numbers.stop]
-        inputs.refuse_missing(columns)
-        return dict(columns)
-    picked = [_row(rows[number], number, inputs) for number in numbers]
-    wanted = inputs.columns or list(dict.fromkeys(name for row in picked for name in row))
-    for number, row in zip(numbers, picked, strict=True):
-        try:
-            inputs.refuse_missing(row)
-        except ValueError as error:
-            raise ValueError(f"Row {number}: {error}") from error
-    return {name: [row[name] for row in picked] for name in wanted}
-
-
-def _row(row: Any, number: int, inputs: Inputs) -> Mapping[str, Any]:
-    if isinstance(row, Mapping):
-        return row
-    texts = next((part.columns for part in inputs.parts if isinstance(part, Text)), [])
-    if isinstance(row, str) and len(texts) == 1 and inputs.columns == texts:
-        return {texts[0]: row}
-    raise ValueError(
-        f"Row {number} must be {{column: value}} with the columns {inputs.columns}, got {row!r}. Give a mapping; a bare text will "
-        "do where a model reads one text."
-    )

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 import warnings
 from copy import deepcopy
 from difflib import get_close_matches
@@ -99,7 +100,14 @@ class MultiTaskCLI(LightningCLI):
 
     def run(self) -> Comparison | float:
         """Do what `--compare` says: the comparison, or the network for all tasks alone."""
-        return self.compare() if self.config.compare else self.score()
+        try:
+            return self.compare() if self.config.compare else self.score()
+        except ValueError as error:
+            raised = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+            if not raised.is_relative_to(Path(__file__).parent):
+                raise
+            self.parser.exit(2, f"error: {error}\n")  # what the library refuses is said without a traceback
+            raise AssertionError("`exit` leaves the program") from error
 
     def compare(self) -> Comparison:
         """Run the comparison, print its table, and write it as CSV and PNG into the folder of this run."""

@@ -12,7 +12,7 @@ class Tabular(nn.Module):
     """Read a row of numbers with a multilayer perceptron (Gorishniy et al., NeurIPS 2021, section 3.1).
 
     A trunk for `HardSharing` and its like, for the column "features" of a `Source(features=...)`. Each layer is linear,
-    then a rectifier, then dropout; a head adds the last linear layer. Scale the columns yourself.
+    then a rectifier, then dropout; a head adds the last linear layer. The source scales the columns.
 
     Args:
         width: Size of each layer, and of the features.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+import datasets
+
 from ._base import Columns, Input
+from ._text import Text
 from ._words import Words
 
 
@@ -20,8 +23,7 @@ class Inputs:
 
     Example:
         >>> from lightning_mtl.inputs import Plain
-        >>> inputs = Inputs([Plain(["x"])])
-        >>> inputs.collate(inputs.prepare({"x": [1.0, 2.0]}, range(2)))
+        >>> Inputs([Plain(["x"])])([{"x": 1.0}, {"x": 2.0, "other": "left out"}])
         {'x': tensor([1., 2.])}
     """
 
@@ -57,13 +59,41 @@ class Inputs:
             if part.columns:
                 part.fit(columns(part.columns))
 
+    def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
+        """Make the encoder's columns of rows of a user's, {column: tensor}, e.g. for an exported model.
+
+        Args:
+            rows: Mappings {column: value}, or a `datasets.Dataset`; texts, where the inputs are one column of them.
+
+        Raises:
+            ValueError: A row lacks a column, or has a value that does not fit.
+        """
+        numbers = range(len(rows))
+        if self.whole is not None:
+            return dict(self.whole([rows[number] for number in numbers]))
+        return self.collate(self.prepare(self.read(rows, numbers), numbers))
+
+    def read(self, rows: Any, numbers: Sequence[int]) -> Columns:
+        """Read the columns of the rows with these numbers, which follow each other.
+
+        Raises:
+            ValueError: A row lacks a column.
+        """
+        if isinstance(rows, datasets.Dataset):
+            return dict(rows.with_format(None)[numbers[0] : numbers[-1] + 1])
+        picked = [self._row(rows[number], number) for number in numbers]
+        for number, row in zip(numbers, picked, strict=True):
+            self.refuse_missing(row, f"row {number}")
+        wanted = self.columns or list(dict.fromkeys(name for row in picked for name in row))
+        return {name: [row[name] for row in picked] for name in wanted}
+
     def prepare(self, columns: Columns, rows: Sequence[int]) -> list[Columns]:
         """Make of raw rows, part by part, what batches are made of.
 
         Raises:
             ValueError: A column is missing, or a value does not fit, with its row and column.
         """
-        self.refuse_missing(columns)
+        self.refuse_missing(columns, "every row")
         return [part.prepare(columns, rows) for part in self.parts]
 
     def collate(self, prepared: Sequence[Columns], picked: Sequence[int] | None = None) -> dict[str, Any]:
@@ -74,7 +104,7 @@ class Inputs:
             made |= part.collate(rows)
         return made
 
-    def refuse_missing(self, columns: Iterable[str]) -> None:
+    def refuse_missing(self, columns: Iterable[str], where: str) -> None:
         """Look whether rows have all columns.
 
         Raises:
@@ -85,7 +115,18 @@ class Inputs:
             if name not in there:
                 close = get_close_matches(name, there, 1)
                 hint = f"Did you mean {close[0]!r}? Rename it." if close else "Add it."
-                raise ValueError(f"Rows must have the column {name!r}, got columns {there}. {hint}")
+                raise ValueError(f"Column {name!r} must be in {where}, got columns {there}. {hint}")
+
+    def _row(self, row: Any, number: int) -> Mapping[str, Any]:
+        if isinstance(row, Mapping):
+            return row
+        texts = next((part.columns for part in self.parts if isinstance(part, Text)), [])
+        if isinstance(row, str) and len(texts) == 1 and self.columns == texts:
+            return {texts[0]: row}
+        raise ValueError(
+            f"Row {number} must be {{column: value}} with the columns {self.columns}, got {row!r}. Give a mapping; a bare text "
+            "will do where a model reads one text."
+        )
 
     def example(self) -> dict[str, Any] | None:
         """Make a batch of two made-up rows, or none where columns are the user's own."""
