@@ -9,7 +9,9 @@ import datasets
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch.utilities import CombinedLoader
 from torch import nn
+from torch.utils.data import DataLoader
 
 from lightning_mtl import (
     Binary,
@@ -122,7 +124,7 @@ def test_several_targets_of_one_task(columns: dict[str, list[Any]], kind: type[H
 
 def test_the_labels_are_what_they_are_called() -> None:
     """A model that learns its training rows by heart says their own labels."""
-    rows = table(12, t=["zebra", "ant", "cow"], n=[5, 1, 3], many=[["x"], ["x", "y"], []], v=[1000.0, 4000.0, 2000.5])
+    rows = table(18, t=["zebra", "ant", "cow"], n=[5, 1, 3], many=[["x"], ["x", "y"], []], v=[1000.0, 4000.0, 2000.5])
     for i, row in enumerate(rows):
         row |= {"a": float(i % 3), "b": float(i % 3 == 1)}
     names = ["t", "n", "many", "v"]
@@ -246,7 +248,13 @@ def test_a_head_of_another_size_is_named() -> None:
 
 def test_a_module_without_heads_needs_its_data_first() -> None:
     made = MultiTaskModule([Task("t")], HardSharing(nn.Linear(2, 3), 3))
-    with pytest.raises(ValueError, match=r"[Hh]ead"):
+    says = r"Task 't' needs a `head`"
+    with pytest.raises(ValueError, match=says):
         made({"s": {"x": torch.ones(2, 2)}})
-    with pytest.raises(ValueError, match=r"[Hh]ead"):
+    with pytest.raises(ValueError, match=says):
+        made.export()
+    with pytest.raises(ValueError, match=says):
         quiet().test(made, MultiTaskDataModule({"s": {"test": [{"x": [1.0, 2.0], "t": 1}]}}, summary=False))
+    loader = CombinedLoader({"s": DataLoader([{"x": torch.ones(2), "t": 1}])}, "max_size_cycle")
+    with pytest.raises(ValueError, match=says):
+        quiet().fit(made, loader)
