@@ -34,7 +34,8 @@ def stacked(values: list[Any]) -> Any:
 def label_values(values: list[Any]) -> Any:
     """Make one tensor of a target's values where they have one shape; lists of words or of different lengths stay lists."""
     lists = [value for value in values if isinstance(value, list | np.ndarray)]
-    if lists and (len({len(value) for value in lists}) > 1 or len(lists) < len(values) or _of_texts(lists)):
+    lengths = {len(value) for value in lists}
+    if lists and (len(lengths) > 1 or 0 in lengths or len(lists) < len(values) or _of_texts(lists)):
         return [None if value is None else list(value) for value in values]
     return stacked(values)
 
