@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from .inputs import RAW, Columns, Input, Inputs, label_values
+from .inputs import RAW, Columns, Input, Inputs, Text, Words, label_values
 
 
 class Examples:
@@ -65,6 +65,11 @@ class Examples:
         """Count the tokens of every row, where texts were tokenized once."""
         tokens = self._tokens()
         return None if tokens is None else torch.from_numpy(pc.list_value_length(tokens).to_numpy().copy())
+
+    @property
+    def tokenizes(self) -> bool:
+        """Whether texts are tokenized as the rows are read."""
+        return self._prepared is None and any(isinstance(part, Text | Words) for part in self.inputs.parts)
 
     def largest_token(self) -> int | None:
         """Find the largest number of a token, where texts were tokenized once."""

@@ -76,38 +76,45 @@ def _known(values: Tensor, rows: Tensor | None, head: Head) -> Tensor:
     return values if rows is None else values[rows]
 
 
-def refuse_nan(examples: Examples, where: str) -> None:
-    """Look for inputs that are no numbers.
+def refuse_bad_inputs(examples: Examples, where: str, vocabulary: int | None) -> None:
+    """Look for inputs that are no numbers, and for tokens that the encoder does not know.
+
+    Args:
+        examples: Rows, of which the first ones are read; of texts that were tokenized once all are looked at.
+        where: What they are called in error messages.
+        vocabulary: How many tokens the encoder knows. Default: it does not say.
 
     Raises:
-        ValueError: An input is NaN, with source, split, row and column.
+        ValueError: An input is NaN, with source, split, row and column; or a token's number is beyond the encoder's
+            embeddings.
     """
+    _refuse_token(examples.largest_token(), vocabulary, where)
     rows = min(SCAN, len(examples))
     for start in range(0, rows, 1000):
-        numbers = list(range(start, min(start + 1000, rows)))
-        for name, column in examples[numbers].items():
-            if name in (examples.targets or ()) or not isinstance(column, Tensor) or not column.is_floating_point():
-                continue
-            bad = column.isnan().nonzero()
-            if len(bad):
-                row = bad[0].tolist()[0]
-                raise ValueError(
-                    f"Inputs must be numbers: {where} {start + row}, column {name!r} is NaN. Fill it or drop the row, e.g. "
-                    "with `datasets.Dataset.filter`."
-                )
+        batch = examples[list(range(start, min(start + 1000, rows)))]
+        _refuse_nan({name: of for name, of in batch.items() if name not in (examples.targets or ())}, where, start)
+        if examples.tokenizes and isinstance(tokens := batch.get("input_ids"), Tensor) and tokens.numel():
+            _refuse_token(int(tokens.max()), vocabulary, where)
 
 
-def refuse_unknown_tokens(examples: Examples, vocabulary: int | None, source: str) -> None:
-    """Look whether the encoder knows every token that the tokenizer makes.
+def _refuse_nan(columns: Mapping[str, Any], where: str, start: int) -> None:
+    for name, column in columns.items():
+        if not isinstance(column, Tensor) or not column.is_floating_point():
+            continue
+        bad = column.isnan().nonzero()
+        if len(bad):
+            row = bad[0].tolist()[0]
+            raise ValueError(
+                f"Inputs must be numbers: {where} {start + row}, column {name!r} is NaN. Fill it or drop the row, e.g. "
+                "with `datasets.Dataset.filter`."
+            )
 
-    Raises:
-        ValueError: A token's number is beyond the encoder's embeddings.
-    """
-    largest = examples.largest_token()
+
+def _refuse_token(largest: int | None, vocabulary: int | None, where: str) -> None:
     if vocabulary is not None and largest is not None and largest >= vocabulary:
         raise ValueError(
-            f"The tokenizer must fit the encoder, which knows the tokens 0 to {vocabulary - 1}; of source {source!r} it makes "
-            f"token {largest}. Use the encoder's own tokenizer: leave out `tokenizer`."
+            f"The tokenizer must fit the encoder, which knows the tokens 0 to {vocabulary - 1}; of {where.removesuffix(', row')} "
+            f"it makes token {largest}. Use the encoder's own tokenizer: leave out `tokenizer`."
         )
 
 

@@ -15,9 +15,8 @@ from ._inspection import (
     Labels,
     known_labels,
     labels_of,
-    refuse_nan,
+    refuse_bad_inputs,
     refuse_uneven,
-    refuse_unknown_tokens,
     table,
     warn_of_copies,
 )
@@ -254,8 +253,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         labels = {}
         for name, examples in self._examples[split].items():
             where = f"source {name!r}, split {split!r}, row"
-            refuse_nan(examples, where)
-            refuse_unknown_tokens(examples, self._vocabulary(), name)
+            refuse_bad_inputs(examples, where, self._vocabulary())
             for task in self._tasks[name]:
                 self._refuse_uneven(task, name, split, where)
                 labels[task.name] = found = labels_of(task, examples, where)
