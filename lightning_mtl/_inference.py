@@ -111,10 +111,10 @@ def refuse_other_coding(task: Task, values: Sequence[Any], feature: Any, where: 
             )
         return
     first = next((value for value in _flat(values) if not missing(value)), None)
-    if isinstance(first, int | float) and texts:
+    if isinstance(first, int | float) if texts else isinstance(first, str) and first not in names:
         raise ValueError(
             f"Column {column!r} of task {task.name!r} must hold the same kind of labels everywhere: {where} has {first!r}, "
-            f"the model has {_some(list(names))}. Write the same texts in all splits."
+            f"the model has {_some(list(names))}. Write the same labels in all splits."
         )
 
 
@@ -173,7 +173,6 @@ def _lists(task: Task, column: str, known: list[Any], names: list[Any] | None, w
 
 
 def _scalars(task: Task, column: str, known: list[Any]) -> Head:
-    different = set(known)
     if isinstance(known[0], str):
         if all(_DATE.match(str(value)) for value in known[:100]):
             _refuse(
@@ -195,6 +194,7 @@ def _scalars(task: Task, column: str, known: list[Any]) -> Head:
             f"{found} ({known[0]!r})",
             "Convert the column; of a date, e.g. days since a first one",
         )
+    different = set(known)
     if len(different) == 1:
         _refuse(
             task,

@@ -145,6 +145,8 @@ class TaskModule(PersistentModule):
         if len(self.heads) < len(self.tasks):
             self._build()
         if self._trainer is not None:  # else a checkpoint is being loaded
+            for task in self.tasks:
+                task.known_head()
             self.metrics.set_dtype(sum_dtype(self.trainer.strategy.root_device))
 
     def setup(self, stage: str) -> None:

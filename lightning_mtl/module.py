@@ -84,6 +84,8 @@ class MultiTaskModule(TaskModule):
         for source, columns in batch.items():
             readers = [i for i in self.routing.readers(source) if i in wanted]
             if columns is not None and readers:
+                for i in readers:
+                    self.tasks[i].known_head()
                 names = [self.tasks[i].name for i in readers]
                 answers |= dict(zip(names, self._answer(self.routing.inputs(source, columns), readers), strict=True))
         return answers
