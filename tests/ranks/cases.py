@@ -19,9 +19,21 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from lightning_mtl import Multiclass, MultiTaskDataModule, MultiTaskModule, Regression, Task
+from lightning_mtl import (
+    Binary,
+    HardSharing,
+    Multiclass,
+    MultiTaskDataModule,
+    MultiTaskModule,
+    Recurrent,
+    Regression,
+    Source,
+    Tabular,
+    Task,
+)
 from lightning_mtl.sampler import AllSourcesSampler
 from tests.builders import module, splits
+from tests.models import table_rows, word_rows
 
 ROWS, BATCH = 48, 8
 """Rows of the main source, and of its part in a step on one of two ranks."""
@@ -74,6 +86,36 @@ def sparse() -> dict[str, Any]:
     return {"s": made}
 
 
+def words() -> dict[str, Any]:
+    """Rows of lists of words, so that ranks have different numbers of words; some have no tags."""
+    made = {"train": word_rows(ROWS), "validation": word_rows(20, seed=1)}
+    for i, row in enumerate(made["train"]):
+        row["tags"] = None if i % 4 == 1 else row["tags"]
+    return {"s": Source(made, words="words")}
+
+
+def table() -> dict[str, Any]:
+    made = {"train": table_rows(ROWS), "validation": table_rows(20, seed=1)}
+    for i, row in enumerate(made["train"]):
+        row["buys"] = None if i % 3 == 1 else row["buys"]
+        row["sum"] = None if i % 5 == 1 else row["sum"]
+    return {"s": Source(made, features=["age", "pay", "city"])}
+
+
+MODELS: dict[str, Callable[[], MultiTaskModule]] = {
+    "words": lambda: found([Task("tags"), Task("long")], HardSharing(Recurrent(8, embedding=4, buckets=60))),
+    "a scaled table, classes weighed": lambda: found(
+        [Task("sum"), Task("buys", head=Binary(class_weight="balanced", focal=1.5), weight=0.4)],
+        HardSharing(Tabular(8)),
+    ),
+}
+"""Models whose heads (all, or some) are found from the data; any other case has the model of the builders."""
+
+
+def found(tasks: list[Task], encoder: HardSharing) -> MultiTaskModule:
+    return MultiTaskModule(tasks, encoder, optimizer=lambda groups: torch.optim.SGD(groups, lr=0.05))
+
+
 CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     "one source": (one_source, {}),
     "two sources": (two_sources, {}),
@@ -87,6 +129,8 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     ),
     "no label at all in one step": (lambda: unlabelled(lambda rank, step: step == 1, ("size", "sign")), {}),
     "two outputs, labels on one rank": (held_out_labels_on_one_rank, {}),
+    "words": (words, {}),
+    "a scaled table, classes weighed": (table, {}),
     "accumulated and clipped": (sparse, {"accumulate_grad_batches": 3, "gradient_clip_val": 0.05}),
 }
 
@@ -99,7 +143,8 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
         Task("sign", head=Multiclass(2), weight=0.7),
         Task("size", head=Regression(2 if "outputs" in case else 1), loss=_distance),
     ]
-    trained = module(which)
+    torch.manual_seed(2)  # layers that are made in `fit`
+    trained = MODELS[case]() if case in MODELS else module(which)
     watch = _Watch()
     trainer = L.Trainer(
         accelerator="cpu",
@@ -136,7 +181,7 @@ class _Watch(L.Callback):
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
         assert isinstance(pl_module, MultiTaskModule)
-        self.idle.append(all(p.grad is None for p in pl_module.heads["size"].parameters()))
+        self.idle.append(all(p.grad is None for p in pl_module.heads[pl_module.tasks[-1].name].parameters()))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.losses[f"epoch {trainer.current_epoch}"] = trainer.callback_metrics["train/loss"].double().clone()
