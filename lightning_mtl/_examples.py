@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .inputs import RAW, Columns, Input, Inputs, Text, Words, label_values
 
-_MADE = re.compile(r"\d+\..")
-"""Columns that were prepared: the number of the part, a dot, and the name of the encoder's column."""
+_MADE = re.compile(r"__prepared__\d+\..")
+"""Columns that were prepared: a mark, the number of the part, a dot, and the name of the encoder's column."""
 FEW = 10_000
 """Rows that are prepared in a moment, for which no progress bar is shown."""
 
@@ -108,7 +108,7 @@ class Examples:
     def _rows_of(self, part: Input, columns: Columns, numbers: Sequence[int]) -> Columns:
         if not part.once or not self._prepared:
             return part.prepare(columns, numbers)
-        place = f"{self.inputs.once.index(part)}."
+        place = f"__prepared__{self.inputs.once.index(part)}."
         return {name.removeprefix(place): columns[name] for name in self._prepared if name.startswith(place)}
 
     def _targets(self, columns: Mapping[str, Any], batch: Mapping[str, Any]) -> list[str]:
@@ -143,5 +143,5 @@ def _prepare(columns: Columns, numbers: Sequence[int], parts: Sequence[Input]) -
     """Prepare rows; a part's columns have its number before their name, so that none is taken for one of the user's."""
     made: dict[str, list[Any]] = {}
     for place, part in enumerate(parts):
-        made |= {f"{place}.{name}": values for name, values in part.prepare(columns, numbers).items()}
+        made |= {f"__prepared__{place}.{name}": values for name, values in part.prepare(columns, numbers).items()}
     return made

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .heads import Head
 
@@ -31,6 +33,8 @@ def coded(target: Any, head: Head, refuse: Refuse) -> Any:
         A tensor, [batch, ...], with -100 for labels that are missing; anything that cannot be numbered is returned as it is.
     """
     names: Sequence[Any] | None = getattr(head, "names", None)
+    if isinstance(target, Tensor) and (none := _none(target, head)) is not None:
+        return none
     if isinstance(target, Tensor):
         return _renumbered(target, names, refuse) if names and not head.label_shape else target
     codes = {name: number for number, name in enumerate(names or ())}
@@ -45,14 +49,27 @@ def aligned(target: Tensor, words: Tensor, refuse: Refuse) -> Tensor:
     """Move the labels of words, [batch, words], to the positions where the words start, [batch, length]; -100 elsewhere."""
     longest = int(words.max()) + 1 if words.numel() else 0
     if longest > target.shape[1]:
-        row = int((words.amax(1) >= target.shape[1]).nonzero()[0])
-        refuse(row, f"{target.shape[1]} labels at the most for {int(words[row].max()) + 1} words")
-    return target.gather(1, words.clamp(min=0)).masked_fill(words < 0, -100)
+        short = (words.amax(1) >= target.shape[1]) & (target >= 0).any(1)  # rows without any label may be longer
+        if short.any():
+            row = int(short.nonzero()[0])
+            refuse(row, f"{target.shape[1]} labels at the most for {int(words[row].max()) + 1} words")
+    wide = pad(target, (0, max(longest, 1, target.shape[1]) - target.shape[1]), value=-100)
+    return wide.gather(1, words.clamp(min=0)).masked_fill(words < 0, -100)
+
+
+def _none(target: Tensor, head: Head) -> Tensor | None:
+    """Give lists of labels to a batch that has none at all, and so does not say that its labels are lists."""
+    size = (1,) if head.per_position else head.label_shape
+    if not size or target.ndim > 1 or not target.is_floating_point() or not target.isnan().all():
+        return None
+    return target.new_full((len(target), *size), torch.nan if head.dtype.is_floating_point else -100)
 
 
 def _listed(target: Sequence[Any], head: Head, codes: Mapping[Any, int], refuse: Refuse) -> Tensor:
     rows = [[] if value is None else list(value) for value in target]
-    several = not head.per_position and any(isinstance(value, str) for row in rows for value in row)
+    named = [isinstance(value, str) for row in rows for value in row]
+    empty = bool(codes) and head.kind == "multilabel" and not named  # no row of this batch has a label that applies
+    several = not head.per_position and (any(named) or empty)
     if several:  # names of the labels that a row has
         made = torch.zeros(len(rows), head.outputs, dtype=torch.long)
         for row, values in enumerate(rows):
@@ -66,8 +83,9 @@ def _listed(target: Sequence[Any], head: Head, codes: Mapping[Any, int], refuse:
     ):
         row = next(i for i, value in enumerate(target) if value is not None and len(value) < longest)
         refuse(row, target[row])
+    gap = math.nan if head.dtype.is_floating_point else -100
     filled = [
-        [_code(value, codes, row, refuse) for value in values] + [-100] * (longest - len(values))
+        [gap if missing(value) else _code(value, codes, row, refuse) for value in values] + [gap] * (longest - len(values))
         for row, values in enumerate(rows)
     ]
     return torch.tensor(filled, dtype=torch.long if head.per_position else torch.float64).reshape(len(rows), longest)
@@ -92,7 +110,7 @@ def _renumbered(target: Tensor, names: Sequence[Any], refuse: Refuse) -> Tensor:
     order = known.argsort()
     places = torch.searchsorted(known[order].contiguous(), values.contiguous()).clamp(max=len(names) - 1)
     found = order[places]
-    wrong = (known[found] != values) & (values != -100)
+    wrong = ((known[found] != values) | (values != target.nan_to_num(nan=-100.0))) & (values != -100)
     if wrong.any():
         first = wrong.nonzero()[0].tolist()
         refuse(first[0], target[tuple(first)].item())

@@ -76,7 +76,7 @@ def _read_file(file: Path) -> datasets.Dataset:
     if ending in _SEPARATORS:
         _check_csv(file, _SEPARATORS[ending])
         # One piece: of several, the first would decide on the types, and a label that comes late would be an error.
-        options = {"sep": _SEPARATORS[ending], "chunksize": None}
+        options = {"sep": _SEPARATORS[ending], "chunksize": None, "keep_default_na": False, "na_values": [""]}
     try:
         return datasets.load_dataset(_READERS[ending], data_files=str(file), split="train", **options)
     except (datasets.exceptions.DatasetGenerationError, ValueError) as error:

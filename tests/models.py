@@ -117,7 +117,7 @@ def small_bert() -> str:
     """Write a BERT of two narrow layers with MiniLM's tokenizer, and return its folder."""
     folder = tempfile.mkdtemp()
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes: Any = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     BertModel(BertConfig(vocab_size=30522, max_position_embeddings=16, **sizes)).save_pretrained(folder)
     AutoTokenizer.from_pretrained(MINILM).save_pretrained(folder)
     return folder
@@ -177,6 +177,17 @@ def inputs(rows: Sequence[Row], targets: Sequence[str]) -> list[Row]:
     return [{name: value for name, value in row.items() if name not in targets} for row in rows]
 
 
+def head(module: MultiTaskModule, task: str) -> Any:
+    """Give the head of a task."""
+    return module.heads[task]
+
+
+def learned(module: MultiTaskModule) -> Any:
+    """Tell what the first input columns learned from the training split."""
+    part: Any = module.inputs["s"].parts[0]
+    return part.learned
+
+
 def close(one: Any, other: Any, tolerance: float = 1e-5) -> bool:
     """Say whether two answers are alike, numbers to a tolerance."""
     if isinstance(one, dict):
@@ -184,5 +195,5 @@ def close(one: Any, other: Any, tolerance: float = 1e-5) -> bool:
     if isinstance(one, list):
         return len(one) == len(other) and all(close(a, b, tolerance) for a, b in zip(one, other, strict=True))
     if isinstance(one, float):
-        return abs(one - other) <= tolerance * max(1.0, abs(one))
+        return bool(abs(one - other) <= tolerance * max(1.0, abs(one)))
     return bool(one == other)

@@ -28,7 +28,7 @@ from lightning_mtl import (
     Task,
 )
 
-from .models import KINDS, close, quiet, word_rows
+from .models import KINDS, close, head, learned, quiet, word_rows
 
 ROWS = 40
 CLASS = datasets.ClassLabel(names=["low", "mid", "high"])
@@ -81,9 +81,9 @@ def settled(of: Any, *tasks: Task) -> MultiTaskModule:
 )
 def test_the_head_that_fits(values: list[Any], kind: type[Head], names: Any, label: str) -> None:
     made = settled(table(t=values), Task("t"))
-    head = made.heads["t"]
-    assert type(head) is kind
-    assert head.names == names
+    of = head(made, "t")
+    assert type(of) is kind
+    assert of.names == names
     answer = made.predict({"a": 0.0, "b": 1.0})["t"]
     assert label in answer
     if label == "label":
@@ -92,32 +92,32 @@ def test_the_head_that_fits(values: list[Any], kind: type[Head], names: Any, lab
         assert type(answer["label"]) is type(names[0])
     if kind is Regression:
         known = torch.tensor([value for value in (values * ROWS)[:ROWS] if value is not None], dtype=torch.float64)
-        assert head.scaled
-        assert head.learned()["mean"] == pytest.approx(known.reshape(len(known), -1).mean(0).tolist())
-        assert head.learned()["scale"] == pytest.approx(known.reshape(len(known), -1).std(0, correction=0).tolist())
+        assert of.scaled
+        assert of.learned()["mean"] == pytest.approx(known.reshape(len(known), -1).mean(0).tolist())
+        assert of.learned()["scale"] == pytest.approx(known.reshape(len(known), -1).std(0, correction=0).tolist())
 
 
 def test_names_of_a_dataset_are_kept_in_their_order() -> None:
     features = datasets.Features({"a": datasets.Value("float32"), "b": datasets.Value("float32"), "t": CLASS})
     made = settled(datasets.Dataset.from_list(table(t=[2, 0, 0]), features=features), Task("t"))
-    assert type(made.heads["t"]) is Multiclass
-    assert made.heads["t"].names == ["low", "mid", "high"], "one of them is in no row"
+    assert type(head(made, "t")) is Multiclass
+    assert head(made, "t").names == ["low", "mid", "high"], "one of them is in no row"
 
 
 def test_tags_of_words() -> None:
     made = MultiTaskModule([Task("tags")], KINDS["words"].encoder())
     quiet(max_steps=1).fit(made, MultiTaskDataModule({"s": Source(word_rows(), words="words")}, summary=False))
-    assert type(made.heads["tags"]) is Tagging
-    assert made.heads["tags"].names == ["B-LOC", "O"]
+    assert type(head(made, "tags")) is Tagging
+    assert head(made, "tags").names == ["B-LOC", "O"]
 
 
 @pytest.mark.parametrize(
     ("columns", "kind"), [({"p": [1.5, 2.0], "q": [3, 9]}, Regression), ({"p": [0, 1], "q": [1, 1, 0]}, Multilabel)]
 )
-def test_several_targets_of_one_task(columns: dict[str, list[Any]], kind: type[Head]) -> None:
+def test_several_targets_of_one_task(columns: Any, kind: type[Head]) -> None:
     made = settled(table(**columns), Task("t", target=["p", "q"]))
-    assert type(made.heads["t"]) is kind
-    assert made.heads["t"].names == ["p", "q"]
+    assert type(head(made, "t")) is kind
+    assert head(made, "t").names == ["p", "q"]
     answer = made.predict({"a": 0.0, "b": 1.0})["t"]
     assert list(answer["values" if kind is Regression else "probabilities"]) == ["p", "q"]
 
@@ -156,7 +156,7 @@ def test_nothing_is_learned_from_other_splits() -> None:
     columns: dict[str, Any] = {"t": ["yes", "no", "no"], "v": [1.5, 9.0, 4.5], "n": [1, 2, 3]}
     tasks = [Task("t", head=Binary(class_weight="balanced")), Task("v"), Task("n")]
     train = table(**columns)
-    learned = []
+    found = []
     for scale, first in [(1.0, "yes"), (1000.0, "no")]:
         other = [
             {**row, "a": row["a"] * scale + scale, "t": first, "v": row["v"] * scale, "n": 2}
@@ -167,9 +167,9 @@ def test_nothing_is_learned_from_other_splits() -> None:
         splits = data({"train": train, "validation": other, "test": other})
         trainer.fit(made, splits)
         trainer.test(made, splits, verbose=False)
-        head = {name: (of.names, of.learned()) for name, of in made.heads.items()}
-        learned.append((head, made.inputs["s"].parts[0].learned))
-    assert learned[0] == learned[1]
+        heads = [(head(made, task.name).names, head(made, task.name).learned()) for task in tasks]
+        found.append((heads, learned(made)))
+    assert found[0] == found[1]
 
 
 def test_balanced_weights_come_through_the_data_module() -> None:
@@ -178,8 +178,8 @@ def test_balanced_weights_come_through_the_data_module() -> None:
     made = settled(
         rows, Task("t", head=Multiclass(3, class_weight="balanced")), Task("s", head=Binary(pos_weight="balanced"))
     )
-    assert made.heads["t"].learned()["weights"] == pytest.approx([12 / (3 * 6), 12 / (3 * 4), 12 / (3 * 2)])
-    assert made.heads["s"].learned()["weights"] == pytest.approx([1.0, 2.0])
+    assert head(made, "t").learned()["weights"] == pytest.approx([12 / (3 * 6), 12 / (3 * 4), 12 / (3 * 2)])
+    assert head(made, "s").learned()["weights"] == pytest.approx([1.0, 2.0])
 
 
 def test_a_known_label_in_no_training_row_is_refused() -> None:
@@ -255,6 +255,23 @@ def test_a_module_without_heads_needs_its_data_first() -> None:
         made.export()
     with pytest.raises(ValueError, match=says):
         quiet().test(made, MultiTaskDataModule({"s": {"test": [{"x": [1.0, 2.0], "t": 1}]}}, summary=False))
-    loader = CombinedLoader({"s": DataLoader([{"x": torch.ones(2), "t": 1}])}, "max_size_cycle")
+    rows: Any = [{"x": torch.ones(2), "t": 1}]
+    loader = CombinedLoader({"s": DataLoader(rows)}, "max_size_cycle")
     with pytest.raises(ValueError, match=says):
         quiet().fit(made, loader)
+
+
+@pytest.mark.parametrize("values", [[["x", "y"], ["y"], []], [[0, 1], [1, 0]], [[0.5, 1.5], [2.5, 0.0]]])
+@pytest.mark.parametrize("given", [True, False])
+def test_a_batch_without_any_list_of_labels_is_left_out(values: list[Any], given: bool) -> None:
+    """Rows one by one: most have no label, and then nothing in the batch says that labels are lists."""
+    rows = table(t=values)
+    for row in rows[4:]:
+        row["t"] = None
+    of = head(settled(rows, Task("t")), "t") if given else None
+    made = module(Task("t", head=of), Task("u"))
+    splits = {"train": [{**row, "u": i % 2} for i, row in enumerate(rows)]}
+    trainer = quiet()
+    data_of_one = MultiTaskDataModule({"s": Source(splits, features=["a", "b"])}, batch_size=1, summary=False)
+    trainer.fit(made, data_of_one)
+    assert torch.isfinite(trainer.callback_metrics["train/loss"])

@@ -32,7 +32,7 @@ from lightning_mtl.encoders import HashTokenizer
 from lightning_mtl.inputs import Image, Inputs, Plain, Table, Text, Words
 
 from .builders import examples
-from .models import KINDS, quiet, table_rows, text_rows
+from .models import KINDS, learned, quiet, table_rows, text_rows
 
 
 def made(part: Any, columns: dict[str, list[Any]]) -> Any:
@@ -145,7 +145,7 @@ def test_a_gap_that_training_has_not_is_named_with_its_split_and_row() -> None:
 
 
 def test_scale_categories_and_words_come_from_training_only() -> None:
-    learned = []
+    found = []
     for factor, word in [(1, "same"), (50, "other")]:
         other = [{**row, "age": row["age"] * factor + 0.5, "city": word} for row in table_rows(10, seed=4)]
         splits = {"train": table_rows(), "validation": other, "test": other}
@@ -154,10 +154,10 @@ def test_scale_categories_and_words_come_from_training_only() -> None:
         vocabulary = Vocabulary(50)
         reader = MultiTaskModule([Task("mood")], HardSharing(BagOfWords(4, tokenizer=vocabulary)))
         quiet(max_steps=1).fit(reader, MultiTaskDataModule({"s": Source(texts, text="text")}, summary=False))
-        learned.append((module.inputs["s"].parts[0].learned, vocabulary.known))
-    assert learned[0] == learned[1]
-    assert learned[0][1]
-    assert "words" not in learned[0][1]
+        found.append((learned(module), vocabulary.known))
+    assert found[0] == found[1]
+    assert found[0][1]
+    assert "words" not in found[0][1]
 
 
 # Images
@@ -358,7 +358,7 @@ def test_an_input_that_is_nan_is_named() -> None:
 def test_kinds_of_inputs_go_together() -> None:
     tokenizer = HashTokenizer(100)
     inputs = Inputs([Text(["t"], tokenizer), Plain(["x"])])
-    columns = {"t": ["one", "and two"], "x": [1.0, 2.0], "more": [0, 0]}
+    columns: dict[str, list[Any]] = {"t": ["one", "and two"], "x": [1.0, 2.0], "more": [0, 0]}
     prepared = inputs.prepare(columns, range(2))
     assert set(inputs.collate(prepared)) == {"input_ids", "x"}
     assert inputs.collate(prepared, [1])["x"].tolist() == [2.0]

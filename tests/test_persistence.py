@@ -30,7 +30,21 @@ from lightning_mtl import (
     Task,
 )
 
-from .models import KINDS, Pixels, Row, close, image_rows, inputs, own_rows, quiet, table_rows, text_rows, trained
+from .models import (
+    KINDS,
+    Pixels,
+    Row,
+    close,
+    head,
+    image_rows,
+    inputs,
+    learned,
+    own_rows,
+    quiet,
+    table_rows,
+    text_rows,
+    trained,
+)
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 ELSEWHERE = """
@@ -209,7 +223,8 @@ class Other(L.LightningModule):
         self.layer = nn.Linear(2, 1)
 
     def training_step(self, batch: list[Tensor], _: int) -> Tensor:
-        return self.layer(batch[0]).sum()
+        made: Tensor = self.layer(batch[0]).sum()
+        return made
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -323,10 +338,10 @@ def test_a_transform_of_the_users_own_is_asked_for_when_it_is_needed(tmp_path: P
 
 def test_training_goes_on_with_the_scale_of_the_first_data(models: Any, tmp_path: Path) -> None:
     loaded = checkpoint(models["table"], tmp_path)
-    before = loaded.inputs["s"].parts[0].learned, loaded.tasks[1].head.learned()
+    before = learned(loaded), head(loaded, "sum").learned()
     other = [{**row, "age": row["age"] + 100, "sum": row["sum"] * 9} for row in table_rows()]
     quiet().fit(loaded, MultiTaskDataModule({"s": Source(other, features=["age", "pay", "city"])}, summary=False))
-    assert (loaded.inputs["s"].parts[0].learned, loaded.tasks[1].head.learned()) == before
+    assert (learned(loaded), head(loaded, "sum").learned()) == before
 
 
 def test_thresholds_are_kept(tmp_path: Path) -> None:
@@ -349,7 +364,7 @@ def test_thresholds_are_kept(tmp_path: Path) -> None:
     assert after["test/good/f1"] > before["test/good/f1"]
     for save in (checkpoint, folder):
         loaded = save((module, trainer, rows), tmp_path)
-        assert {name: head.learned().get("threshold") for name, head in loaded.heads.items()} == tuned
+        assert {name: head(loaded, name).learned()["threshold"] for name in tuned} == tuned
         assert close(loaded.predict(rest), answers, 1e-6)
         assert quiet().test(loaded, data, verbose=False)[0]["test/good/f1"] == pytest.approx(f1)
 

@@ -62,8 +62,7 @@ def test_columns_may_come_in_any_order_and_others_beside_them(kind: str, model: 
 def test_the_trainer_predicts_the_same(kind: str, model: Trained) -> None:
     module, _, rows = model(kind)
     data = MultiTaskDataModule({"s": Source({"predict": rows}, **KINDS[kind].inputs)}, batch_size=4, summary=False)
-    batches = quiet().predict(module, data)
-    assert batches is not None
+    batches: Any = quiet().predict(module, data)
     for task in KINDS[kind].targets:
         answers = [answer for batch in batches for answer in batch[task]]
         assert close(answers, [answer[task] for answer in module.predict(rows)])
@@ -240,7 +239,7 @@ def test_several_sources_predict_what_their_columns_allow() -> None:
     """Tasks of two sources read their own columns of the same rows."""
     one, other = table_rows(), [{**row, "sum": row["sum"] * 2} for row in table_rows(seed=3)]
     module = MultiTaskModule([Task("buys", "a"), Task("sum", "b")], HardSharing(Tabular(4)))
-    features = {"features": ["age", "city"]}
+    features: Any = {"features": ["age", "city"]}
     quiet().fit(
         module, MultiTaskDataModule({"a": Source(one, **features), "b": Source(other, **features)}, summary=False)
     )

@@ -19,7 +19,7 @@ from lightning_mtl.encoders import HashTokenizer
 from lightning_mtl.heads import Tagging
 
 from .builders import examples
-from .models import Row, close, quiet, small_bert, word_rows
+from .models import Row, close, head, quiet, small_bert, word_rows
 
 
 def bert() -> HardSharing:
@@ -36,7 +36,7 @@ def first_batch(rows: Sequence[Row] | datasets.Dataset, encoder: HardSharing, **
     module = MultiTaskModule([Task("tags")], encoder)
     trainer = quiet(max_steps=1, limit_train_batches=1)
     seen: list[Any] = []
-    module.on_train_batch_start = lambda batch, batch_idx: seen.append(batch)  # type: ignore[assignment]
+    module.on_train_batch_start = lambda batch, batch_idx: seen.append(batch)  # type: ignore[method-assign]
     trainer.fit(module, data)
     return dict(seen[0]["s"])
 
@@ -45,11 +45,10 @@ def test_labels_land_on_the_first_part_of_each_word() -> None:
     """By hand: [CLS] un ##bel ##ie ##va ##bly fine [SEP] and [CLS] a b c [SEP], which is filled up."""
     rows = [{"words": ["unbelievably", "fine"], "tags": [1, 0]}, {"words": ["a", "b", "c"], "tags": [0, 1, -100]}]
     encoder = bert()
-    pieces = encoder.tokenizer.tokenizer.tokenize("unbelievably")
+    own: Any = encoder.tokenizer
+    pieces = own.tokenizer.tokenize("unbelievably")
     batch = first_batch(rows, encoder)
-    order = (
-        [0, 1] if batch["input_ids"][0, 1] == encoder.tokenizer.tokenizer.convert_tokens_to_ids(pieces[0]) else [1, 0]
-    )
+    order = [0, 1] if batch["input_ids"][0, 1] == own.tokenizer.convert_tokens_to_ids(pieces[0]) else [1, 0]
     long = [-100, 1, *[-100] * (len(pieces) - 1), 0, -100]
     short = [-100, 0, 1, -100, -100]
     width = max(len(long), len(short))
@@ -80,8 +79,8 @@ def test_the_loss_is_that_of_a_loop_over_words() -> None:
     rows[2]["tags"] = None
     rows[3]["tags"] = [None] * len(rows[3]["words"])
     rows[4]["tags"] = [*rows[4]["tags"][:-1], None]
-    tags = ["B-LOC", "O"]
-    encoder = recurrent()
+    tags: list[Any] = ["B-LOC", "O"]
+    encoder: Any = recurrent()
     module = MultiTaskModule([Task("tags", "s", head=Tagging(2, names=tags))], encoder).eval()
     source = Source(rows, words="words")
     batch = examples(source, encoder.tokenizer, ["tags"])[list(range(10))]
@@ -93,7 +92,7 @@ def test_the_loss_is_that_of_a_loop_over_words() -> None:
         place = 0
         for word, tag in zip(numbers, row["tags"] or [None] * len(numbers), strict=True):
             if tag is not None:
-                logits = module.heads["tags"].layers(states[0, place])
+                logits = head(module, "tags").layers(states[0, place])
                 terms.append(F.cross_entropy(logits[None], torch.tensor([tags.index(tag)])))
             place += len(word)
     assert_close(step.losses[0], torch.stack(terms).mean())
@@ -193,3 +192,26 @@ def test_padding_of_other_rows_changes_no_prediction_of_tags() -> None:
     rows = [{"words": row["words"]} for row in word_rows(30, seed=5)]
     random.Random(1).shuffle(rows)
     assert close(module.predict(rows, batch_size=7), [module.predict(row) for row in rows])
+
+
+@pytest.mark.parametrize("size", [1, 4, 24])
+def test_rows_without_tags_may_be_longer_than_others(size: int) -> None:
+    """Whatever rows meet in a batch: none with tags, only rows without words, the longest without."""
+    rows = word_rows()
+    for i, row in enumerate(rows):
+        if len(row["words"]) > 4 or i % 3 == 0:
+            row["tags"] = None
+    rows[5] |= {"words": [], "tags": []}
+    module = MultiTaskModule([Task("tags"), Task("long")], recurrent())
+    data = MultiTaskDataModule({"s": Source(rows, words="words")}, batch_size=size, summary=False)
+    trainer = quiet()
+    trainer.fit(module, data)
+    assert torch.isfinite(trainer.callback_metrics["train/loss"])
+
+
+def test_more_words_than_labels_in_a_batch_are_named() -> None:
+    tokenizer = recurrent().tokenizer
+    rows = [{"words": ["a", "b"], "tags": None}, {"words": ["a", "b"], "tags": ["X"]}, {"words": ["a"], "tags": ["O"]}]
+    batch = examples(Source(rows, words="words"), tokenizer, ["tags"])[[0, 1, 2]]
+    with pytest.raises(ValueError, match="row 1 has '1 labels at the most for 2 words'"):
+        Task("tags", head=Tagging(2, names=["O", "X"])).label(batch)

@@ -54,7 +54,8 @@ class Image(Input):
         pixels = torch.stack([_pixels(value, self.columns[0], row) for row, value in enumerate(values)]).double()
         self.shape = list(pixels.shape[1:])
         self.mean = pixels.mean((0, 2, 3)).tolist()
-        self.scale = [value or 1.0 for value in pixels.std((0, 2, 3), correction=0).tolist()]
+        constant = pixels.amin((0, 2, 3)) == pixels.amax((0, 2, 3))
+        self.scale = pixels.std((0, 2, 3), correction=0).masked_fill(constant, 1.0).tolist()
 
     def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
         """Check that the images are of one size, and pick them."""

@@ -111,7 +111,8 @@ def _learn(column: str, values: list[Any], categorical: bool) -> dict[str, Any]:
     numbers = _numbers(column, values, range(len(values)))
     there = numbers[~np.isnan(numbers)]
     gaps = 1 - len(there) / len(numbers)
-    return {"mean": float(there.mean()), "scale": float(there.std()) or 1.0, "gaps": gaps}
+    spread = float(there.std()) if there.min() < there.max() else 1.0  # rounding leaves a constant a spread of its own
+    return {"mean": float(there.mean()), "scale": spread, "gaps": gaps}
 
 
 def _categories(column: str, values: list[Any]) -> list[Any]:

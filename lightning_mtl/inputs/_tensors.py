@@ -34,7 +34,10 @@ def stacked(values: list[Any]) -> Any:
 def label_values(values: list[Any]) -> Any:
     """Make one tensor of a target's values where they have one shape; lists of words or of different lengths stay lists."""
     lists = [value for value in values if isinstance(value, list | np.ndarray)]
-    if lists and (len({len(value) for value in lists}) > 1 or len(lists) < len(values) or _of_texts(lists)):
+    if any(element is None for value in lists for element in value):
+        return [None if value is None else list(value) for value in values]
+    lengths = {len(value) for value in lists}
+    if lists and (len(lengths) > 1 or 0 in lengths or len(lists) < len(values) or _of_texts(lists)):
         return [None if value is None else list(value) for value in values]
     return stacked(values)
 
@@ -43,11 +46,11 @@ def _of_texts(lists: list[Any]) -> bool:
     return any(isinstance(word, str) for value in lists for word in value[:1])
 
 
-def padded(values: list[list[int]], padding: int) -> Tensor:
+def padded(values: list[list[int]] | list[list[float]], padding: int) -> Tensor:
     """Make one tensor, [batch, longest], of lists of different lengths."""
     lengths = torch.tensor([len(value) for value in values])
-    made = torch.full((len(values), int(lengths.max())), padding)
-    made[torch.arange(made.shape[1]) < lengths[:, None]] = torch.tensor(
-        list(chain.from_iterable(values)), dtype=torch.long
-    )
+    flat = torch.tensor(list(chain.from_iterable(values)))
+    flat = flat if flat.numel() and flat.is_floating_point() else flat.long()
+    made = torch.full((len(values), int(lengths.max())), padding, dtype=flat.dtype)
+    made[torch.arange(made.shape[1]) < lengths[:, None]] = flat
     return made
