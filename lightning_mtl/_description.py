@@ -16,7 +16,14 @@ import torchmetrics
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_HOUSES = ("lightning_mtl.", "torch.nn.modules.", "torchmetrics.")
+_HOUSES = (
+    "lightning_mtl.encoders.",
+    "lightning_mtl.heads.",
+    "lightning_mtl.inputs.",
+    "lightning_mtl.metrics.",
+    "torch.nn.modules.",
+    "torchmetrics.",
+)
 # Of these, some load a network from a file or an address that the data name.
 _LOADERS = ("torchmetrics.audio.", "torchmetrics.image.", "torchmetrics.multimodal.", "torchmetrics.text.")
 _OWN_OBJECTS = ("lightning_mtl.encoders.", "lightning_mtl.heads.", "lightning_mtl.inputs.")
@@ -233,7 +240,7 @@ def _alike(value: Any, made: Any) -> bool:
     pairs = list(zip(value.modules(), made.modules(), strict=True))
     if len(list(value.parameters())) != len(list(made.parameters())):  # weights that are tied by hand
         return False
-    return all(_same_settings(*pair) for pair in pairs if _name(type(pair[0])).startswith(_HOUSES[1:]))
+    return all(_same_settings(*pair) for pair in pairs if _name(type(pair[0])).startswith(_HOUSES[-2:]))
 
 
 def _shapes(module: nn.Module) -> dict[str, Any]:

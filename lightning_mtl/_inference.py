@@ -46,7 +46,7 @@ def _one(task: Task, columns: Mapping[str, list[Any]], features: Features, words
     inner = getattr(feature, "feature", None)
     if isinstance(feature, datasets.ClassLabel):
         return _classes(list(feature.names))
-    known = [value for value in values if not missing(value)]
+    known = _known(values)
     if not known:
         _refuse(
             task,
@@ -63,6 +63,18 @@ def _one(task: Task, columns: Mapping[str, list[Any]], features: Features, words
     return _scalars(task, column, known)
 
 
+def _known(values: Sequence[Any]) -> list[Any]:
+    """Leave out what is missing; -100 too, where the rest are class numbers."""
+    known = [value for value in values if not missing(value)]
+    rest = [value for value in known if not _is_gap(value)]
+    numbers = all(isinstance(value, bool | int | float) and value >= 0 and float(value).is_integer() for value in rest)
+    return rest if rest and numbers else known
+
+
+def _is_gap(value: Any) -> bool:
+    return isinstance(value, int | float) and value == -100
+
+
 def complete(task: Task, columns: Mapping[str, list[Any]], features: Features) -> None:
     """Give a head of classes the names that the column has for them, where it has none yet.
 
@@ -70,7 +82,7 @@ def complete(task: Task, columns: Mapping[str, list[Any]], features: Features) -
         ValueError: There are more or fewer names than the head has classes.
     """
     head = task.known_head()
-    if not hasattr(head, "names") or head.names is not None or len(task.columns) > 1:
+    if not hasattr(head, "classes") or head.names is not None or len(task.columns) > 1:
         return
     column = task.columns[0]
     feature = features.get(column)
@@ -125,7 +137,7 @@ def refuse_other_coding(task: Task, values: Sequence[Any], feature: Any, where: 
 
 
 def _several(task: Task, columns: Mapping[str, list[Any]], features: Features) -> Head:
-    known = {name: [value for value in columns[name] if not missing(value)] for name in task.columns}
+    known = {name: _known(columns[name]) for name in task.columns}
     for name, values in known.items():
         if not values or not isinstance(values[0], bool | int | float):
             _refuse(
@@ -141,7 +153,7 @@ def _several(task: Task, columns: Mapping[str, list[Any]], features: Features) -
 
 
 def _lists(task: Task, column: str, known: list[Any], names: list[Any] | None, words: bool) -> Head:
-    flat = [value for row in known for value in row if not missing(value)]
+    flat = _known([value for row in known for value in row])
     if not flat:
         _refuse(
             task,

@@ -61,12 +61,12 @@ def labels_of(task: Task, examples: Examples, where: str) -> Labels:
 
 def known_labels(task: Task, examples: Examples, where: str) -> Tensor:
     """Read the labels that are there, in the head's form: [labels], [labels, outputs], or those of words, [words]."""
-    columns = _labelled(task, examples, where)
+    columns = _labelled(task, examples, where, len(examples))
     return _known(columns[task.column], columns.get(ROWS, {}).get(task.name), task.known_head())
 
 
-def _labelled(task: Task, examples: Examples, where: str) -> dict[str, Any]:
-    columns: dict[str, Any] = _columns(examples, task.columns)
+def _labelled(task: Task, examples: Examples, where: str, most: int = SCAN) -> dict[str, Any]:
+    columns: dict[str, Any] = _columns(examples, task.columns, most)
     task.label(columns, where)
     return columns
 
@@ -154,11 +154,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(cells) for cells in (head, ["-" * w for w in widths], *lines))
 
 
-def _columns(examples: Examples, targets: Sequence[str]) -> dict[str, Any]:
+def _columns(examples: Examples, targets: Sequence[str], most: int) -> dict[str, Any]:
     if isinstance(examples.rows, datasets.Dataset) and examples.inputs.whole is None:
         rows = examples.rows.select_columns(list(targets))[:]
         return {target: label_values(list(rows[target])) for target in targets}
-    seen = min(len(examples), SCAN)
+    seen = min(len(examples), most)
     batches = [examples[list(range(i, min(i + 1000, seen)))] for i in range(0, seen, 1000)]
     columns: dict[str, Any] = {}
     for target in targets:

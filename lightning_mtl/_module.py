@@ -74,6 +74,7 @@ class TaskModule(PersistentModule):
         """How rows of each source become what the encoder reads; `MultiTaskDataModule` fills it before training."""
         self.heads = nn.ModuleDict()
         self.losses = nn.ModuleDict()
+        self._kept: list[nn.Module] = []
         self._optimizer = optimizer
         self._world_size = 1
         self._resumed: list[Any] | None = None
@@ -92,6 +93,13 @@ class TaskModule(PersistentModule):
         self._progress = _Progress()
         self._build()
 
+    def train(self, mode: bool = True) -> TaskModule:
+        """Set the mode; what `add_task(freeze=True)` froze stays in evaluation mode, so that no running average moves."""
+        super().train(mode)
+        for part in self._kept:
+            part.eval()
+        return self
+
     def add_task(self, task: Task, *, freeze: bool = False) -> None:
         """Add a task to a model that was trained on others; what it has learned stays.
 
@@ -107,9 +115,11 @@ class TaskModule(PersistentModule):
         for old in self.tasks if self.inputs else ():
             old.source = old.resolve(self.inputs)  # with more sources, "the one there is" may be another
         if freeze:
-            self.encoder.requires_grad_(False)
-            self.heads.requires_grad_(False)
+            self._kept = [self.encoder, *self.heads.values()]
+            for part in self._kept:
+                part.requires_grad_(False)
         self._adopt([*self.tasks, _own(task)])
+        self.train(self.training)
 
     def _build(self) -> None:
         """Make the layers of the heads that are known; when all are, the losses and metrics that follow from them."""
@@ -123,6 +133,7 @@ class TaskModule(PersistentModule):
             self._losses: list[Any] = [self._loss(task) for task in self.tasks]
             self._main_metrics = [task.main_metric() for task in self.tasks]
             self.metrics = TaskMetrics(self.tasks)
+            self._set_metrics_dtype()
 
     def _loss(self, task: Task) -> Loss:
         head = task.known_head()
@@ -140,14 +151,18 @@ class TaskModule(PersistentModule):
 
     def configure_model(self) -> None:
         """Make what only the data could tell: heads that were not given, the size of a table's features."""
-        sizes = {name: size for inputs in self.inputs.values() for name, size in inputs.sizes().items()}
-        self.encoder.build(sizes)
+        self._build_encoder()
         if len(self.heads) < len(self.tasks):
             self._build()
         if self._trainer is not None:  # else a checkpoint is being loaded
             for task in self.tasks:
                 task.known_head()
+            self._set_metrics_dtype()
+
+    def _set_metrics_dtype(self) -> None:
+        if self._trainer is not None:
             self.metrics.set_dtype(sum_dtype(self.trainer.strategy.root_device))
+            self.metrics.to(self.device)
 
     def setup(self, stage: str) -> None:
         """Look at the strategy before it wraps the model: where steps can omit tasks, DDP must expect it."""

@@ -13,7 +13,7 @@ from torch import nn
 
 from . import _saving as saving
 from ._model_card import model_card
-from .encoders import Encoder
+from .encoders import Encoder, Tabular
 from .inputs import Inputs
 from .task import Task
 
@@ -40,6 +40,7 @@ class PersistentModule(L.LightningModule):
         """Take back what the model had learned of its data: names of labels, scaling, thresholds."""
         description = checkpoint.get(saving.KEY, {})
         saving.refuse_later(description, "a checkpoint")
+        saving.refuse_other_inputs(description, self.inputs, self.encoder)
         self._take(description)
 
     @classmethod
@@ -75,7 +76,7 @@ class PersistentModule(L.LightningModule):
             ValueError: It is no checkpoint of this library, or of a later format, or something in the model is of a class of
                 your own, and is not given.
         """
-        checkpoint = saving.read_checkpoint(checkpoint_path)
+        checkpoint = saving.read_checkpoint(checkpoint_path, weights_only=weights_only is not False)
         given: dict[str, Any] = {"tasks": tasks, "encoder": encoder}
         if cls._described():
             parts = saving.parts_of(checkpoint.get(saving.KEY, {}), tasks, encoder, str(checkpoint_path))
@@ -140,6 +141,7 @@ class PersistentModule(L.LightningModule):
         saving.refuse_later(description, str(folder))
         module = cls(**saving.parts_of(description, tasks, encoder, str(folder)), **kwargs)
         module._take(description)
+        module._build_encoder()
         module.load_state_dict(saving.read_weights(description, Path(folder)))
         return module.eval()
 
@@ -161,12 +163,13 @@ class PersistentModule(L.LightningModule):
         """
         description, state = saving.read_model(path)
         self._take(description)
-        self.encoder.build({name: size for inputs in self.inputs.values() for name, size in inputs.sizes().items()})
+        self._build_encoder()
         own = self.state_dict()
         fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
         parts = {name: _part(name) for name in {*own, *state}}
         partly = {parts[name] for name in {*own, *state} if name not in fits and parts[name].startswith("heads.")}
-        fits = {name: value for name, value in fits.items() if parts[name] not in partly}
+        unlike = {f"heads.{task.name}" for task in self.tasks if saving.is_other(task, description)}
+        fits = {name: value for name, value in fits.items() if parts[name] not in partly | unlike}
         if not fits:
             raise ValueError(
                 f"`path` must hold weights that fit this model, got {str(path)!r} with {sorted({_part(name) for name in state})}, "
@@ -186,12 +189,26 @@ class PersistentModule(L.LightningModule):
         )
         return found
 
+    def _build_encoder(self) -> None:
+        """Tell the encoder what only the data could tell: the size of a table's features."""
+        sizes: dict[str, int] = {}
+        for source, inputs in self.inputs.items():
+            for name, size in inputs.sizes().items():
+                if isinstance(getattr(self.encoder, "trunk", None), Tabular) and sizes.setdefault(name, size) != size:
+                    raise ValueError(
+                        f"Sources of one `Tabular` must have the same columns, got {sizes[name]} features in one source and {size} in "
+                        f"{source!r}. Make one table of them, in which cells may be empty, or train a model for each."
+                    )
+                sizes[name] = size
+        self.encoder.build(sizes)
+
     def _take(self, description: Mapping[str, Any]) -> None:
         for task in self.tasks:
             head = saving.head_of(description, task.name)
             if head is not None and task.head is None:
                 task.head = saving.rebuilt_head(head)
             elif head is not None and task.head is not None and saving.is_alike(task.head, head):
+                task.head.names = saving.rebuilt_head(head).called_or_none
                 task.head.restore(head["learned"])
         self._build()
         if not self.inputs:

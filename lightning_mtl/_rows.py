@@ -38,7 +38,9 @@ def rows_of(data: Any) -> Any:
     for column, values in table.items():
         _refuse_mixture(column, values)
     simple = all(isinstance(value, str | bool | int | float | None) for values in table.values() for value in values)
-    return datasets.Dataset.from_dict(table) if simple else rows
+    if simple:
+        return datasets.Dataset.from_dict(table)
+    return [{column: row.get(column) for column in columns} for row in rows]
 
 
 def _refuse_mixture(column: str, values: list[Any]) -> None:

@@ -38,13 +38,13 @@ def described(tasks: Sequence[Task], encoder: Encoder, inputs: Mapping[str, Inpu
     }
 
 
-def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
-    """Read a checkpoint of this library, without its weights being moved anywhere; no code in it is run.
+def read_checkpoint(path: str | Path, *, weights_only: bool = True) -> Mapping[str, Any]:
+    """Read a checkpoint of this library, without its weights being moved anywhere; with `weights_only` no code in it is run.
 
     Raises:
         ValueError: It is not one, or of a later format.
     """
-    checkpoint = torch.load(path, map_location="meta", weights_only=True)
+    checkpoint = torch.load(path, map_location="meta", weights_only=weights_only)
     if not isinstance(checkpoint, Mapping) or not any(str(key).startswith(KEY) for key in checkpoint):
         found = f"keys {list(checkpoint)[:6]}" if isinstance(checkpoint, Mapping) else type(checkpoint).__name__
         raise ValueError(
@@ -114,7 +114,29 @@ def is_alike(head: Head, description: Mapping[str, Any]) -> bool:
     """Say whether a head is of the kind and size of the one described."""
     described_class = description["layers"].get("class", "").rsplit(".", 1)[-1]
     other = rebuilt_head(description) if described_class == type(head).__name__ else None
-    return other is not None and other.outputs == head.outputs and head.names in (None, other.called)
+    if other is None or other.outputs != head.outputs or head.names not in (None, other.called):
+        return False
+    return all(getattr(head, of, None) == getattr(other, of, None) for of in ("scaled", "class_weight", "pos_weight"))
+
+
+def is_other(task: Task, description: Mapping[str, Any]) -> bool:
+    """Say whether a description has a head for this task that predicts something else: another kind, or labels named otherwise."""
+    found = head_of(description, task.name)
+    return found is not None and task.head is not None and not is_alike(task.head, found)
+
+
+def refuse_other_inputs(description: Mapping[str, Any], inputs: Mapping[str, Inputs], encoder: Encoder) -> None:
+    """Look whether data scale and code their columns as the model of a checkpoint was trained to read them.
+
+    Raises:
+        ValueError: They do not, since the training split is another one.
+    """
+    for name, described_inputs in description.get("inputs", {}).items():
+        if name in inputs and inputs[name].sizes() and _inputs(inputs[name], encoder) != described_inputs:
+            raise ValueError(
+                f"Source {name!r} must scale and code its columns as in the checkpoint, got another training split or other "
+                "columns. Give the same training split; or load the model, which knows them: load_from_checkpoint(path)."
+            )
 
 
 def read_model(path: str | Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
@@ -193,16 +215,10 @@ def _rebuilt_task(of: Mapping[str, Any], given: Task | None, where: str) -> Task
         _ask(foreign, where, f"tasks=[Task({name!r}, loss=..., metrics=..., head=...)]")
     head = rebuilt_head(of["head"])
     if given is not None:
-        given = Task(
-            name,
-            given.source,
-            target=given.target,
-            head=head,
-            loss=given.loss,
-            metrics=given.metrics,
-            weight=given.weight,
-        )
-        return given
+        if given.dropout:
+            head.dropout, head.drop = given.dropout, nn.Dropout(given.dropout)
+        source, target = given.source or of["source"], given.target or of["target"]
+        return Task(name, source, target=target, head=head, loss=given.loss, metrics=given.metrics, weight=given.weight)
     loss, metrics = rebuild(of["loss"]), rebuild(of["metrics"])
     return Task(name, of["source"], target=of["target"], head=head, loss=loss, metrics=metrics, weight=of["weight"])
 
@@ -210,12 +226,13 @@ def _rebuilt_task(of: Mapping[str, Any], given: Task | None, where: str) -> Task
 def _inputs(inputs: Inputs, encoder: Encoder) -> Description:
     if inputs.whole is not None:
         return {"own": f"{getattr(inputs.whole, '__module__', '')}.{getattr(inputs.whole, '__qualname__', 'collate')}"}
-    return {"parts": [_part(part, encoder.tokenizer) for part in inputs.parts]}
+    kept = None if own(describe(encoder)) else encoder.tokenizer  # an encoder of the user's own comes without it
+    return {"parts": [_part(part, kept) for part in inputs.parts]}
 
 
 def _part(part: Input, tokenizer: Tokenizer | None) -> Any:
     made = describe(part)
-    if "args" in made and getattr(part, "tokenizer", None) is tokenizer:
+    if "args" in made and tokenizer is not None and getattr(part, "tokenizer", None) is tokenizer:
         made["args"].pop("tokenizer", None)  # the encoder has it
     return made
 

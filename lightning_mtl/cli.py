@@ -118,7 +118,9 @@ class MultiTaskCLI(LightningCLI):
         if self.trainer.is_global_zero:
             comparison.to_csv(folder / "comparison.csv")
             comparison.plot(folder / "comparison.png")
-            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml.")
+            print(
+                f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml.{_how_to_predict(folder)}"
+            )
         return comparison
 
     def score(self) -> float:
@@ -128,7 +130,8 @@ class MultiTaskCLI(LightningCLI):
             self._model, self.datamodule, lambda run: self._trainer(folder, run), seeds=self._seeds(), finish=_finish
         )
         if self.trainer.is_global_zero:
-            print(f"\nvalidate/score {found:.4f}, seeds: {len(self._seeds())}\nWritten to {folder}: logs, config.yaml.")
+            said = f"validate/score {found:.4f}, seeds: {len(self._seeds())}"
+            print(f"\n{said}\nWritten to {folder}: logs, config.yaml.{_how_to_predict(folder)}")
         return found
 
     def _seeds(self) -> range:
@@ -201,6 +204,12 @@ def _finish(trainer: L.Trainer) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):  # else the next run would go on in the same one
             logger.experiment.finish()
+
+
+def _how_to_predict(folder: Path) -> str:
+    """Say where the first network for all tasks is kept, if it is."""
+    found = sorted(folder.glob("multi-task/**/*.ckpt"))
+    return f"\nTo predict: MultiTaskModule.load_from_checkpoint({str(found[0])!r}).predict(rows)" if found else ""
 
 
 def _split(value: str) -> list[str]:

@@ -182,7 +182,11 @@ class MultiTaskDataModule(L.LightningDataModule):
                 made[name] = known[name]
             else:
                 targets = [column for task in tasks for column in task.columns] if module is not None else None
-                made[name] = source.inputs(tokenizer, targets, name, self.not_inputs)
+                hidden = {
+                    *self.not_inputs,
+                    *(column for of in self._tasks.values() for task in of for column in task.columns),
+                }
+                made[name] = source.inputs(tokenizer, targets, name, hidden)
         return made
 
     def _texts(self) -> Iterator[str]:
@@ -205,7 +209,7 @@ class MultiTaskDataModule(L.LightningDataModule):
                     found = head_for(task, columns, features, words=source.words is not None)
                     task.head, task.dropout = found, 0.0  # the head has it now
                 complete(task, columns, features)
-                texts = any(isinstance(value, str) for value in columns[task.columns[0]][:100])
+                texts = any(isinstance(value, str) for value in columns[task.columns[0]])
                 for split in source.splits:
                     self._refuse_other_coding(task, name, split, texts)
 
@@ -307,7 +311,7 @@ class MultiTaskDataModule(L.LightningDataModule):
             steps=self.steps_per_epoch if cycle else None,
             ready=ready,
             lengths=self._lengths(examples) if self.bucket and not frozen else None,
-            sort=split in ("validation", "test"),
+            sort=split in ("validation", "test") and self._whole(split),
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed,
             **ranks,
         )
@@ -318,6 +322,12 @@ class MultiTaskDataModule(L.LightningDataModule):
             num_workers=self.num_workers,
             pin_memory=self._on_gpu() if self.pin_memory is None else self.pin_memory,
         )
+
+    def _whole(self, split: str) -> bool:
+        """Say whether an evaluation reads all of a split; of a part of it, the longest texts would come first."""
+        limit = {"validation": "limit_val_batches", "test": "limit_test_batches"}[split]
+        sanity = split == "validation" and bool(getattr(self.trainer, "sanity_checking", False))
+        return getattr(self.trainer, limit, 1.0) == 1.0 and not sanity
 
     def _lengths(self, examples: Mapping[str, Examples]) -> dict[str, Tensor]:
         lengths = {name: rows.lengths() for name, rows in examples.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import datasets
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
@@ -149,15 +150,33 @@ class MultiTaskModule(TaskModule):
             for source, inputs in self.inputs.items():
                 readers = [i for i, read in reads.items() if read == source]
                 if readers:
+                    self._refuse_other_rows(given, source, inputs, reads)
                     self._predict(given, inputs, readers, batch_size, answers)
         return answers[0] if single else answers
+
+    def _refuse_other_rows(self, rows: Any, source: str, inputs: Inputs, reads: Mapping[int, str]) -> None:
+        """Look whether the first row is of a source that some tasks read, and others do not."""
+        there = rows.column_names if isinstance(rows, datasets.Dataset) else rows[0] if len(rows) else {}
+        if isinstance(there, str) or not inputs.columns or not any(name not in there for name in inputs.columns):
+            return
+        fits = [
+            self.tasks[i].name
+            for i, read in reads.items()
+            if self.inputs[read].columns and all(name in there for name in self.inputs[read].columns)
+        ]
+        if fits:
+            raise ValueError(
+                f"`tasks` must be those whose source has the columns of the rows, got columns {list(there)}, which {source!r} does not "
+                f"read. Predict them alone: predict(rows, {fits})."
+            )
 
     def _predict(
         self, rows: Any, inputs: Inputs, readers: Sequence[int], size: int, answers: list[dict[str, Answer]]
     ) -> None:
         for numbers, batch in batches(rows, inputs, size):
             batch = move_data_to_device(batch, self.device)
-            columns = {name: column for name, column in batch.items() if name not in self._hidden}
+            hidden = self._hidden(readers)
+            columns = {name: column for name, column in batch.items() if name not in hidden}
             for i, prediction in zip(readers, self._answer(columns, readers), strict=True):
                 task = self.tasks[i]
                 for number, answer in zip(numbers, readable(task.known_head(), prediction, batch), strict=True):
@@ -206,7 +225,7 @@ class MultiTaskModule(TaskModule):
         if format not in FORMATS:
             raise ValueError(f"`format` must be one of {list(FORMATS)}, got {format!r}.")
         wanted = sorted(self._wanted(tasks))
-        exported = Exported(self.encoder, [self.tasks[i] for i in wanted], self._hidden)
+        exported = Exported(self.encoder, [self.tasks[i] for i in wanted], self._hidden(wanted))
         if format == "module":
             return exported
         return traced(exported, self._example(wanted) if example is None else example, format)
@@ -219,7 +238,7 @@ class MultiTaskModule(TaskModule):
                 f"`example` must be given to trace tasks of {'the sources ' + str(sorted(read)) if read else 'unknown inputs'}, got "
                 "none. Give the encoder's columns of two rows: example={'x': torch.zeros(2, 5)}; export each source by itself."
             )
-        return {name: column for name, column in columns.items() if name not in self._hidden}
+        return {name: column for name, column in columns.items() if name not in self._hidden(tasks)}
 
     def tune_thresholds(self, batches: Iterable[Batch]) -> dict[str, Any]:
         """Choose the probability from which `Binary` and `Multilabel` heads say yes: the one with the best F1.
@@ -256,10 +275,11 @@ class MultiTaskModule(TaskModule):
             raise ValueError(f"`tasks` must be a list of names out of {names}, got {tasks!r}.")
         return {i for i, name in enumerate(names) if tasks is None or name in tasks}
 
-    @property
-    def _hidden(self) -> set[str]:
-        """Columns that the encoder never reads."""
-        return {ROWS, WORDS, RAW, *(column for task in self.tasks for column in (task.column, *task.columns))}
+    def _hidden(self, tasks: Iterable[int]) -> set[str]:
+        """Name the columns that the encoder never reads for these tasks, which read one source."""
+        read = {self.tasks[i].resolve(self.inputs) for i in tasks} if self.inputs else set()
+        others = [task for task in self.tasks if not read or task.resolve(self.inputs) in read]
+        return {ROWS, WORDS, RAW, *(column for task in others for column in (task.column, *task.columns))}
 
     def _answer(self, inputs: dict[str, Any], tasks: Sequence[int]) -> list[Tensor]:
         names = [self.tasks[i].name for i in tasks]

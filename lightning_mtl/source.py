@@ -149,9 +149,9 @@ class Source:
         inputs = Inputs(
             self._parts(tokenizer, [column for column in there if column not in {*hidden, *(targets or ())}])
         )
-        if self.features and "train" not in self.splits:
+        if (self.features or self.image) and "train" not in self.splits:
             raise ValueError(
-                f"Source {name!r} must have a split 'train' from which the scale of its `features` is learned, got "
+                f"Source {name!r} must have a split 'train' from which the scale of its columns is learned, got "
                 f"{list(self.splits)}. Add it, or load a trained model, which knows it."
             )
         if self.features or self.image:
@@ -165,6 +165,7 @@ class Source:
             ValueError: They were learned from other columns, whose scale the encoder knows.
         """
         same = inputs.whole is None and bool(inputs.columns) and (not self.named or self.named == inputs.columns)
+        same = same and self.transform is None and self.collate is None
         if not same and inputs.sizes() and self.named:
             raise ValueError(
                 f"Source {name!r} must name the columns {inputs.columns}, in this order, on which the model was trained, got "

@@ -219,7 +219,7 @@ class Task:
         )
         raise ValueError(
             f"Task {self.name!r}: a label in column {self.column!r} must be {known if names else 'as the head has it'}; {where} "
-            f"{row} has {value!r}. Mend the data; or give the task a head with all names: Multiclass(3, names=[...])."
+            f"{row} has {value!r}. Mend the data; or give the task a head with all names, e.g. Multiclass(3, names=['a', 'b', 'c'])."
         )
 
     def _converted(self, target: Tensor, head: Head, where: str) -> Tensor:

@@ -99,7 +99,7 @@ class HuggingFace(nn.Module):
         trunk.name = args["config"]["model_type"]
         trunk.max_length = args["max_length"]
         trunk.gradient_checkpointing = args["gradient_checkpointing"]
-        config = AutoConfig.for_model(**args["config"])
+        config = AutoConfig.for_model(**_local(args["config"]))
         fresh: Any = AutoModel.from_config
         trunk._take(fresh(config, trust_remote_code=False), _from_files(args["tokenizer"]))
         return trunk
@@ -176,6 +176,16 @@ class _Tokenizer:
 def _starts(numbers: Sequence[int | None]) -> list[int]:
     before = [None, *numbers[:-1]]
     return [-1 if number is None or number == last else number for number, last in zip(numbers, before, strict=True)]
+
+
+def _local(config: Any) -> Any:
+    """Take out of a configuration what would have code or weights fetched from elsewhere."""
+    if isinstance(config, list):
+        return [_local(each) for each in config]
+    if not isinstance(config, dict):
+        return config
+    elsewhere = ("attn_implementation", "_attn_implementation", "backbone", "use_pretrained_backbone", "auto_map")
+    return {key: _local(each) for key, each in config.items() if key not in elsewhere}
 
 
 def _fresh(tokenizer: Any) -> Any:

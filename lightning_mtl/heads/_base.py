@@ -107,6 +107,12 @@ class Head(nn.Module, ABC):
         found: list[Any] | None = self._found.get("names", self.names)
         return list(range(self._named)) if found is None else found
 
+    @property
+    def called_or_none(self) -> list[Any] | None:
+        """Names found in the data, or given; nothing where outputs go by their numbers."""
+        found: list[Any] | None = self._found.get("names", self.names)
+        return found
+
     @abstractmethod
     def loss(
         self, prediction: Float[Tensor, "batch *outputs"], target: Shaped[Tensor, "batch *labels"]

@@ -63,10 +63,20 @@ class Texts(MultiTaskDataModule):
             refuse_unknown("targets", targets if len(files) == 1 else [targets[number]], rows.column_names, "columns")
         names = ["texts"] if len(files) == 1 else targets
         sources = {
-            name: Source(split(rows, by=column), text=column)
+            name: Source(split(with_texts(rows, column), by=column), text=column)
             for name, rows, column in zip(names, files, columns, strict=True)
         }
         super().__init__(sources, batch_size=batch_size, num_workers=num_workers)
+
+
+def with_texts(rows: datasets.Dataset, column: str) -> datasets.Dataset:
+    """Leave out rows without a text, and say how many."""
+    refuse_unknown("text", [column], rows.column_names, "columns")
+    empty = sum(value is None for value in rows[:][column])
+    if not empty:
+        return rows
+    print(f"{empty:,} of {len(rows):,} rows have no {column!r}: they are left out.")
+    return rows.filter(lambda text: text is not None, input_columns=column)
 
 
 class TextModel(MultiTaskModule):
