@@ -77,7 +77,7 @@ class Examples:
     @property
     def tokenizes(self) -> bool:
         """Whether texts are tokenized as the rows are read."""
-        return self._prepared is None and any(isinstance(part, Text | Words) for part in self.inputs.parts)
+        return not self._prepared and any(isinstance(part, Text | Words) for part in self.inputs.parts)
 
     def largest_token(self) -> int | None:
         """Find the largest number of a token, where texts were tokenized once."""

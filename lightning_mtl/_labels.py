@@ -85,7 +85,8 @@ def _listed(target: Sequence[Any], head: Head, codes: Mapping[Any, int], refuse:
         refuse(row, target[row])
     gap = math.nan if head.dtype.is_floating_point else -100
     filled = [
-        [gap if missing(value) else _code(value, codes, row, refuse) for value in values] + [gap] * (longest - len(values))
+        [gap if missing(value) else _code(value, codes, row, refuse) for value in values]
+        + [gap] * (longest - len(values))
         for row, values in enumerate(rows)
     ]
     return torch.tensor(filled, dtype=torch.long if head.per_position else torch.float64).reshape(len(rows), longest)
