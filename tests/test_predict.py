@@ -214,7 +214,7 @@ def test_a_column_that_is_missing_is_named(kind: str, model: Trained) -> None:
     short = {name: value for name, value in rows[1].items() if name != first}
     with pytest.raises(ValueError, match=rf"Column '{first}' must be in row 1, got columns .*\. Add it"):
         module.predict([rows[0], short])
-    with pytest.raises(ValueError, match=rf"Row 1: .* Did you mean '{first}_'\? Rename it"):
+    with pytest.raises(ValueError, match=rf"must be in row 1, got .* Did you mean '{first}_'\? Rename it"):
         module.predict([rows[0], {**short, f"{first}_": 1}])
 
 

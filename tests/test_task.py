@@ -112,12 +112,13 @@ def test_bad_labels_are_named(head: Any, given: Any, says: str) -> None:
 
 def test_metrics_can_be_given_in_any_form() -> None:
     accuracy, f1 = MulticlassAccuracy(3), MulticlassF1Score(3)
-    for given, main in [
+    forms: list[tuple[Any, str]] = [
         (accuracy, "MulticlassAccuracy"),
         ([f1, accuracy], "MulticlassF1Score"),
         ({"f": f1, "a": accuracy}, "f"),
         (MetricCollection({"a": accuracy}), "a"),
-    ]:
+    ]
+    for given, main in forms:
         task = Task("t", head=Multiclass(3), metrics=given)
         assert task.main_metric() == (main, 1)
         assert main in task.metric_collection()
