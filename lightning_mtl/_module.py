@@ -93,13 +93,6 @@ class TaskModule(PersistentModule):
         self._progress = _Progress()
         self._build()
 
-    def train(self, mode: bool = True) -> TaskModule:
-        """Set the mode; what `add_task(freeze=True)` froze stays in evaluation mode, so that no running average moves."""
-        super().train(mode)
-        for part in self._kept:
-            part.eval()
-        return self
-
     def add_task(self, task: Task, *, freeze: bool = False) -> None:
         """Add a task to a model that was trained on others; what it has learned stays.
 
@@ -119,7 +112,6 @@ class TaskModule(PersistentModule):
             for part in self._kept:
                 part.requires_grad_(False)
         self._adopt([*self.tasks, _own(task)])
-        self.train(self.training)
 
     def _build(self) -> None:
         """Make the layers of the heads that are known; when all are, the losses and metrics that follow from them."""
@@ -187,6 +179,8 @@ class TaskModule(PersistentModule):
 
     def on_train_start(self) -> None:
         """Forget an earlier fit's unfinished losses, and go on with the random state of the checkpoint, if there is one."""
+        for part in self._kept:  # what `add_task` froze: no running average may move
+            part.eval()
         states, self._resumed = self._resumed, None
         if states is not None and self.trainer.ckpt_path and self.global_rank < len(states):
             set_random_state(states[self.global_rank])

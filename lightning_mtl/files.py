@@ -15,6 +15,7 @@ import datasets
 _READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _SHOWN = 5
+_MISSING = ["", "NA", "N/A", "NaN", "nan"]  # not pandas' whole list: "None" and "null" are labels that people give
 _Cells = list[str] | str
 """The cells of a line, or what is wrong with it."""
 
@@ -23,7 +24,7 @@ def read_rows(path: str | PathLike[str]) -> datasets.Dataset:
     r"""Read a CSV, TSV, JSON, JSONL or Parquet file, or a folder written by `Dataset.save_to_disk`.
 
     A CSV or TSV file has a header and is UTF-8. Its lines are checked before they are read, so that no row is dropped,
-    cut or joined with the next one in silence; empty cells are missing values.
+    cut or joined with the next one in silence; empty cells, and NA, N/A, NaN and nan, are missing values.
 
     Args:
         path: The file or folder; a leading `~` is the user's home.
@@ -76,7 +77,7 @@ def _read_file(file: Path) -> datasets.Dataset:
     if ending in _SEPARATORS:
         _check_csv(file, _SEPARATORS[ending])
         # One piece: of several, the first would decide on the types, and a label that comes late would be an error.
-        options = {"sep": _SEPARATORS[ending], "chunksize": None, "keep_default_na": False, "na_values": [""]}
+        options = {"sep": _SEPARATORS[ending], "chunksize": None, "keep_default_na": False, "na_values": _MISSING}
     try:
         return datasets.load_dataset(_READERS[ending], data_files=str(file), split="train", **options)
     except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
