@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .inputs import RAW, Columns, Input, Inputs, Text, Words, label_values
 
+FORM = 1
+"""Raise it when what is prepared of a row changes: the cache of `datasets` knows values, not code."""
 _MADE = re.compile(r"__prepared__\d+\..")
 """Columns that were prepared: a mark, the number of the part, a dot, and the name of the encoder's column."""
 FEW = 10_000
@@ -119,8 +121,8 @@ class Examples:
 def prepared(rows: datasets.Dataset, parts: Sequence[Input]) -> datasets.Dataset:
     """Make once, beside the columns of a dataset, what is slow to make of each row."""
     rows = rows.with_format(None)
-    _prepare(rows[:1], [0], parts)  # a tokenizer is another one, to the cache, before its first use
-    options = {"batched": True, "with_indices": True, "fn_kwargs": {"parts": list(parts)}}
+    _prepare(rows[:1], [0], parts, FORM)  # a tokenizer is another one, to the cache, before its first use
+    options = {"batched": True, "with_indices": True, "fn_kwargs": {"parts": list(parts), "form": FORM}}
     with _bar_of(len(rows)):
         return rows.map(_prepare, desc="Prepare", **options)
 
@@ -139,7 +141,7 @@ def _bar_of(rows: int) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _prepare(columns: Columns, numbers: Sequence[int], parts: Sequence[Input]) -> dict[str, list[Any]]:
+def _prepare(columns: Columns, numbers: Sequence[int], parts: Sequence[Input], form: int) -> dict[str, list[Any]]:
     """Prepare rows; a part's columns have its number before their name, so that none is taken for one of the user's."""
     made: dict[str, list[Any]] = {}
     for place, part in enumerate(parts):
