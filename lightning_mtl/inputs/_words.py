@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..encoders import Tokenizer
-from ._base import Columns, Input
-from ._tensors import padded
+from ._base import Columns
+from ._tokenized import Tokenized
 
 WORDS = "__words__"
 """The column of a batch with the number of the word that starts at each position, -1 elsewhere: [batch, length]."""
@@ -16,7 +15,7 @@ RAW = "__raw__"
 """The column of a batch with the words themselves, where they are to be shown beside their labels."""
 
 
-class Words(Input):
+class Words(Tokenized):
     """A column of lists of words, through a tokenizer that says where each word starts.
 
     Args:
@@ -31,26 +30,6 @@ class Words(Input):
                 [ 0, -1, -1]])
     """
 
-    once = True
-
-    def __init__(self, columns: list[str], tokenizer: Tokenizer | None = None) -> None:
-        self.columns = columns
-        self.tokenizer = tokenizer
-
-    def description(self) -> dict[str, Any]:
-        """Give the columns and the tokenizer."""
-        return {"columns": self.columns, "tokenizer": self.tokenizer}
-
-    @classmethod
-    def from_description(cls, args: dict[str, Any]) -> Words:
-        """Make it again; without a tokenizer it waits for the encoder's."""
-        return cls(args["columns"], args.get("tokenizer"))
-
-    @property
-    def limit(self) -> int | None:
-        """How many tokens of a row are read at most."""
-        return getattr(self.tokenizer, "limit", None)
-
     def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
         """Tokenize."""
         (column,) = self.columns
@@ -64,12 +43,6 @@ class Words(Input):
         made = dict(self.tokenizer.words(columns[column]))
         made[WORDS] = made.pop("words")
         return made
-
-    def collate(self, prepared: Columns) -> dict[str, Any]:
-        """Fill the shorter texts up to the longest one of the batch."""
-        assert self.tokenizer is not None
-        padding = {**self.tokenizer.padding, WORDS: -1}
-        return {name: padded(values, padding.get(name, 0)) for name, values in prepared.items()}
 
     def example(self) -> dict[str, list[Any]]:
         """Two short texts of different lengths."""
