@@ -81,7 +81,8 @@ def batches(rows: Any, inputs: Inputs, size: int) -> Iterator[tuple[list[int], d
         if inputs.whole is not None:
             for first in range(window.start, window.stop, size):
                 numbers = list(window[first - start : first - start + size])
-                yield numbers, inputs.whole([rows[i] for i in numbers])
+                made = inputs.whole([rows[i] for i in numbers])
+                yield numbers, {name: column for name, column in made.items() if name not in inputs.leave_out}
             continue
         columns = inputs.read(rows, window)
         prepared = inputs.prepare(columns, window)

@@ -102,6 +102,8 @@ class PersistentModule(L.LightningModule):
         Raises:
             ModuleNotFoundError: `safetensors` is not installed.
         """
+        if not getattr(self._trainer, "is_global_zero", True):
+            return  # another process writes it
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         place = saving.write_weights(self, folder)
