@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, NoReturn
 
 import datasets
-from torch import nn
 
-from ._labels import missing
 from .heads import Binary, Head, Multiclass, Multilabel, Regression, Tagging
+from .inputs import are_dates, missing
 from .task import Task
 
 CLASSES = 20
 """Whole numbers with more different values than this are quantities."""
-_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d{2}.*)?$")
 
 Features = Mapping[str, Any]
 """The types of a Hugging Face dataset's columns; empty for other data."""
@@ -36,7 +33,7 @@ def head_for(task: Task, columns: Mapping[str, list[Any]], features: Features, *
     """
     head = _several(task, columns, features) if len(task.columns) > 1 else _one(task, columns, features, words)
     if task.dropout:
-        head.dropout, head.drop = task.dropout, nn.Dropout(task.dropout)
+        head.set_dropout(task.dropout)
     return head
 
 
@@ -192,7 +189,7 @@ def _lists(task: Task, column: str, known: list[Any], names: list[Any] | None, w
 
 def _scalars(task: Task, column: str, known: list[Any]) -> Head:
     if isinstance(known[0], str):
-        if all(_DATE.match(str(value)) for value in known[:100]):
+        if are_dates(known):
             _refuse(
                 task,
                 column,

@@ -11,14 +11,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .heads import Head
+from .inputs import missing
 
 Refuse = Callable[[int, Any], NoReturn]
 """Raises the error for a label: its row, and its value."""
-
-
-def missing(value: Any) -> bool:
-    """Say whether a value is no label."""
-    return value is None or value == "" or (isinstance(value, float) and value != value)
 
 
 def coded(target: Any, head: Head, refuse: Refuse) -> Any:

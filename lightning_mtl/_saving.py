@@ -30,11 +30,13 @@ Description = dict[str, Any]
 
 def described(tasks: Sequence[Task], encoder: Encoder, inputs: Mapping[str, Inputs]) -> Description:
     """Describe a model: its tasks, its encoder, and how rows become what the encoder reads."""
+    shared = describe(encoder)
+    tokenizer = None if own(shared) else encoder.tokenizer  # an encoder of the user's own comes without it
     return {
         "format": FORMAT,
         "tasks": [_task(task) for task in tasks],
-        "encoder": describe(encoder),
-        "inputs": {name: _inputs(of, encoder) for name, of in inputs.items()},
+        "encoder": shared,
+        "inputs": {name: _inputs(of, tokenizer) for name, of in inputs.items()},
     }
 
 
@@ -131,8 +133,12 @@ def refuse_other_inputs(description: Mapping[str, Any], inputs: Mapping[str, Inp
     Raises:
         ValueError: They do not, since the training split is another one.
     """
-    for name, described_inputs in description.get("inputs", {}).items():
-        if name in inputs and inputs[name].sizes() and _inputs(inputs[name], encoder) != described_inputs:
+    scaled = {name: of for name, of in inputs.items() if of.sizes()}
+    if not scaled:
+        return
+    found = described((), encoder, scaled)["inputs"]
+    for name, of in description.get("inputs", {}).items():
+        if name in found and found[name] != of:
             raise ValueError(
                 f"Source {name!r} must scale and code its columns as in the checkpoint, got another training split or other "
                 "columns. Give the same training split; or load the model, which knows them: load_from_checkpoint(path)."
@@ -216,18 +222,17 @@ def _rebuilt_task(of: Mapping[str, Any], given: Task | None, where: str) -> Task
     head = rebuilt_head(of["head"])
     if given is not None:
         if given.dropout:
-            head.dropout, head.drop = given.dropout, nn.Dropout(given.dropout)
+            head.set_dropout(given.dropout)
         source, target = given.source or of["source"], given.target or of["target"]
         return Task(name, source, target=target, head=head, loss=given.loss, metrics=given.metrics, weight=given.weight)
     loss, metrics = rebuild(of["loss"]), rebuild(of["metrics"])
     return Task(name, of["source"], target=of["target"], head=head, loss=loss, metrics=metrics, weight=of["weight"])
 
 
-def _inputs(inputs: Inputs, encoder: Encoder) -> Description:
+def _inputs(inputs: Inputs, tokenizer: Tokenizer | None) -> Description:
     if inputs.whole is not None:
         return {"own": f"{getattr(inputs.whole, '__module__', '')}.{getattr(inputs.whole, '__qualname__', 'collate')}"}
-    kept = None if own(describe(encoder)) else encoder.tokenizer  # an encoder of the user's own comes without it
-    return {"parts": [_part(part, kept) for part in inputs.parts]}
+    return {"parts": [_part(part, tokenizer) for part in inputs.parts]}
 
 
 def _part(part: Input, tokenizer: Tokenizer | None) -> Any:

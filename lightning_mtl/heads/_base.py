@@ -65,13 +65,17 @@ class Head(nn.Module, ABC):
         self.outputs = outputs
         self.names = names
         self.readout = readout
-        self.dropout = dropout
-        self.drop = nn.Dropout(dropout) if dropout else None
+        self.set_dropout(dropout)
         self.layers = layers
         self._found: dict[str, Any] = {}
         self.fitted = False
         """Whether it has learned from training labels, or been restored; then it is not asked to learn anew."""
         self._check_names(names)
+
+    def set_dropout(self, dropout: float) -> None:
+        """Choose the share of the features that is dropped while training, in [0, 1)."""
+        self.dropout = dropout
+        self.drop = nn.Dropout(dropout) if dropout else None
 
     def build(self, width: int) -> None:
         """Make the layers for features of this width, unless they were given."""
@@ -104,7 +108,7 @@ class Head(nn.Module, ABC):
     @property
     def called(self) -> list[Any]:
         """What answers call the outputs (or classes): names found in the data, names given, or else their numbers."""
-        found: list[Any] | None = self._found.get("names", self.names)
+        found = self.called_or_none
         return list(range(self._named)) if found is None else found
 
     @property
@@ -141,7 +145,7 @@ class Head(nn.Module, ABC):
         rows = prediction.detach().cpu().tolist()
         if prediction.ndim == 1:
             return [{"value": value} for value in rows]
-        if self.names is None and "names" not in self._found:
+        if self.called_or_none is None:
             return [{"values": values} for values in rows]
         names = self.called
         return [{"values": dict(zip(names, values, strict=True))} for values in rows]

@@ -8,6 +8,7 @@ from ._plain import Plain
 from ._table import Table
 from ._tensors import label_values, stacked
 from ._text import Text
+from ._values import are_dates, missing
 from ._words import RAW, WORDS, Words
 
 __all__ = [
@@ -24,4 +25,6 @@ __all__ = [
     "Columns",
     "stacked",
     "label_values",
+    "missing",
+    "are_dates",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
@@ -13,10 +12,10 @@ import numpy as np
 import torch
 
 from ._base import Columns, Input
+from ._values import are_dates, missing
 
 CATEGORIES = 100
 """More different texts than this are no categories."""
-_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d{2}.*)?$")
 
 
 class Table(Input):
@@ -103,7 +102,7 @@ class Table(Input):
 
 
 def _learn(column: str, values: list[Any], categorical: bool) -> dict[str, Any]:
-    known = [value for value in values if not _missing(value)]
+    known = [value for value in values if not missing(value)]
     if not known:
         raise ValueError(f"Column {column!r} must hold values to learn from, got none. Leave it out of `features`.")
     if categorical or isinstance(known[0], str):
@@ -117,12 +116,12 @@ def _learn(column: str, values: list[Any], categorical: bool) -> dict[str, Any]:
 
 def _categories(column: str, values: list[Any]) -> list[Any]:
     texts = [value for value in values if isinstance(value, str) and value]
-    odd = next((i for i, v in enumerate(values) if not _missing(v) and isinstance(v, str) is not bool(texts)), None)
+    odd = next((i for i, v in enumerate(values) if not missing(v) and isinstance(v, str) is not bool(texts)), None)
     if odd is not None:
         raise ValueError(
             f"Column {column!r} must hold texts or numbers, not both; row {odd} has {values[odd]!r}. Convert or drop that row."
         )
-    if texts and all(_DATE.match(text) for text in texts[:100]):
+    if texts and are_dates(texts):
         raise ValueError(
             f"Column {column!r} of `features` must hold numbers or categories, got dates ({texts[0]!r}). Make numbers of them "
             "first, e.g. days since a date, or leave it out."
@@ -135,7 +134,7 @@ def _categories(column: str, values: list[Any]) -> list[Any]:
             f"Column {column!r} of `features` must hold numbers or categories, got numbers written as texts; row {row} has "
             f"{value!r}. Convert the column, with None where there is no number."
         )
-    counts = Counter(value for value in values if not _missing(value))
+    counts = Counter(value for value in values if not missing(value))
     if len(counts) > CATEGORIES or (len(counts) > 20 and len(counts) > len(values) / 2):
         raise ValueError(
             f"Column {column!r} of `features` must hold at most {CATEGORIES} categories, got {len(counts)} in {len(values)} rows "
@@ -160,7 +159,7 @@ def _scaled(column: str, values: list[Any], of: dict[str, Any], rows: Sequence[i
 def _numbers(column: str, values: list[Any], rows: Sequence[int]) -> np.ndarray:
     made = np.empty(len(values))
     for i, value in enumerate(values):
-        if _missing(value):
+        if missing(value):
             made[i] = math.nan
             continue
         if not isinstance(value, bool | int | float | np.number) or math.isinf(value):
@@ -179,14 +178,10 @@ def _coded(values: list[Any], categories: list[Any]) -> np.ndarray:
     places = {value: i for i, value in enumerate(categories)}
     made = np.zeros((len(values), len(categories)))
     for row, value in enumerate(values):
-        place = None if _missing(value) else places.get(value)
+        place = None if missing(value) else places.get(value)
         if place is not None:
             made[row, place] = 1.0
     return made
-
-
-def _missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _is_number(text: str) -> bool:
