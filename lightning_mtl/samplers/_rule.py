@@ -1,0 +1,121 @@
+"""What every sampling rule is: how often each source is drawn."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(slots=True)
+class Signals:
+    """What a rule may look at, equal on all ranks; an entry for each source, NaN where nothing is known.
+
+    Args:
+        sources: Names of the sources, in the order of all entries.
+        rows: Rows of each source's training split.
+        batches: Steps of a pass over each source, were each step to hold a batch of it alone.
+        steps_per_epoch: Steps of an epoch.
+        epochs: Epochs of the whole training, where they are known.
+        losses: Training loss of each source since rates were asked for last: the sum of its tasks' weighted means.
+        scores: Latest validation score of each source, higher is better: the mean of its tasks' main metrics.
+        draws: Rows of each source that were drawn since rates were asked for last.
+    """
+
+    sources: tuple[str, ...]
+    rows: Float[Tensor, " sources"]
+    batches: Float[Tensor, " sources"]
+    steps_per_epoch: int = 1
+    epochs: int | None = None
+    losses: Float[Tensor, " sources"] = field(default_factory=lambda: torch.empty(0))
+    scores: Float[Tensor, " sources"] = field(default_factory=lambda: torch.empty(0))
+    draws: Float[Tensor, " sources"] = field(default_factory=lambda: torch.empty(0))
+
+    def __post_init__(self) -> None:
+        """Know nothing of losses, scores and draws that were not given."""
+        nothing = torch.full((len(self.sources),), torch.nan, dtype=torch.float64)
+        self.losses, self.scores, self.draws = (
+            given.double() if len(given) else nothing.clone() for given in (self.losses, self.scores, self.draws)
+        )
+
+    def known_rows(self, rule: str) -> Float[Tensor, " sources"]:
+        """Give the rows of each source, for a rule that cannot do without them.
+
+        Raises:
+            ValueError: A source does not know how many rows it has.
+        """
+        return self._known("rows", self.rows, rule)
+
+    def known_batches(self, rule: str) -> Float[Tensor, " sources"]:
+        """Give the steps of a pass over each source, for a rule that cannot do without them.
+
+        Raises:
+            ValueError: A source does not know how many rows it has.
+        """
+        return self._known("batches", self.batches, rule)
+
+    def _known(self, what: str, values: Tensor, rule: str) -> Tensor:
+        unknown = [name for name, value in zip(self.sources, values.tolist(), strict=True) if value != value]
+        if unknown:
+            raise ValueError(
+                f"{rule} needs the number of {what} of every source, but {unknown} cannot tell it. Give Source(..., rows=...), "
+                "or choose Uniform() or Explicit({source: rate})."
+            )
+        return values
+
+
+class Rule(ABC):
+    """How often each source is drawn: rates, which need not add up to one.
+
+    A rule is asked before every step; one that depends on how training goes (`feedback`) only now and then, by the callback
+    `SamplingSchedule`, and its rates then hold from an announced step on.
+    """
+
+    feedback: ClassVar[bool] = False
+    """Whether the rates depend on `losses`, `scores` or `draws`."""
+    constant: ClassVar[bool] = False
+    """Whether the rates never change."""
+
+    @abstractmethod
+    def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
+        """Say how often each source is drawn.
+
+        Args:
+            step: Number of the training batch, from 0, over all epochs.
+            signals: What is known of the sources. Before training, and where nothing is known yet, entries are NaN.
+
+        Returns:
+            A number for each source, not negative, not all zero; only their shares count.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what the rule remembers, as plain data."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        assert not state, f"{type(self).__name__} remembers nothing"
+
+
+def shares(rule: Rule, step: int, signals: Signals) -> Float[Tensor, " sources"]:
+    """Ask a rule for its rates, and bring them to a sum of one.
+
+    Raises:
+        ValueError: Rates that are negative, not finite, all zero, or not one for each source.
+    """
+    rates = torch.as_tensor(rule.rates(step, signals), dtype=torch.float64)
+    name, got = type(rule).__name__, dict(zip(signals.sources, rates.flatten().tolist(), strict=False))
+    if rates.shape != (len(signals.sources),):
+        raise ValueError(
+            f"Rates of {name} must be one for each of the sources {list(signals.sources)}, got shape {list(rates.shape)} at "
+            f"step {step}. Return a tensor of {len(signals.sources)} numbers."
+        )
+    if not bool(rates.isfinite().all()) or bool((rates < 0).any()):
+        raise ValueError(f"Rates of {name} must be finite and not negative, got {got} at step {step}. Use 0 for never.")
+    if not bool(rates.sum() > 0):
+        raise ValueError(f"Rates of {name} must not all be zero, got {got} at step {step}. Draw at least one source.")
+    return rates / rates.sum()
