@@ -22,6 +22,14 @@ def gather_objects(value: Any) -> list[Any]:
     return found
 
 
+def of_first_rank(value: Any) -> Any:
+    """Give all ranks what the first one has, a value of plain data."""
+    held = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(held)
+    return held[0]
+
+
 def sum_dtype(device: torch.device) -> torch.dtype:
     """Name the type in which ranks add up on this device: one for all ranks, whatever the types of their data."""
     return torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64

@@ -7,30 +7,33 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from ._distributed import gather_objects
 from ._examples import Examples
-from .sampler import AllSourcesSampler, Plan
+from .samplers import LAG, EvaluationSampler, MultiTaskSampler, Plan
 from .task import ROWS, Task
 
 
 class MultiTaskLoader:
     """Iterates over `{source: batch}`, read by one pool of workers; Lightning leaves it as it is.
 
-    Its workers start at the first step, so an epoch that Lightning announces late is not missed. Its state is the number of
-    steps taken in this epoch, so a run that was saved within an epoch goes on with the next step.
+    Its workers start at the first step, so what Lightning announces late (the epoch, the state of a checkpoint) is not missed.
+    Its state is where the batches stand that it handed out, whatever the workers have read ahead.
+
+    Raises:
+        ValueError: Workers read further ahead than new rates are announced.
     """
 
     def __init__(
         self,
         examples: Mapping[str, Examples],
         tasks: Mapping[str, Sequence[Task]],
-        sampler: AllSourcesSampler,
+        sampler: MultiTaskSampler | EvaluationSampler,
         *,
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
         self.sampler = sampler
         self.batch_sampler = None  # Lightning looks for it beside `sampler`
-        self._taken = 0
         self._loader = DataLoader(
             _Batches(examples, tasks),
             batch_size=None,
@@ -40,23 +43,47 @@ class MultiTaskLoader:
             collate_fn=_as_is,
             persistent_workers=num_workers > 0,
         )
+        ahead = num_workers * (self._loader.prefetch_factor or 0)
+        if ahead >= LAG:
+            raise ValueError(
+                f"`num_workers` must read fewer than {LAG} batches ahead, since new rates are announced so early, got "
+                f"{num_workers} workers with {self._loader.prefetch_factor} batches each. Take fewer workers: they serve all "
+                "sources together."
+            )
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[dict[str, dict[str, Any]]]:
-        self._taken = self.sampler.skip
         for batch in self._loader:
-            self._taken += 1
+            self.sampler.deliver()
             yield batch
 
-    def state_dict(self) -> dict[str, int]:
-        """Tell how many steps of this epoch were taken."""
-        return {"taken": self._taken % len(self)}
+    def state_dict(self) -> dict[str, Any]:
+        """Give where the batches stand that were handed out; with streams of their own state, on every rank."""
+        if not isinstance(self.sampler, MultiTaskSampler):
+            return {}
+        state = self.sampler.state_dict()
+        return state | {"streams": gather_objects(state["streams"])} if self.sampler.stateful else state
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Leave out the steps that were taken, once."""
-        self.sampler.skip = self._taken = state["taken"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the step after the last one that was handed out.
+
+        Raises:
+            ValueError: The state is of other sources, sizes or batches, or of another number of ranks where a source has a
+                state on each.
+        """
+        if not isinstance(self.sampler, MultiTaskSampler):
+            return
+        if self.sampler.stateful:
+            saved, ranks = state.get("streams", []), self.sampler.num_replicas
+            if len(saved) != ranks:
+                raise ValueError(
+                    f"A checkpoint of sources that are read as streams must be resumed on as many processes, got {ranks} "
+                    f"today and {len(saved)} in the checkpoint. Use {len(saved)}."
+                )
+            state = state | {"streams": saved[self.sampler.rank]}
+        self.sampler.load_state_dict(state)
 
 
 class _Batches(Dataset[dict[str, dict[str, Any]]]):
@@ -67,7 +94,7 @@ class _Batches(Dataset[dict[str, dict[str, Any]]]):
         self.tasks = {name: tuple(tasks[name]) for name in examples}
 
     def __getitem__(self, plan: Plan) -> dict[str, dict[str, Any]]:
-        return {name: self._labelled(name, rows) for name, rows in plan.items()}
+        return {name: self._labelled(name, rows) for name, rows in plan.items() if rows}
 
     def _labelled(self, source: str, rows: list[int]) -> dict[str, Any]:
         columns = self.examples[source][rows]

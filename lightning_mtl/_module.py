@@ -51,6 +51,8 @@ class _Progress:
     every: int = 50
     last_batch: float = -1
     last: Step = field(default_factory=Step)
+    present: Sequence[int] = ()
+    losses: Tensor | None = None
     seen: set[int] = field(default_factory=set)
 
 
@@ -74,6 +76,8 @@ class TaskModule(PersistentModule):
         """How rows of each source become what the encoder reads; `MultiTaskDataModule` fills it before training."""
         self.heads = nn.ModuleDict()
         self.losses = nn.ModuleDict()
+        self.also_shown: list[Callable[[], dict[str, float]]] = []
+        """Functions whose values are shown with the training losses, every `log_every_n_steps`; callbacks add theirs."""
         self._kept: list[nn.Module] = []
         self._optimizer = optimizer
         self._world_size = 1
@@ -203,6 +207,7 @@ class TaskModule(PersistentModule):
             losses = losses * self._share(step, losses)
         progress = self._progress
         self._history.append(progress.step, step.tasks, losses)
+        progress.present, progress.losses = step.tasks, losses.detach()
         if (progress.step + 1) % progress.every == 0 or batch_idx == progress.last_batch:
             progress.last = Step(
                 step.tasks, answers=[(answer.detach(), target, rows) for answer, target, rows in step.answers]
@@ -288,15 +293,23 @@ class TaskModule(PersistentModule):
                 "`max_epochs` or `max_steps` of the Trainer must end the run for `FineTuning`, whose rates fall to the end, got "
                 f"max_epochs={trainer.max_epochs} and max_steps={trainer.max_steps}. Set one of them."
             )
-        if trainer.ckpt_path:
-            # Counting the steps made the loader, too early for its place in the epoch to be restored: have it made again.
-            trainer.fit_loop._combined_loader = None
         if self.lr is not None:
             habits = replace(habits, lr=self.lr)
         # A fused step takes the scaling off the gradients itself, and Lightning then refuses to clip them.
         return habits.configure(self, self.heads, int(steps), fused=trainer.precision != "16-mixed")
 
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Add what the sampling of our data module needs."""
+        wanted = getattr(getattr(self.trainer, "datamodule", None), "callbacks", None)
+        return [] if wanted is None else list(wanted())
+
     # Losses
+
+    def last_losses(self) -> tuple[Sequence[int], Tensor]:
+        """Give the numbers of the tasks in the last training step, and their losses; their mean over the ranks counts."""
+        progress = self._progress
+        assert progress.losses is not None, "there was no step yet"
+        return progress.present, progress.losses
 
     def _share(self, step: Step, like: Tensor) -> Tensor:
         """Weigh this rank's mean losses so that the ranks' average is the mean over all ranks' labelled examples."""
@@ -320,6 +333,7 @@ class TaskModule(PersistentModule):
         if self._world_size > 1:
             self._share(Step(), nothing)
         self._history.append(self._progress.step, [], nothing)
+        self._progress.present, self._progress.losses = [], nothing
         return 0 * values.sum()
 
     # Training: what is shown
@@ -338,6 +352,9 @@ class TaskModule(PersistentModule):
             for task, mean in zip(self.tasks, means, strict=True)
             if not math.isnan(mean)
         }
+        values |= self._loss_shares(losses)
+        for more in self.also_shown:
+            values |= more()
         for task, answer in zip(progress.last.tasks, progress.last.answers, strict=True):
             self._judge("train", task, *answer)
         counts = sum_over_ranks(self._label_counts(progress.last)).tolist()
@@ -345,6 +362,14 @@ class TaskModule(PersistentModule):
             values |= {name: value.item() for name, value in group.items()}
         progress.last = Step()
         self._publish(values)
+
+    def _loss_shares(self, losses: Tensor) -> dict[str, float]:
+        """Say which part of the loss that was minimised since the last time came from which task."""
+        if len(self.tasks) == 1:
+            return {}
+        sums = losses.sum(0) * losses.new_tensor(self._weights or [1.0] * len(self.tasks))
+        shares = (sums / sums.sum()).tolist()
+        return {f"train/{task.name}/loss_share": share for task, share in zip(self.tasks, shares, strict=True)}
 
     def _label_counts(self, step: Step) -> Tensor:
         counts = [0.0] * len(self.tasks)
@@ -363,6 +388,16 @@ class TaskModule(PersistentModule):
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=self._progress.step - 1)
 
     # Evaluation
+
+    def scores(self) -> dict[str, float]:
+        """Give the latest validation score of each task that has one: its main metric, higher is better."""
+        shown = self.trainer.callback_metrics
+        keys = {
+            task.name: (f"validate/{task.name}/{main[0]}", main[1])
+            for task, main in zip(self.tasks, self._main_metrics, strict=True)
+            if main is not None
+        }
+        return {name: sign * float(shown[key]) for name, (key, sign) in keys.items() if key in shown}
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         step = self.run(batch)

@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 import lightning as L
 import torch
 
-from ._inspection import table
+from ._table import table
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
 
@@ -175,9 +175,11 @@ def compare(
             multi = _run(build, None, data, trainer, seed, finish)
             if not multi:
                 raise ValueError("`build` must make a module with at least one task that has `metrics`, got none.")
-            # A twin takes as many steps as the network for all tasks, and its source is read as it was there.
-            data.steps_per_epoch, data.summary = len(data.train_dataloader()), False
+            sampler, reads, data.summary = data.sampler, data.reads(), False
+            assert sampler is not None
             for task, (metric, sign, value) in multi.items():
+                # A twin takes as many steps as the network for all tasks took with its source.
+                data.steps_per_epoch = sampler.steps_with(reads[task])
                 single = _run(build, task, data, trainer, seed, finish)[task][2]
                 before = rows.get(task, TaskComparison(task, metric, sign, (), ()))
                 rows[task] = TaskComparison(task, metric, sign, (*before.single, single), (*before.multi, value))

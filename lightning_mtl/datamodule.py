@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
-from torch import Tensor
 
 from ._examples import Examples
-from ._inference import complete, head_for, refuse_other_coding
-from ._inspection import (
-    Labels,
-    known_labels,
-    labels_of,
-    refuse_bad_inputs,
-    refuse_uneven,
-    table,
-    warn_of_copies,
-)
+from ._inspection import Labels, labels_of, refuse_bad_inputs, refuse_uneven, warn_of_copies
 from ._loader import MultiTaskLoader
+from ._settling import fit_heads, settle
+from ._table import table
+from .callbacks import SamplingMonitor, SamplingSchedule
 from .encoders import Tokenizer, Vocabulary
 from .inputs import Inputs
-from .sampler import AllSourcesSampler
+from .samplers import (
+    BATCHES,
+    BY_SOURCE,
+    Batches,
+    EvaluationSampler,
+    MultiTaskSampler,
+    Ready,
+    Rows,
+    Rule,
+    Steps,
+    Stream,
+    Uniform,
+)
 from .source import SPLITS, Source
 from .task import Task
 
@@ -49,10 +55,17 @@ class MultiTaskDataModule(L.LightningDataModule):
 
     Args:
         sources: {name: source}; a source is a `Source`, a dataset, a `DataLoader` over one, or {split: dataset}.
-        batch_size: Rows of each source in a step, on each process.
+        batch_size: Rows in a step on each process: of each source whose batch the step holds, or of all sources together with
+            "stratified" and "mixed" batches.
         num_workers: Processes that read ahead, for all sources together.
         pin_memory: Whether batches are laid where a GPU fetches them faster. Default: where the Trainer has a GPU.
-        steps_per_epoch: Steps in an epoch. Default: one pass of the longest source.
+        sampling: How often each source is drawn: a rule of `lightning_mtl.samplers`. Default: all alike.
+        batches: What a step holds: "all", a batch of every source; "homogeneous", a batch of one source, drawn anew in each
+            step; "stratified", rows of every source in fixed numbers, as the rates say; "mixed", rows whose source is
+            drawn for each. Default: "homogeneous" where `sampling` is given, else "all".
+        steps_per_epoch: Steps in an epoch: a number; "longest" or "shortest", a pass of the source that takes most or fewest
+            steps; "proportional", as many steps as hold all rows; or {source: passes}. Default: "longest" where a step
+            holds a batch of every source, else "proportional".
         seed: Makes another order of the examples. Default: that of `seed_everything`, or 0.
         tokenizer: Turns texts into tensors. Default: the encoder's.
         bucket: Whether texts of similar length come together in a batch, which spares padding; the batches of a pass come
@@ -77,7 +90,9 @@ class MultiTaskDataModule(L.LightningDataModule):
         batch_size: int = 32,
         num_workers: int = 0,
         pin_memory: bool | None = None,
-        steps_per_epoch: int | None = None,
+        sampling: Rule | None = None,
+        batches: Batches | None = None,
+        steps_per_epoch: Steps = None,
         seed: int | None = None,
         tokenizer: Tokenizer | None = None,
         bucket: bool = True,
@@ -91,12 +106,14 @@ class MultiTaskDataModule(L.LightningDataModule):
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if value < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value}.")
-        if steps_per_epoch is not None and steps_per_epoch < 1:
-            raise ValueError(f"`steps_per_epoch` must be at least 1, got {steps_per_epoch}.")
+        if batches is not None and batches not in BATCHES:
+            raise ValueError(f"`batches` must be one of {list(BATCHES)}, got {batches!r}.")
         self.sources = {name: data if isinstance(data, Source) else Source(data) for name, data in sources.items()}
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory
+        self.sampling = sampling
+        self.batches: Batches = batches or ("all" if sampling is None else "homogeneous")
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.tokenizer = tokenizer
@@ -104,6 +121,8 @@ class MultiTaskDataModule(L.LightningDataModule):
         self.summary = summary
         self.not_inputs: set[str] = set()
         """Columns that no encoder may read beside the targets of its own tasks, e.g. the targets of other runs."""
+        self.sampler: MultiTaskSampler | None = None
+        """What plans the steps of training, once there is a loader."""
         self._examples: dict[str, dict[str, Examples]] = {}
         self._tasks: dict[str, list[Task]] = {}
 
@@ -123,9 +142,10 @@ class MultiTaskDataModule(L.LightningDataModule):
         }
         inputs = self._inputs(module)
         if stage == "predict":
-            self._refuse_headless(tasks)
+            for task in tasks:
+                task.known_head()
         else:
-            self._settle_tasks()
+            settle(self.sources, self._tasks)
         for split in _STAGES[stage]:
             self._examples[split] = self._read(split, stage, inputs)
         if stage == "fit":
@@ -134,32 +154,56 @@ class MultiTaskDataModule(L.LightningDataModule):
                 self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
         labels = {split: self._check(split) for split in _STAGES[stage] if split != "predict"}
         if stage != "predict":
-            self._fit_heads(inputs)
+            fit_heads(self.sources, self._tasks, self._examples.get("train", {}), inputs)
         if module is not None and tasks:
             module.inputs = {**self._unfed(module), **inputs}
             found = labels.get("train", {})
             complete = stage == "fit" and all(of.seen == of.rows == of.labelled for of in found.values())
             # All labels of a row of words may lie beyond what the encoder reads.
             complete = complete and not any(task.known_head().per_position for task in tasks)
+            complete = complete and self.batches == "all" and self.sampling is None
             module.routing.bind(list(self.sources), reads, every_task_every_step=complete)
         if stage == "fit" and tasks:
             self._print(labels, inputs)
 
+    def callbacks(self) -> list[L.Callback]:
+        """Make the callbacks that sampling needs, where the Trainer has none of them yet."""
+        there = {type(callback) for callback in getattr(self.trainer, "callbacks", ())}
+        return [kind() for kind in (SamplingSchedule, SamplingMonitor) if kind not in there]
+
+    def reads(self) -> dict[str, str]:
+        """Name the source that each task reads."""
+        return {task.name: name for name, tasks in self._tasks.items() for task in tasks}
+
     def train_dataloader(self) -> MultiTaskLoader:
-        """Loader of the split "train": each step a batch of every source."""
-        return self._loader("train", shuffle=not self._overfits(), cycle=True, frozen=self._overfits())
+        """Loader of the split "train": the steps of an epoch, as `sampling` and `batches` say."""
+        frozen = self._overfits()
+        streams = self._streams("train", shuffle=not frozen, bucket=not frozen and self.batches in BY_SOURCE)
+        epochs = getattr(self.trainer, "max_epochs", None)
+        self.sampler = MultiTaskSampler(
+            streams,
+            copy.deepcopy(self.sampling) if len(streams) > 1 else Uniform(),
+            batches=self.batches,
+            batch=self.batch_size * self._ranks()["num_replicas"],
+            steps=self.steps_per_epoch,
+            epochs=epochs if epochs and epochs > 0 else None,
+            frozen=frozen,
+            seed=int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed,
+            **self._ranks(),
+        )
+        return self._loader("train", self.sampler)
 
     def val_dataloader(self) -> Any:
         """Loader of the split "validation": every row once."""
-        return self._loader("validation", shuffle=False, cycle=False)
+        return self._evaluating("validation")
 
     def test_dataloader(self) -> Any:
         """Loader of the split "test": every row once."""
-        return self._loader("test", shuffle=False, cycle=False)
+        return self._evaluating("test")
 
     def predict_dataloader(self) -> Any:
         """Loader of the split "predict", or else "test": every row once, in order."""
-        return self._loader("predict", shuffle=False, cycle=False)
+        return self._evaluating("predict")
 
     def _idle(self, task: Task) -> bool:
         """Say whether a task has no data here and needs none: its head is frozen."""
@@ -195,53 +239,6 @@ class MultiTaskDataModule(L.LightningDataModule):
         for source in (self.sources[name] for name in self._tasks if "train" in self.sources[name].splits):
             for values in source.read("train", [*source.text, *([source.words] if source.words else ())]).values():
                 yield from (value if isinstance(value, str) else " ".join(value) for value in values if value)
-
-    def _settle_tasks(self) -> None:
-        """Find the heads that were not given, and the names of labels, from the training splits."""
-        for name, tasks in self._tasks.items():
-            source = self.sources[name]
-            for task in tasks:
-                if "train" not in source.splits:
-                    self._refuse_headless([task])
-                    continue
-                columns, features = source.labels("train", task.columns, name)
-                if columns is None:
-                    continue
-                if task.head is None:
-                    found = head_for(task, columns, features, words=source.words is not None)
-                    task.head, task.dropout = found, 0.0  # the head has it now
-                complete(task, columns, features)
-                texts = any(isinstance(value, str) for value in columns[task.columns[0]])
-                for split in source.splits:
-                    self._refuse_other_coding(task, name, split, texts)
-
-    def _refuse_other_coding(self, task: Task, name: str, split: str, texts: bool) -> None:
-        source = self.sources[name]
-        if split == "predict" or not len(source.splits[split]) or not set(task.columns) <= set(source.columns(split)):
-            return
-        columns, features = source.labels(split, task.columns, name)
-        if columns is not None:
-            (first, *_) = task.columns
-            refuse_other_coding(
-                task, columns[first], features.get(first), f"source {name!r}, split {split!r}", texts=texts
-            )
-
-    def _refuse_headless(self, tasks: Sequence[Task]) -> None:
-        for task in tasks:
-            task.known_head()
-
-    def _fit_heads(self, inputs: Mapping[str, Inputs]) -> None:
-        """Let heads learn from the training labels: weights of classes, the scale of numbers; once for each model."""
-        for name, tasks in self._tasks.items():
-            source = self.sources[name]
-            for task in tasks:
-                head = task.known_head()
-                if not head.fitted and "train" in source.splits:
-                    train = self._examples.get("train", {}).get(name) or source.examples(
-                        "train", inputs[name], task.columns
-                    )
-                    head.fit(known_labels(task, train, f"source {name!r}, row"))
-                    head.fitted = True  # what a trained model knows of its labels stays
 
     def _read(self, split: str, stage: str, inputs: Mapping[str, Inputs]) -> dict[str, Examples]:
         examples = {}
@@ -287,42 +284,51 @@ class MultiTaskDataModule(L.LightningDataModule):
             columns = source.read(split, [source.words, task.columns[0]])
             refuse_uneven(columns[source.words], columns[task.columns[0]], task, where)
 
-    def _loader(self, split: str, *, shuffle: bool, cycle: bool, frozen: bool = False) -> MultiTaskLoader:
-        if split not in self._examples:
-            raise RuntimeError(f"The split {split!r} is not read yet. Call `setup` first, or let the Trainer do it.")
-        examples = self._examples[split]
-        ranks = self._ranks()
-        sizes = {name: len(rows) for name, rows in examples.items()}
-        for name, size in sizes.items():
-            if size < ranks["num_replicas"]:
-                raise ValueError(
-                    f"Source {name!r} must have a row for each process in split {split!r}, got {size} for "
-                    f"{ranks['num_replicas']}. Add rows, or use fewer processes."
-                )
-        ready = {
-            name: batches
-            for name in examples
-            if (batches := self.sources[name].ready_batches(split, name, ranks["num_replicas"])) is not None
-        }
-        sampler = AllSourcesSampler(
-            sizes,
-            {name: self.sources[name].rows_per_step(split, self.batch_size) for name in examples},
-            shuffle={name: shuffle and self.sources[name].shuffled(split) for name in examples},
-            cycle=cycle,
-            frozen=frozen,
-            steps=self.steps_per_epoch if cycle else None,
-            ready=ready,
-            lengths=self._lengths(examples) if self.bucket and not frozen else None,
-            sort=split in ("validation", "test") and self._whole(split),
-            seed=int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed,
-            **ranks,
-        )
+    def _evaluating(self, split: str) -> MultiTaskLoader:
+        streams = self._streams(split, shuffle=False, bucket=split != "predict" and self._whole(split))
+        return self._loader(split, EvaluationSampler(streams, **self._ranks()))
+
+    def _loader(self, split: str, sampler: MultiTaskSampler | EvaluationSampler) -> MultiTaskLoader:
         return MultiTaskLoader(
-            examples,
+            self._examples[split],
             {name: tasks if split != "predict" else [] for name, tasks in self._tasks.items()},
             sampler,
             num_workers=self.num_workers,
             pin_memory=self._on_gpu() if self.pin_memory is None else self.pin_memory,
+        )
+
+    def _streams(self, split: str, *, shuffle: bool, bucket: bool) -> dict[str, Stream]:
+        if split not in self._examples:
+            raise RuntimeError(f"The split {split!r} is not read yet. Call `setup` first, or let the Trainer do it.")
+        return {
+            name: self._stream(split, name, examples, shuffle=shuffle, bucket=bucket and self.bucket)
+            for name, examples in self._examples[split].items()
+        }
+
+    def _stream(self, split: str, name: str, examples: Examples, *, shuffle: bool, bucket: bool) -> Stream:
+        ranks, source = self._ranks()["num_replicas"], self.sources[name]
+        if len(examples) < ranks:
+            raise ValueError(
+                f"Source {name!r} must have a row for each process in split {split!r}, got {len(examples)} for {ranks}. Add rows, "
+                "or use fewer processes."
+            )
+        batches = source.ready_batches(split, name, ranks)
+        own = batches is not None or source.batch_size is not None
+        if own and split == "train" and self.batches not in BY_SOURCE:
+            raise ValueError(
+                f"Source {name!r} must have no batches of its own where batches={self.batches!r} draws rows of all sources "
+                "into one. Give its dataset without `batch_size`, or use batches='homogeneous'."
+            )
+        if batches is not None:
+            return Ready(batches, len(examples))
+        return Rows(
+            len(examples),
+            source.rows_per_step(split, self.batch_size) * ranks,
+            name=name,
+            shuffle=shuffle and source.shuffled(split),
+            lengths=examples.lengths() if bucket else None,
+            sort=not shuffle,
+            ranks=ranks,
         )
 
     def _whole(self, split: str) -> bool:
@@ -330,10 +336,6 @@ class MultiTaskDataModule(L.LightningDataModule):
         limit = {"validation": "limit_val_batches", "test": "limit_test_batches"}[split]
         sanity = split == "validation" and bool(getattr(self.trainer, "sanity_checking", False))
         return getattr(self.trainer, limit, 1.0) == 1.0 and not sanity
-
-    def _lengths(self, examples: Mapping[str, Examples]) -> dict[str, Tensor]:
-        lengths = {name: rows.lengths() for name, rows in examples.items()}
-        return {name: of for name, of in lengths.items() if of is not None}
 
     def _ranks(self) -> dict[str, int]:
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer else None
@@ -350,7 +352,8 @@ class MultiTaskDataModule(L.LightningDataModule):
         return self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
 
     def _print(self, labels: Mapping[str, Mapping[str, Labels]], inputs: Mapping[str, Inputs]) -> None:
-        sampler = self.train_dataloader().sampler
+        self.train_dataloader()
+        assert self.sampler is not None
         rows = []
         for name, tasks in self._tasks.items():
             for task in tasks:
@@ -366,7 +369,7 @@ class MultiTaskDataModule(L.LightningDataModule):
                         "-" if of.classes is None else str(of.classes),
                         "-" if of.majority is None else f"{of.majority:.1%}",
                         f"{of.labelled / of.seen:.1%}" + ("" if of.seen == of.rows else f" of {of.seen:,}"),
-                        f"{round(sampler.passes(name) * of.rows * of.labelled / of.seen):,}",
+                        f"{round(self.sampler.passes(name) * of.rows * of.labelled / of.seen):,}",
                     ]
                 )
         header = ("task", "source", "head", "train", "validation", "classes", "majority", "labelled", "draws/epoch")

@@ -320,7 +320,7 @@ def test_what_is_the_users_own_is_named(value: object, path: str, name: str) -> 
         {"class": "torch.nn.modules.linear.Parameter", "args": {}},
         {"class": "torch.nn.modules.linear.os.system", "args": {}},
         {"class": "torch.nn.Linear", "args": {"in_features": 1, "out_features": 1}},
-        {"class": "lightning_mtl.sampler.torch", "args": {}},
+        {"class": "lightning_mtl.samplers.torch", "args": {}},
         {"class": "lightning_mtl.source.Source", "args": {"dataset": []}},
         {"class": "torchmetrics.image.fid.FrechetInceptionDistance", "args": {}},
         {"class": f"{__name__}.Shift", "args": {}},

@@ -12,7 +12,10 @@ MAY_IMPORT = {  # from our own house
     "heads": set(),
     "encoders": set(),
     "metrics": set(),
-    "sampler": set(),
+    "samplers": set(),
+    "_table": set(),
+    "callbacks": {"_distributed", "_history", "_table", "samplers"},
+    "_settling": {"_examples", "_inference", "_inspection", "inputs", "source", "task"},
     "files": set(),
     "fine_tuning": set(),
     "_distributed": set(),
@@ -30,15 +33,17 @@ MAY_IMPORT = {  # from our own house
     "source": {"_examples", "_rows", "encoders", "inputs"},
     "_inference": {"heads", "inputs", "task"},
     "_inspection": {"_examples", "heads", "inputs", "task"},
-    "_loader": {"_examples", "sampler", "task"},
+    "_loader": {"_distributed", "_examples", "samplers", "task"},
     "datamodule": {
         "_examples",
-        "_inference",
         "_inspection",
         "_loader",
+        "_settling",
+        "_table",
+        "callbacks",
         "encoders",
         "inputs",
-        "sampler",
+        "samplers",
         "source",
         "task",
     },
@@ -60,11 +65,11 @@ MAY_IMPORT = {  # from our own house
         "task",
     },
     "module": {"_answers", "_distributed", "_exporting", "_module", "_routing", "encoders", "inputs", "task"},
-    "comparison": {"_inspection", "datamodule", "module"},
+    "comparison": {"_table", "datamodule", "module"},
     "cli": {"comparison", "datamodule", "module"},
     "sweep": set(),
 }
-TORCH_ONLY = {"heads", "encoders", "sampler", "metrics"}
+TORCH_ONLY = {"heads", "encoders", "samplers", "metrics"}
 FREE = {"__init__", "recipes"}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_mtl.sampler import AllSourcesSampler
+from lightning_mtl.samplers import EvaluationSampler, MultiTaskSampler, Rows, Uniform
 
 SIZES = [{"a": 10}, {"a": 10, "b": 7}, {"a": 33, "b": 4, "c": 16}, {"a": 9, "b": 9}]
 

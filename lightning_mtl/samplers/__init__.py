@@ -1,5 +1,27 @@
 """How often each source is drawn, and which of its rows."""
 
-from ._rule import Rule, Signals
+from ._batches import BATCHES, BY_SOURCE, Batches
+from ._epoch import Steps
+from ._evaluation import EvaluationSampler
+from ._rule import Rule, Signals, shares
+from ._sampler import LAG, MultiTaskSampler, Plan
+from ._stream import Ready, Rows, Stream
+from ._uniform import Uniform
 
-__all__ = ["Rule", "Signals"]
+__all__ = [
+    "BATCHES",
+    "BY_SOURCE",
+    "LAG",
+    "Batches",
+    "EvaluationSampler",
+    "MultiTaskSampler",
+    "Plan",
+    "Ready",
+    "Rows",
+    "Rule",
+    "Signals",
+    "Steps",
+    "Stream",
+    "Uniform",
+    "shares",
+]

@@ -1,0 +1,99 @@
+"""What was planned to be drawn, and what was drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+
+from .._table import table
+from ..samplers import MultiTaskSampler
+
+
+class SamplingMonitor(L.Callback):
+    """Print the sampling plan before training and the draws after it, and log them while it runs; where there are several sources.
+
+    Logged for each task are `train/<task>/rate`, the share of its source in the coming step (of the steps, or of the rows where
+    batches are stratified or mixed); `train/<task>/draws`, the rows of its source that were drawn since training began; and
+    `train/<task>/epochs`, the passes over it. `MultiTaskDataModule` adds this callback by itself.
+    """
+
+    def __init__(self) -> None:
+        self._sampler: MultiTaskSampler | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Print the plan."""
+        sampler = getattr(trainer.train_dataloader, "sampler", None)
+        self._sampler = sampler if isinstance(sampler, MultiTaskSampler) and len(sampler.names) > 1 else None
+        if self._sampler is not None and self._prints(trainer):
+            print(plan(self._sampler))
+        if hasattr(pl_module, "also_shown"):
+            pl_module.also_shown = [
+                show for show in pl_module.also_shown if getattr(show, "__self__", None) is not self
+            ]
+            if self._sampler is not None:
+                self._readers = {name: pl_module.routing.readers(name) for name in self._sampler.names}
+                self._names = [task.name for task in pl_module.tasks]
+                pl_module.also_shown.append(self.values)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Watch the new loader, where the Trainer made one."""
+        if self._sampler is not None:
+            self._sampler = getattr(trainer.train_dataloader, "sampler", None)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print what was drawn."""
+        if self._sampler is not None and self._sampler.delivered.step and self._prints(trainer):
+            print(draws(self._sampler))
+
+    def values(self) -> dict[str, float]:
+        """Give rates, draws and passes of each task's source."""
+        assert self._sampler is not None
+        rates = self._sampler.rates_at(self._sampler.delivered.step)
+        shown: dict[str, float] = {}
+        for i, (source, readers) in enumerate(self._readers.items()):
+            for task in (self._names[reader] for reader in readers):
+                shown[f"train/{task}/rate"] = rates[i]
+                shown[f"train/{task}/draws"] = float(self._sampler.drawn_rows(source))
+                shown[f"train/{task}/epochs"] = self._sampler.drawn_passes(source)
+        return shown
+
+    def _prints(self, trainer: L.Trainer) -> bool:
+        return trainer.is_global_zero and getattr(getattr(trainer, "datamodule", None), "summary", True)
+
+
+def plan(sampler: MultiTaskSampler) -> str:
+    """Say how an epoch will be sampled, at the rates of the next step."""
+    rates = sampler.rates_at(sampler.delivered.step)
+    rows = []
+    for name, stream, rate in zip(sampler.names, sampler.streams.values(), rates, strict=True):
+        passes = sampler.passes(name)
+        known = stream.rows is not None
+        rows.append(
+            [
+                name,
+                f"{stream.rows:,}" if known else "-",
+                f"{rate:.3f}",
+                f"{passes * (stream.rows or 0):,.0f}" if known else "-",
+                f"{passes:.2f}" if known else "-",
+            ]
+        )
+    by = "" if sampler.batches == "all" and sampler.rule.constant else f" by {sampler.rule}"
+    resumed = f", from step {sampler.delivered.step:,} on" if sampler.delivered.step else ""
+    later = "" if sampler.rule.constant else "; rates change while training runs"
+    return f"Sampling: batches={sampler.batches!r}{by}, {len(sampler):,} steps an epoch{resumed}{later}.\n" + table(
+        ("source", "rows", "rate", "draws/epoch", "passes/epoch"), rows
+    )
+
+
+def draws(sampler: MultiTaskSampler) -> str:
+    """Say what was drawn since training began."""
+    counts = {name: sampler.drawn_rows(name) for name in sampler.names}
+    total = max(sum(counts.values()), 1)
+    rows = [
+        [name, f"{count:,}", f"{count / total:.3f}", "-" if passes != passes else f"{passes:.2f}"]
+        for name, count in counts.items()
+        for passes in (sampler.drawn_passes(name),)
+    ]
+    header = ("source", "drawn", "share", "passes")
+    return f"Drawn in {sampler.delivered.step:,} steps:\n{table(header, rows)}"

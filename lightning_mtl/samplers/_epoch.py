@@ -1,0 +1,58 @@
+"""How many steps an epoch has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+Policy = Literal["longest", "shortest", "proportional"]
+"""A pass of the source that takes most steps; of the one that takes fewest; as many steps as hold all rows there are."""
+Steps = int | Policy | Mapping[str, float] | None
+"""A number, a policy, or {source: passes}: as many steps as this number of passes of one source takes."""
+
+
+def steps_of(
+    asked: Steps, sources: Sequence[str], passes: Sequence[int | float], rows: Sequence[int | float], rows_a_step: float
+) -> int:
+    """Count the steps of an epoch.
+
+    Args:
+        asked: What was asked for; a number or a policy is needed where a source does not know its rows.
+        sources: Names of the sources.
+        passes: Steps that a pass of each source takes at its rate: infinite at rate 0, NaN where rows are not known.
+        rows: Rows of each source; NaN where they are not known.
+        rows_a_step: Rows that a step holds on average.
+
+    Raises:
+        ValueError: A number below 1, an unknown policy or source, or sources that do not know their rows.
+    """
+    if isinstance(asked, int) and not isinstance(asked, bool):
+        if asked < 1:
+            raise ValueError(f"`steps_per_epoch` must be at least 1, got {asked}.")
+        return asked
+    wanted: Sequence[float]
+    if isinstance(asked, Mapping):
+        if len(asked) != 1 or next(iter(asked)) not in sources or not next(iter(asked.values())) > 0:
+            raise ValueError(
+                f"`steps_per_epoch` must name one of the sources {list(sources)} with a number of passes above 0, got "
+                f"{dict(asked)}. Write {{{sources[0]!r}: 1}}."
+            )
+        ((name, number),) = asked.items()
+        wanted = [number * passes[list(sources).index(name)]]
+    elif asked in ("longest", "shortest"):
+        wanted = passes
+    elif asked == "proportional":
+        wanted = [sum(rows) / rows_a_step]
+    else:
+        raise ValueError(
+            "`steps_per_epoch` must be a number, 'longest', 'shortest', 'proportional' or {source: passes}, got "
+            f"{asked!r}."
+        )
+    if not all(math.isfinite(steps) for steps in wanted):
+        raise ValueError(
+            f"`steps_per_epoch` must be a number where a source does not know its rows, or is not drawn at first, got {asked!r} "
+            f"for {dict(zip(sources, rows, strict=True))} rows. Give a number."
+        )
+    steps = min(wanted) if asked == "shortest" else max(wanted)
+    return max(1, math.floor(steps + 1e-9) if asked == "shortest" else math.ceil(steps - 1e-9))

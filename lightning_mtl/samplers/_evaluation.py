@@ -1,0 +1,46 @@
+"""Every row once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from torch.utils.data import DistributedSampler
+
+from ._sampler import Plan
+from ._stream import Stream
+
+
+class EvaluationSampler(DistributedSampler[Plan]):
+    """Plan a pass over every source, side by side; sources that end early leave the later steps to the others.
+
+    Args:
+        streams: The rows of each source.
+        num_replicas: Number of ranks.
+        rank: Number of this rank.
+
+    Example:
+        >>> from lightning_mtl.samplers import Rows
+        >>> list(EvaluationSampler({"a": Rows(3, 2, shuffle=False), "b": Rows(1, 2, shuffle=False)}))
+        [{'a': [0, 1], 'b': [0]}, {'a': [2]}]
+    """
+
+    def __init__(self, streams: Mapping[str, Stream], *, num_replicas: int = 1, rank: int = 0) -> None:
+        self.streams, self.num_replicas, self.rank, self.epoch = dict(streams), num_replicas, rank, 0
+        self.batches = {name: stream.batches or 0 for name, stream in streams.items()}
+
+    def __len__(self) -> int:
+        return max(self.batches.values())
+
+    def __iter__(self) -> Iterator[Plan]:
+        """Plan the steps of the pass, each time the same."""
+        places = dict.fromkeys(self.streams, 0)
+        for step in range(len(self)):
+            plan = {}
+            for name in (name for name, batches in self.batches.items() if step < batches):
+                count = self.streams[name].batch(places[name])
+                plan[name] = self.streams[name].take(places[name], count, self.rank, self.num_replicas)
+                places[name] += count
+            yield plan
+
+    def deliver(self) -> None:
+        """Keep no count of what was handed out: the next evaluation begins anew."""
