@@ -29,6 +29,7 @@ from .samplers import (
     Steps,
     Stream,
     Uniform,
+    refuse_steps,
 )
 from .source import SPLITS, Source
 from .task import Task
@@ -106,6 +107,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if value < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+        refuse_steps(steps_per_epoch)
         if batches is not None and batches not in BATCHES:
             raise ValueError(f"`batches` must be one of {list(BATCHES)}, got {batches!r}.")
         self.sources = {name: data if isinstance(data, Source) else Source(data) for name, data in sources.items()}

@@ -16,7 +16,7 @@ from .conftest import TrainerMaker
 
 OPTIMIZERS: dict[str, Callable[..., Any] | None] = {
     "default": None,
-    "own": lambda groups: torch.optim.SGD(groups, lr=0.5),
+    "own": lambda groups: torch.optim.SGD(groups, lr=0.1),
     "fine-tuning": FineTuning(lr=1e-5, freeze_steps=2),
 }
 

@@ -1,7 +1,7 @@
 """How often each source is drawn, and which of its rows."""
 
 from ._batches import BATCHES, BY_SOURCE, Batches
-from ._epoch import Steps
+from ._epoch import Steps, refuse_steps
 from ._evaluation import EvaluationSampler
 from ._rule import Rule, Signals, shares
 from ._sampler import LAG, MultiTaskSampler, Plan
@@ -23,5 +23,6 @@ __all__ = [
     "Steps",
     "Stream",
     "Uniform",
+    "refuse_steps",
     "shares",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 Policy = Literal["longest", "shortest", "proportional"]
 """A pass of the source that takes most steps; of the one that takes fewest; as many steps as hold all rows there are."""
@@ -27,9 +27,8 @@ def steps_of(
     Raises:
         ValueError: A number below 1, an unknown policy or source, or sources that do not know their rows.
     """
-    if isinstance(asked, int) and not isinstance(asked, bool):
-        if asked < 1:
-            raise ValueError(f"`steps_per_epoch` must be at least 1, got {asked}.")
+    refuse_steps(asked)
+    if isinstance(asked, int):
         return asked
     wanted: Sequence[float]
     if isinstance(asked, Mapping):
@@ -42,13 +41,8 @@ def steps_of(
         wanted = [number * passes[list(sources).index(name)]]
     elif asked in ("longest", "shortest"):
         wanted = passes
-    elif asked == "proportional":
-        wanted = [sum(rows) / rows_a_step]
     else:
-        raise ValueError(
-            "`steps_per_epoch` must be a number, 'longest', 'shortest', 'proportional' or {source: passes}, got "
-            f"{asked!r}."
-        )
+        wanted = [sum(rows) / rows_a_step]
     if not all(math.isfinite(steps) for steps in wanted):
         raise ValueError(
             f"`steps_per_epoch` must be a number where a source does not know its rows, or is not drawn at first, got {asked!r} "
@@ -56,3 +50,17 @@ def steps_of(
         )
     steps = min(wanted) if asked == "shortest" else max(wanted)
     return max(1, math.floor(steps + 1e-9) if asked == "shortest" else math.ceil(steps - 1e-9))
+
+
+def refuse_steps(asked: Steps) -> None:
+    """Refuse what is neither a number from 1 on, nor a policy, nor passes of a source.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if isinstance(asked, int) and asked < 1:
+        raise ValueError(f"`steps_per_epoch` must be at least 1, got {asked}.")
+    if isinstance(asked, str) and asked not in get_args(Policy):
+        raise ValueError(
+            f"`steps_per_epoch` must be a number, one of {list(get_args(Policy))}, or {{source: passes}}, got {asked!r}."
+        )
