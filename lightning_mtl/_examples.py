@@ -33,10 +33,14 @@ class Examples:
         inputs: How they become what the encoder reads.
         targets: Columns that tasks learn from, which come along as they are. Default: every column.
         show: Whether words come along too, to be shown beside what is predicted for them.
+        given: Whether rows are not read by number, but given: `examples[(number, row) of each]`.
     """
 
-    def __init__(self, rows: Any, inputs: Inputs, targets: Sequence[str] | None, *, show: bool = False) -> None:
+    def __init__(
+        self, rows: Any, inputs: Inputs, targets: Sequence[str] | None, *, show: bool = False, given: bool = False
+    ) -> None:
         self.rows = rows
+        self.given = given
         self.shown = inputs.words if show else None
         self.inputs = inputs
         self.targets = targets
@@ -48,12 +52,16 @@ class Examples:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, numbers: list[int]) -> dict[str, Any]:
+    def __getitem__(self, numbers: list[Any]) -> dict[str, Any]:
         """Read the rows with these numbers as one batch."""
         if self.inputs.whole is not None:
-            made = self.inputs.whole([self.rows[i] for i in numbers])
+            made = self.inputs.whole([row for _, row in numbers] if self.given else [self.rows[i] for i in numbers])
             return {name: column for name, column in made.items() if name not in self.inputs.leave_out}
-        columns = self.read(numbers)
+        if self.given:
+            columns = {name: [row[name] for _, row in numbers] for name in numbers[0][1]}
+            numbers = [number for number, _ in numbers]
+        else:
+            columns = self.read(numbers)
         batch: dict[str, Any] = {}
         for part in self.inputs.parts:
             batch |= part.collate(self._rows_of(part, columns, numbers))

@@ -77,12 +77,12 @@ class MultiTaskLoader:
             return
         if self.sampler.stateful:
             saved, ranks = state.get("streams", []), self.sampler.num_replicas
-            if len(saved) != ranks:
+            if len(saved) != ranks and any(of != saved[0] for of in saved):
                 raise ValueError(
-                    f"A checkpoint of sources that are read as streams must be resumed on as many processes, got {ranks} "
-                    f"today and {len(saved)} in the checkpoint. Use {len(saved)}."
+                    f"A checkpoint whose processes read streams of their own must be resumed on as many, got {ranks} today and "
+                    f"{len(saved)} in the checkpoint. Use {len(saved)}."
                 )
-            state = state | {"streams": saved[self.sampler.rank]}
+            state = state | {"streams": saved[self.sampler.rank % len(saved)]}
         self.sampler.load_state_dict(state)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ def rows_of(data: Any) -> Any:
     if isinstance(data, str | Path):
         return read_rows(data)
     rows: Any = data.dataset if isinstance(data, DataLoader) else data
-    if isinstance(rows, IterableDataset | datasets.IterableDataset) or not hasattr(rows, "__getitem__"):
+    if not hasattr(rows, "__getitem__"):
         raise TypeError(
-            f"A dataset must give rows by number and have a length, got {type(rows).__name__}. Read it into a "
-            "`datasets.Dataset`, or pass its loader to the Trainer: CombinedLoader({source: loader}, 'max_size_cycle')."
+            f"A dataset must give rows by number and have a length, or one after another, got {type(rows).__name__}. Give a "
+            "`datasets.Dataset`, a list of mappings, or an iterable of mappings."
         )
     if isinstance(rows, pd.DataFrame):
         return datasets.Dataset.from_pandas(rows, preserve_index=False)
@@ -41,6 +42,40 @@ def rows_of(data: Any) -> Any:
     if simple:
         return datasets.Dataset.from_dict(table)
     return [{column: row.get(column) for column in columns} for row in rows]
+
+
+def flows(data: Any) -> bool:
+    """Say whether rows come only one after another: of an iterable dataset, a generator, a ready loader of one."""
+    rows = data.dataset if isinstance(data, DataLoader) else data
+    if isinstance(rows, IterableDataset | datasets.IterableDataset):
+        return True
+    return hasattr(rows, "__iter__") and not hasattr(rows, "__getitem__")
+
+
+def beginning(rows: Any, most: int | None = None) -> tuple[Any, Any]:
+    """Read the first rows of an iterable, or all of them.
+
+    Returns:
+        The rows, by number, and the iterable, which gives them all the same.
+    """
+    iterator = iter(rows)
+    first = list(islice(iterator, most))
+    left = chain(first, iterator) if iterator is rows else rows
+    if isinstance(rows, datasets.IterableDataset) and rows.features is not None:
+        return datasets.Dataset.from_list(first, features=rows.features), left
+    return rows_of(first), left
+
+
+def saves_exactly(rows: Any) -> bool:
+    """Say whether an iterable keeps a state from which it reads on with the very next row."""
+    if not (hasattr(rows, "state_dict") and hasattr(rows, "load_state_dict")):
+        return False
+    inner = getattr(rows, "_ex_iterable", None)
+    while inner is not None:
+        if "Shuffled" in type(inner).__name__ and "Buffer" in type(inner).__name__:
+            return False  # `datasets` does not save what lies in the buffer
+        inner = getattr(inner, "ex_iterable", None)
+    return True
 
 
 def _refuse_mixture(column: str, values: list[Any]) -> None:

@@ -164,6 +164,7 @@ class MultiTaskDataModule(L.LightningDataModule):
             # All labels of a row of words may lie beyond what the encoder reads.
             complete = complete and not any(task.known_head().per_position for task in tasks)
             complete = complete and self.batches == "all" and self.sampling is None
+            complete = complete and all(self.sources[name].stream is None for name in self._tasks)
             module.routing.bind(list(self.sources), reads, every_task_every_step=complete)
         if stage == "fit" and tasks:
             self._print(labels, inputs)
@@ -291,8 +292,15 @@ class MultiTaskDataModule(L.LightningDataModule):
         return self._loader(split, EvaluationSampler(streams, **self._ranks()))
 
     def _loader(self, split: str, sampler: MultiTaskSampler | EvaluationSampler) -> MultiTaskLoader:
+        examples = dict(self._examples[split])
+        if split == "train":
+            examples |= {
+                name: self.sources[name].given(of.inputs, of.targets)
+                for name, of in examples.items()
+                if self.sources[name].stream is not None
+            }
         return MultiTaskLoader(
-            self._examples[split],
+            examples,
             {name: tasks if split != "predict" else [] for name, tasks in self._tasks.items()},
             sampler,
             num_workers=self.num_workers,
@@ -308,7 +316,10 @@ class MultiTaskDataModule(L.LightningDataModule):
         }
 
     def _stream(self, split: str, name: str, examples: Examples, *, shuffle: bool, bucket: bool) -> Stream:
-        ranks, source = self._ranks()["num_replicas"], self.sources[name]
+        source, ranks = self.sources[name], self._ranks()["num_replicas"]
+        rows_per_step = source.rows_per_step(split, self.batch_size) * ranks
+        if split == "train" and source.stream is not None:
+            return source.flow(rows_per_step, name, self._ranks()["rank"], ranks)
         if len(examples) < ranks:
             raise ValueError(
                 f"Source {name!r} must have a row for each process in split {split!r}, got {len(examples)} for {ranks}. Add rows, "
@@ -325,7 +336,7 @@ class MultiTaskDataModule(L.LightningDataModule):
             return Ready(batches, len(examples))
         return Rows(
             len(examples),
-            source.rows_per_step(split, self.batch_size) * ranks,
+            rows_per_step,
             name=name,
             shuffle=shuffle and source.shuffled(split),
             lengths=examples.lengths() if bucket else None,
@@ -366,19 +377,19 @@ class MultiTaskDataModule(L.LightningDataModule):
                         task.name,
                         name,
                         type(task.head).__name__,
-                        f"{of.rows:,}",
+                        f"{of.rows:,}" if self.sources[name].stream is None else "stream",
                         "-" if held_out is None else f"{held_out.rows:,}",
                         "-" if of.classes is None else str(of.classes),
                         "-" if of.majority is None else f"{of.majority:.1%}",
                         f"{of.labelled / of.seen:.1%}" + ("" if of.seen == of.rows else f" of {of.seen:,}"),
-                        f"{round(self.sampler.passes(name) * of.rows * of.labelled / of.seen):,}",
+                        f"{round(self.sampler.draws(name) * of.labelled / of.seen):,}",
                     ]
                 )
         header = ("task", "source", "head", "train", "validation", "classes", "majority", "labelled", "draws/epoch")
         if self.summary and self.trainer is not None and self.trainer.is_global_zero:
             print(table(header, rows))
             for name, made in inputs.items():
-                for note in [*made.notes(), *self._examples["train"][name].notes()]:
+                for note in [*made.notes(), *self._examples["train"][name].notes(), *self.sampler.streams[name].notes]:
                     print(f"Source {name!r}: {note}.")
             module: Any = self.trainer.lightning_module
             if idle := [task.name for task in module.tasks if self._idle(task)]:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any, cast
 
 import datasets
+from datasets.distributed import split_dataset_by_node
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -15,11 +16,14 @@ from torch.utils.data import (
 )
 
 from ._examples import Examples, prepared
-from ._rows import rows_of
+from ._rows import beginning, flows, rows_of, saves_exactly
 from .encoders import Tokenizer
 from .inputs import Columns, Image, Input, Inputs, Own, Plain, Table, Text, Words
+from .samplers import Flow
 
 SPLITS = ("train", "validation", "test", "predict")
+SAMPLE = 10_000
+"""Rows of a stream that are looked at before training."""
 
 
 class Source:
@@ -30,9 +34,10 @@ class Source:
 
     Args:
         dataset: A file (CSV, TSV, JSON, JSONL, Parquet), a Hugging Face `Dataset` or `DatasetDict`, a DataFrame, a list of mappings, any map-style dataset of mappings, a
-            ready `DataLoader` over one, or a dictionary of these for the splits "train", "validation", "test" and
+            ready `DataLoader` over one, an iterable of mappings (a Hugging Face or PyTorch `IterableDataset`), or a dictionary of these for the splits "train", "validation", "test" and
             "predict". One dataset alone is the split "train". Of a ready loader, dataset, batches and collate are
-            used; the data module's workers read it.
+            used; the data module's workers read it. A training split that is an iterable is read as a stream: columns, labels
+            and scales are those of its first 10,000 rows. Any other split is read into memory.
         text: Column of texts, or two columns of pairs of texts, for the encoder's tokenizer.
         words: Column of lists of words, for tasks that label each word.
         features: Numeric and categorical columns of a table, which become one column "features", [batch, features], scaled
@@ -40,11 +45,12 @@ class Source:
         image: Column of images, which becomes "image", [batch, channels, height, width] (see `lightning_mtl.inputs.Image`).
         transform: Makes the input columns yourself: from {column: list of values} of a batch to {column: tensor}.
         batch_size: Rows of this source in a step. Default: that of the data module.
+        rows: Number of rows of a training split that is read as a stream, for rules and lengths of epochs that need it.
         collate: Makes a batch yourself: from a list of rows to {column: tensor}, target columns included.
 
     Raises:
         ValueError: An unknown split, or input columns that exclude each other.
-        TypeError: A dataset without a length or without rows by number.
+        TypeError: A dataset that is none.
 
     Example:
         >>> rows = [{"review": "fine", "stars": 4}, {"review": "a waste of time", "stars": 1}]
@@ -63,6 +69,7 @@ class Source:
         image: str | None = None,
         transform: Callable[[dict[str, list[Any]]], dict[str, Any]] | None = None,
         batch_size: int | None = None,
+        rows: int | None = None,
         collate: Callable[[list[Any]], dict[str, Any]] | None = None,
     ) -> None:
         splits = dataset if isinstance(dataset, Mapping) else {"train": dataset}
@@ -79,8 +86,45 @@ class Source:
         self.collate = collate
         self._refuse_mixtures()
         self.loaders = {split: data for split, data in splits.items() if isinstance(data, DataLoader)}
-        self.splits = {split: rows_of(data) for split, data in splits.items()}
+        self.stream: Any = None
+        """The training split, where it can only be read as a stream."""
+        self.splits = {split: self._rows(split, data) for split, data in splits.items()}
+        self.rows = rows if rows is not None or self.stream is None else self._counted()
         self._kept: dict[str, tuple[str, datasets.Dataset]] = {}
+
+    def _rows(self, split: str, data: Any) -> Any:
+        if not flows(data):
+            return rows_of(data)
+        iterable = data.dataset if isinstance(data, DataLoader) else data
+        if split != "train":
+            return beginning(iterable)[0]
+        first, self.stream = beginning(iterable, SAMPLE)
+        return first
+
+    def _counted(self) -> int | None:
+        """Count the rows of a stream that ends within what was looked at."""
+        seen = len(self.splits["train"])
+        return seen if seen < SAMPLE else None
+
+    def flow(self, batch: int, name: str, rank: int, ranks: int) -> Flow:
+        """Make the stream of the training split ready to be drawn from.
+
+        Args:
+            batch: Rows of a global batch.
+            name: What the source is called in error messages.
+            rank: Number of this rank.
+            ranks: Number of ranks: a Hugging Face stream is split over them, of any other each keeps its part.
+        """
+        own = isinstance(self.stream, datasets.IterableDataset)
+        rows = split_dataset_by_node(self.stream, rank, ranks) if own and ranks > 1 else self.stream
+        return Flow(rows, batch, name=name, size=self.rows, own=own, saves=saves_exactly(rows))
+
+    def given(self, inputs: Inputs, targets: Sequence[str] | None) -> Examples:
+        """Make the rows of the stream, as they come, batches of tensors."""
+        own = self._collate("train")
+        if own is not None and own is not inputs.whole:
+            inputs = Inputs([], whole=own, leave_out=inputs.leave_out)
+        return Examples((), inputs, targets, given=True)
 
     @property
     def named(self) -> list[str]:
@@ -269,7 +313,7 @@ class Source:
             ValueError: The loader's batches cannot be cut over the ranks.
         """
         loader = self.loaders.get(split)
-        if loader is None:
+        if loader is None or (loader.batch_sampler is not None and flows(loader)):
             return None
         if loader.batch_sampler is None:
             raise ValueError(

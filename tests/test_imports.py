@@ -30,7 +30,7 @@ MAY_IMPORT = {  # from our own house
     "_metrics": {"task"},
     "_routing": {"inputs", "task"},
     "_examples": {"inputs"},
-    "source": {"_examples", "_rows", "encoders", "inputs"},
+    "source": {"_examples", "_rows", "encoders", "inputs", "samplers"},
     "_inference": {"heads", "inputs", "task"},
     "_inspection": {"_examples", "heads", "inputs", "task"},
     "_loader": {"_distributed", "_examples", "samplers", "task"},

@@ -74,7 +74,7 @@ def plan(sampler: MultiTaskSampler) -> str:
                 name,
                 f"{stream.rows:,}" if known else "-",
                 f"{rate:.3f}",
-                f"{passes * (stream.rows or 0):,.0f}" if known else "-",
+                f"{sampler.draws(name):,.0f}",
                 f"{passes:.2f}" if known else "-",
             ]
         )

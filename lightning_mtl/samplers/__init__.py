@@ -3,6 +3,7 @@
 from ._batches import BATCHES, BY_SOURCE, Batches
 from ._epoch import Steps, refuse_steps
 from ._evaluation import EvaluationSampler
+from ._flow import Flow
 from ._rule import Rule, Signals, shares
 from ._sampler import LAG, MultiTaskSampler, Plan
 from ._stream import Ready, Rows, Stream
@@ -11,6 +12,7 @@ from ._uniform import Uniform
 __all__ = [
     "BATCHES",
     "BY_SOURCE",
+    "Flow",
     "LAG",
     "Batches",
     "EvaluationSampler",

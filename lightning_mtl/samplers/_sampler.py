@@ -96,12 +96,13 @@ class MultiTaskSampler(DistributedSampler[Plan]):
             batches=_numbers([self._batches_of(stream) for stream in self._streams]),
             epochs=epochs,
         )
-        self.delivered = Position(0, 0, (0,) * len(self.names))
-        """Where the batches stand that were handed out."""
-        self._planned: deque[Position] = deque()
-        self._resumed: tuple[int, int] | None = None
         self.stateful = any(stream.stateful for stream in self._streams)
         """Whether a stream has a state of its own, which may differ between ranks."""
+        self.delivered = Position(0, 0, (0,) * len(self.names), self._states())
+        """Where the batches stand that were handed out."""
+        self._start = self.delivered
+        self._planned: deque[Position] = deque()
+        self._resumed: tuple[int, int] | None = None
         self._reseed(seed)
         self.set_rule(rule or Uniform())
         self.steps = self.signals.steps_per_epoch = self._count_steps(steps)
@@ -129,11 +130,18 @@ class MultiTaskSampler(DistributedSampler[Plan]):
             asked = asked or "proportional"
         return steps_of(asked, self.names, passes, rows, rows_a_step)
 
-    def passes(self, source: str) -> float:
-        """Estimate the passes over a source in an epoch, at the rates of its first step."""
+    def draws(self, source: str) -> float:
+        """Estimate the rows of a source that an epoch draws, at the rates of its first step."""
         i = self.names.index(source)
-        rate = 1.0 if self.batches == "all" else self.rates_at(self.delivered.step)[i]
-        return self.steps * rate / self.signals.batches[i].item()
+        stream, rate = self._streams[i], self.rates_at(self.delivered.step)[i]
+        if self.batches not in BY_SOURCE:
+            return self.steps * rate * self.batch
+        steps = self.steps * (rate if self.batches == "homogeneous" else rate > 0)
+        return steps * (stream.batch(0) if stream.rows is None else stream.rows / (stream.batches or 1))
+
+    def passes(self, source: str) -> float:
+        """Estimate the passes over a source in an epoch, at the rates of its first step; NaN where its rows are not known."""
+        return self.draws(source) / (self.streams[source].rows or math.nan)
 
     def drawn_rows(self, source: str) -> int:
         """Count the rows of a source, on all ranks, that were delivered since training began."""
@@ -220,23 +228,27 @@ class MultiTaskSampler(DistributedSampler[Plan]):
 
     def __iter__(self) -> Iterator[Plan]:
         """Plan the steps of this epoch that were not delivered yet."""
+        ahead = len(self._planned) > 0 or self._resumed is not None
         self._planned.clear()
         at = self.delivered
         if self.frozen:
-            at = Position(0, 0, (0,) * len(self.names), at.streams)
+            at, ahead = self._start, True
         epoch, taken = self._resumed or (-1, 0)
         self._resumed = None
         taken = taken if epoch == self.epoch and taken < self.steps else 0
-        for stream, state in zip(self._streams, at.streams, strict=False):
-            if state is not None:
-                stream.load_state_dict(state)
+        if ahead:  # else every stream stands where it should
+            for stream, state in zip(self._streams, at.streams, strict=False):
+                if state is not None:
+                    stream.load_state_dict(state)
         step, places = at.step, list(at.places)
         for done in range(taken + 1, self.steps + 1):
             plan = self._cut(self._chosen(step, places), places)
             step += 1
-            states = tuple(stream.state_dict() for stream in self._streams) if self.stateful else ()
-            self._planned.append(Position(step, done, tuple(places), states))
+            self._planned.append(Position(step, done, tuple(places), self._states()))
             yield plan
+
+    def _states(self) -> tuple[dict[str, Any] | None, ...]:
+        return tuple(stream.state_dict() for stream in self._streams) if self.stateful else ()
 
     def _cut(self, chosen: list[tuple[int, int]], places: list[int]) -> Plan:
         """Give each rank every n-th row of the global batch, counted through over its sources, and move on."""

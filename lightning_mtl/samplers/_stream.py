@@ -24,8 +24,6 @@ class Stream(ABC):
     A place in it is the number of rows that were drawn from the source since training began.
     """
 
-    exact: ClassVar[bool] = True
-    """Whether a resumed run reads on exactly where the saved one stood."""
     stateful: ClassVar[bool] = False
     """Whether the place in the stream is not enough to read on."""
     rows: int | None
@@ -33,6 +31,11 @@ class Stream(ABC):
     batches: int | None
     """Global batches of a pass, where they are known."""
     seed = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of how the source is read and resumed."""
+        return []
 
     @abstractmethod
     def batch(self, place: int) -> int:
@@ -171,14 +174,17 @@ class Ready(Stream):
         rows: Number of rows.
     """
 
-    exact = False
-
     def __init__(self, sampler: Any, rows: int) -> None:
         self.sampler = sampler
         self.rows: int = rows
         self.batches: int = len(sampler)
         self._at = -1
         self._pass: Iterator[list[int]] = iter(())
+
+    @property
+    def notes(self) -> list[str]:
+        """Say that batches which are not ours come in another order after a resume, unless they keep their own."""
+        return ["its batches are those of its own sampler, whose order cannot be resumed exactly"]
 
     def batch(self, place: int) -> int:
         """Count a batch as one."""

@@ -1,0 +1,114 @@
+"""Rows that come one after another."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, ClassVar
+
+from ._stream import Stream
+
+
+class Flow(Stream):
+    """Rows that cannot be read by number: of an iterable, pass after pass, read by the main process.
+
+    Rows come as (number in the pass, row). An iterable with `state_dict` and `load_state_dict` goes on where it was saved; of any
+    other the rows of the pass that were read already are read again and left out, which is exact where it gives the same rows
+    again. Where it has `set_epoch`, it is told the number of the pass, to shuffle anew.
+
+    Args:
+        rows: The iterable.
+        batch: Rows of a global batch.
+        name: Name of the source.
+        size: Rows of a pass over all ranks, where they are known.
+        own: Whether the iterable gives the rows of this rank alone; otherwise every rank reads all of them and keeps its part.
+        saves: Whether the iterable's own state is exact.
+
+    Raises:
+        ValueError: The iterable has no rows, or none are left and it cannot begin again.
+
+    Example:
+        >>> flow = Flow(["x", "y", "z"], 2)
+        >>> flow.take(0, 2), flow.take(2, 2)
+        ([(0, 'x'), (1, 'y')], [(2, 'z'), (0, 'x')])
+    """
+
+    stateful: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        rows: Iterable[Any],
+        batch: int,
+        *,
+        name: str = "",
+        size: int | None = None,
+        own: bool = False,
+        saves: bool = False,
+    ) -> None:
+        self.iterable: Any = rows
+        self.name, self.own, self.saves, self._batch = name, own, saves, batch
+        self.rows = size
+        self.batches = None if size is None else max(1, -(-size // batch))
+        self._number, self._taken = 0, 0
+        self._rows: Iterator[Any] | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of how the source is resumed and read."""
+        said = []
+        if not self.saves:
+            said.append("a resumed run reads the rows of the pass again up to where it stood")
+        if not self.own:
+            said.append("with several processes each reads all rows and keeps its part")
+        return said
+
+    def batch(self, place: int) -> int:
+        """Count the rows of a global batch, which are always as many."""
+        return self._batch
+
+    def take(self, place: int, count: int, rank: int = 0, ranks: int = 1) -> list[Any]:
+        """Read on: the rows of this rank alone, or all of them, of which every `ranks`-th is kept."""
+        if self.own:
+            return [self._next() for _ in range(rank, count, ranks)]
+        return [self._next() for _ in range(count)][rank::ranks]
+
+    def _next(self) -> tuple[int, Any]:
+        if self._rows is None:
+            self._begin()
+        assert self._rows is not None
+        for row in self._rows:
+            self._taken += 1
+            return self._taken - 1, row
+        if self._taken == 0 or iter(self.iterable) is self.iterable:
+            raise ValueError(
+                f"Source {self.name!r} must give rows pass after pass, got an end after {self._taken} rows of pass {self._number}. "
+                "Give an iterable that can be read anew (a generator cannot; `datasets.IterableDataset.from_generator` can), or "
+                "train for fewer steps."
+            )
+        self._number, self._taken = self._number + 1, 0
+        self._begin()
+        return self._next()
+
+    def _begin(self) -> None:
+        if hasattr(self.iterable, "set_epoch"):
+            self.iterable.set_epoch(self._number)
+        self._rows = iter(self.iterable)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the pass, the rows that were read in it, and the iterable's own state."""
+        own = copy.deepcopy(self.iterable.state_dict()) if self.saves and self._rows is not None else None
+        return {"pass": self._number, "taken": self._taken, "iterable": own}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to where `state_dict` was read."""
+        self._number, self._taken = state["pass"], state["taken"]
+        if state["iterable"] is not None:
+            if hasattr(self.iterable, "set_epoch"):
+                self.iterable.set_epoch(self._number)
+            self.iterable.load_state_dict(copy.deepcopy(state["iterable"]))
+            self._rows = iter(self.iterable)
+        else:
+            self._begin()
+            assert self._rows is not None
+            self._rows = islice(self._rows, self._taken, None)
