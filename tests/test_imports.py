@@ -13,6 +13,7 @@ MAY_IMPORT = {  # from our own house
     "encoders": set(),
     "metrics": set(),
     "sampler": set(),
+    "samplers": set(),
     "files": set(),
     "fine_tuning": set(),
     "_distributed": set(),
@@ -64,7 +65,7 @@ MAY_IMPORT = {  # from our own house
     "cli": {"comparison", "datamodule", "module"},
     "sweep": set(),
 }
-TORCH_ONLY = {"heads", "encoders", "sampler", "metrics"}
+TORCH_ONLY = {"heads", "encoders", "sampler", "samplers", "metrics"}
 FREE = {"__init__", "recipes"}
 
 
