@@ -108,6 +108,15 @@ class MultiTaskDataModule(L.LightningDataModule):
             if value < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value}.")
         refuse_steps(steps_per_epoch)
+        if batches == "all" and sampling is not None and not sampling.leaves_out:
+            raise ValueError(
+                f"`sampling` must leave out sources, e.g. Phases, where batches='all' hold a batch of every other, got {sampling}. "
+                "Use batches='homogeneous', 'stratified' or 'mixed'."
+            )
+        if sampling is not None and (unknown := sampling.names() - set(sources)):
+            raise ValueError(
+                f"`sampling` must name sources out of {list(sources)}, got {sorted(unknown)} too. Rename or drop them."
+            )
         if batches is not None and batches not in BATCHES:
             raise ValueError(f"`batches` must be one of {list(BATCHES)}, got {batches!r}.")
         self.sources = {name: data if isinstance(data, Source) else Source(data) for name, data in sources.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import lightning as L
@@ -133,7 +134,7 @@ class SamplingSchedule(L.Callback):
         self._loader = loader
         sampler = loader.sampler
         if self.rule is not None:
-            sampler.set_rule(self.rule)
+            sampler.set_rule(copy.deepcopy(self.rule))
         if sampler.rule.feedback and not hasattr(pl_module, "last_losses"):
             raise ValueError(
                 f"{type(sampler.rule).__name__} must see the losses of tasks, which {type(pl_module).__name__} does not tell. Use a "

@@ -1,30 +1,51 @@
 """How often each source is drawn, and which of its rows."""
 
+from ._annealed import Annealed
 from ._batches import BATCHES, BY_SOURCE, Batches
+from ._dynamic_task_prioritization import DynamicTaskPrioritization
 from ._epoch import Steps, refuse_steps
 from ._evaluation import EvaluationSampler
+from ._exp3s import Exp3S
+from ._explicit import Explicit
 from ._flow import Flow
+from ._forgetting_driven import ForgettingDriven
+from ._function_of_step import FunctionOfStep
+from ._phases import Phase, Phases
+from ._proportional import Proportional
 from ._rule import Rule, Signals, shares
 from ._sampler import LAG, MultiTaskSampler, Plan
+from ._smoothing import Smoothing
 from ._stream import Ready, Rows, Stream
+from ._temperature import Temperature
 from ._uniform import Uniform
 
 __all__ = [
-    "BATCHES",
-    "BY_SOURCE",
-    "Flow",
-    "LAG",
-    "Batches",
-    "EvaluationSampler",
-    "MultiTaskSampler",
-    "Plan",
-    "Ready",
-    "Rows",
     "Rule",
     "Signals",
+    "Uniform",
+    "Proportional",
+    "Temperature",
+    "Smoothing",
+    "Explicit",
+    "Annealed",
+    "FunctionOfStep",
+    "Phase",
+    "Phases",
+    "Exp3S",
+    "DynamicTaskPrioritization",
+    "ForgettingDriven",
+    "MultiTaskSampler",
+    "EvaluationSampler",
+    "Plan",
+    "Batches",
+    "BATCHES",
+    "BY_SOURCE",
+    "LAG",
     "Steps",
     "Stream",
-    "Uniform",
+    "Rows",
+    "Ready",
+    "Flow",
     "refuse_steps",
     "shares",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -71,18 +72,25 @@ class Signals:
 class Rule(ABC):
     """How often each source is drawn: rates, which need not add up to one.
 
-    A rule is asked before every step; one that depends on how training goes (`feedback`) only now and then, by the callback
-    `SamplingSchedule`, and its rates then hold from an announced step on.
+    A rule is asked before every step, and gives the same for the same step whenever it is asked. One that depends on how
+    training goes (`feedback`) is asked only now and then, by the callback `SamplingSchedule`; each question is a round in
+    which it takes in what is new, and its rates then hold from an announced step on.
+
+    Arguments of a rule are plain data, kept as attributes of the same name, of which its `repr` is made.
     """
 
     feedback: ClassVar[bool] = False
     """Whether the rates depend on `losses`, `scores` or `draws`."""
     constant: ClassVar[bool] = False
     """Whether the rates never change."""
+    leaves_out: ClassVar[bool] = False
+    """Whether some sources may have rate 0, so that it matters where each step holds all others."""
 
     @abstractmethod
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
         """Say how often each source is drawn.
+
+        A rule with `feedback` changes what it remembers, once in each call.
 
         Args:
             step: Number of the training batch, from 0, over all epochs.
@@ -92,6 +100,10 @@ class Rule(ABC):
             A number for each source, not negative, not all zero; only their shares count.
         """
 
+    def names(self) -> set[str]:
+        """Name the sources that the rule mentions."""
+        return set()
+
     def state_dict(self) -> dict[str, Any]:
         """Give what the rule remembers, as plain data."""
         return {}
@@ -99,6 +111,11 @@ class Rule(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         assert not state, f"{type(self).__name__} remembers nothing"
+
+    def __repr__(self) -> str:
+        """Write it as it was made, with all arguments that are attributes."""
+        names = [name for name in inspect.signature(type(self)).parameters if name in vars(self)]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 
 def shares(rule: Rule, step: int, signals: Signals) -> Float[Tensor, " sources"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -167,6 +168,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
     def set_rule(self, rule: Rule) -> None:
         """Sample by this rule from the next planned step on."""
         self.rule = rule
+        self._rule_made = re.sub(r" at 0x[0-9a-f]+", "", repr(rule))  # functions write where they lie in memory
         rates = shares(rule, self.delivered.step, self.signals).tolist()
         self._announced: list[tuple[int, list[float]]] = [(self.delivered.step, rates)]
         self._cached: tuple[list[float], Any] | None = None
@@ -288,7 +290,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
             "step": at.step,
             "places": list(at.places),
             "streams": list(at.streams),
-            "rule": repr(self.rule),
+            "rule": self._rule_made,
             "rule_state": self.rule.state_dict(),
             "announced": [[step, list(rates)] for step, rates in self._announced],
         }
@@ -304,7 +306,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         self.delivered = Position(state["step"], state["taken"], tuple(state["places"]), tuple(state["streams"]))
         self._resumed = state["epoch"], state["taken"]
         self._planned.clear()
-        if state["rule"] == repr(self.rule):
+        if state["rule"] == self._rule_made:
             self.rule.load_state_dict(state["rule_state"])
             self._announced = [(step, list(rates)) for step, rates in state["announced"]]
         else:

@@ -1,18 +1,26 @@
-"""All sources alike."""
+"""Every source as often."""
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ._rule import Rule, Signals
 
 
 class Uniform(Rule):
-    """Draw all sources equally often."""
+    """Draw every source as often.
+
+    Small sources are then seen many times while large ones are passed once.
+
+    Example:
+        >>> Uniform().rates(0, Signals(("pos", "sick"), torch.tensor([8936.0, 4439.0]), torch.tensor([358.0, 178.0])))
+        tensor([1., 1.], dtype=torch.float64)
+    """
 
     constant = True
 
-    def rates(self, step: int, signals: Signals) -> Tensor:
-        """Give one rate to all."""
+    def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
+        """Give ones."""
         return torch.ones(len(signals.sources), dtype=torch.float64)

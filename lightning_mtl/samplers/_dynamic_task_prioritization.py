@@ -1,0 +1,85 @@
+"""More of what is still hard."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ._checks import require
+from ._rule import Rule, Signals
+
+_EDGE = 1e-6
+"""How near to 0 and 1 a score may come, so that a priority is finite and above 0."""
+
+
+class DynamicTaskPrioritization(Rule):
+    """Draw more of the sources whose validation scores are low.
+
+    A source with the score kappa has the priority -(1 - kappa)^gamma log(kappa), and kappa is an exponential moving average.
+    Reference: Guo et al., "Dynamic task prioritization for multitask learning", ECCV 2018, section 3. They weigh losses by
+    it; here it is how often a source is drawn.
+
+    Scores are of metrics whose best value is 1, such as accuracy, F1 or a correlation; below 0 they count as 0. A source
+    that has no score yet gets the mean of the others' priorities, and without any score all are alike. Every call of
+    `rates` moves the average on by the latest scores, whether they are new or not.
+
+    Args:
+        gamma: How much more hard sources count, at least 0.
+        momentum: Share of the average that stays at each call, from 0 to below 1: 1 - alpha in the paper. 0 is the latest score.
+        exploration: Share of the draws that is uniform, above 0 and at most 1, so that no source starves; not in the paper.
+
+    Raises:
+        ValueError: A number out of its range; from `rates`: a score above 1.
+
+    Example:
+        >>> signals = Signals(("pos", "sick"), torch.tensor([90.0, 10.0]), torch.tensor([9.0, 1.0]))
+        >>> signals.scores = torch.tensor([0.97, 0.70])
+        >>> DynamicTaskPrioritization().rates(0, signals)
+        tensor([0.0330, 0.9670], dtype=torch.float64)
+    """
+
+    feedback = True
+
+    def __init__(self, gamma: float = 1.0, momentum: float = 0.0, exploration: float = 0.05) -> None:
+        require(0 <= gamma < math.inf, "gamma", "finite and at least 0", gamma, "1 is a good start.")
+        require(0 <= momentum < 1, "momentum", "from 0 to below 1", momentum, "0 takes the latest score alone.")
+        require(0 < exploration <= 1, "exploration", "above 0 and at most 1", exploration, "0.05 is a good start.")
+        self.gamma, self.momentum, self.exploration = gamma, momentum, exploration
+        self._scores: dict[str, float] = {}
+
+    def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
+        """Take in the latest scores, and give the shares of the priorities."""
+        self._average(signals)
+        scores = torch.tensor([self._scores.get(name, math.nan) for name in signals.sources], dtype=torch.float64)
+        known = ~scores.isnan()
+        shares = torch.full_like(scores, 1 / max(int(known.sum()), 1))
+        shares[known] = self._priorities(scores[known]).softmax(0)
+        return (1 - self.exploration) * shares / shares.sum() + self.exploration / len(shares)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the average score of each source."""
+        return {"scores": dict(self._scores)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self._scores = dict(state["scores"])
+
+    def _priorities(self, scores: Tensor) -> Tensor:
+        """Give the logarithms of the priorities, which may be too small for a number."""
+        kappa = scores.clamp(_EDGE, 1 - _EDGE)
+        return self.gamma * torch.log1p(-kappa) + torch.log(-kappa.log())
+
+    def _average(self, signals: Signals) -> None:
+        for name, score in zip(signals.sources, signals.scores.tolist(), strict=True):
+            if score > 1 + _EDGE:
+                raise ValueError(
+                    f"Scores of DynamicTaskPrioritization must be at most 1, got {score} of source {name!r}. Give its tasks a "
+                    "main metric whose best value is 1, e.g. accuracy."
+                )
+            if math.isfinite(score):
+                now = min(max(score, 0.0), 1.0)
+                self._scores[name] = self.momentum * self._scores.get(name, now) + (1 - self.momentum) * now

@@ -1,0 +1,121 @@
+"""A bandit that is paid for progress."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ._checks import require
+from ._rule import Rule, Signals
+
+_HISTORY = 1000
+"""Rewards of which the quantiles are taken."""
+
+
+class Exp3S(Rule):
+    """Draw more of the sources whose loss falls fastest: the adversarial bandit Exp3.S, paid for learning progress.
+
+    With K sources, weights w from 0, and a source's reward r, a round is
+    pi_i = (1 - exploration) softmax(w)_i + exploration / K; v_i = w_i + learning_rate r_i share_i / pi_i;
+    w_i <- log((1 - mixing) exp(v_i) + mixing / (K - 1) sum_{j != i} exp(v_j)).
+    References: Graves et al., "Automated curriculum learning for neural networks", ICML 2017, sections 2 and 3; Auer et al.,
+    "The nonstochastic multiarmed bandit problem", SIAM Journal on Computing 2002, section 8.
+
+    The reward is the decrease of a source's mean training loss since it was seen last. It stands in cheaply for the paper's
+    prediction gain, the decrease on one batch by the step on that batch, which takes a second forward pass. As there, rewards
+    are brought to [-1, 1] so that the 20% and 80% quantiles of all rewards are -1 and 1; we keep the last 1000, where they
+    keep a random sample of all. Losses of very different scales make rewards that cannot be compared: weigh their tasks.
+
+    Where the paper has a round in each step, ours covers the window of steps between two calls of `rates`: `share_i` is the
+    source's share of the rows that were drawn in it. With one draw in a window it is Exp3.S to the letter. A source
+    without a known loss in a window gets no reward, and only mixing moves its weight; a window without any reward is no round.
+
+    Args:
+        learning_rate: How far a reward moves a weight, above 0. The paper has 0.001, for a round in each step.
+        mixing: Share of a weight that comes from the others, from 0 to 1, so that the rates can follow a change. Default: 1 / t
+            for the weights of round t, as in the paper; the rates then settle. A constant keeps them moving.
+        exploration: Share of the draws that is uniform, above 0 and at most 1, so that no source starves.
+
+    Raises:
+        ValueError: A number out of its range.
+
+    Example:
+        >>> signals = Signals(("pos", "sick"), torch.tensor([90.0, 10.0]), torch.tensor([9.0, 1.0]))
+        >>> rule, signals.draws = Exp3S(learning_rate=0.5, mixing=0.01), torch.tensor([50.0, 50.0])
+        >>> for number in range(3):
+        ...     signals.losses = torch.tensor([2.0 - 0.5 * number, 2.0])
+        ...     rates = rule.rates(number, signals)
+        >>> rates
+        tensor([0.8729, 0.1271], dtype=torch.float64)
+    """
+
+    feedback = True
+
+    def __init__(self, learning_rate: float = 0.1, mixing: float | None = None, exploration: float = 0.05) -> None:
+        finite = 0 < learning_rate < math.inf
+        require(finite, "learning_rate", "finite and above 0", learning_rate, "0.1 moves a weight by 0.1 a round.")
+        require(mixing is None or 0 <= mixing <= 1, "mixing", "from 0 to 1", mixing, "None makes it fall with time.")
+        require(0 < exploration <= 1, "exploration", "above 0 and at most 1", exploration, "0.05 is the paper's.")
+        self.learning_rate, self.mixing, self.exploration = learning_rate, mixing, exploration
+        self._weights: dict[str, float] = {}
+        self._losses: dict[str, float] = {}
+        self._rewards: list[float] = []
+        self._round = 1
+
+    def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
+        """Take in the losses of the last window, and give the policy of the next."""
+        weights = torch.tensor([self._weights.get(name, 0.0) for name in signals.sources], dtype=torch.float64)
+        rewards = self._scaled(self._gains(signals))
+        if not bool(rewards.isnan().all()):
+            draws = signals.draws.nan_to_num(0.0)
+            share = draws / draws.sum().clamp(min=1e-300)
+            moves = rewards.nan_to_num(0.0) * share / self._policy(weights)
+            weights = self._mixed(weights + self.learning_rate * moves)
+            self._weights |= dict(zip(signals.sources, weights.tolist(), strict=True))
+        return self._policy(weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give weights and losses by source, the rewards that are kept, and the number of the round."""
+        kept = {"weights": dict(self._weights), "losses": dict(self._losses), "rewards": list(self._rewards)}
+        return {**kept, "round": self._round}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self._weights, self._losses = dict(state["weights"]), dict(state["losses"])
+        self._rewards, self._round = list(state["rewards"]), state["round"]
+
+    def _policy(self, weights: Tensor) -> Tensor:
+        greedy: Tensor = weights.softmax(0)
+        return (1 - self.exploration) * greedy + self.exploration / len(weights)
+
+    def _mixed(self, moved: Tensor) -> Tensor:
+        self._round += 1
+        others = len(moved) - 1
+        if not others:
+            return moved
+        mixing = 1 / self._round if self.mixing is None else self.mixing
+        parts = torch.full((len(moved), len(moved)), mixing / others, dtype=torch.float64)
+        return torch.logsumexp(parts.fill_diagonal_(1 - mixing).log() + moved, dim=1)
+
+    def _gains(self, signals: Signals) -> Tensor:
+        """Tell by how much each loss has fallen; NaN where it, or the one before it, is not known."""
+        before = torch.tensor([self._losses.get(name, math.nan) for name in signals.sources], dtype=torch.float64)
+        losses = signals.losses.where(signals.losses.isfinite(), math.nan)
+        now = zip(signals.sources, losses.tolist(), strict=True)
+        self._losses |= {name: loss for name, loss in now if not math.isnan(loss)}
+        return before - losses
+
+    def _scaled(self, gains: Tensor) -> Tensor:
+        """Bring gains to [-1, 1] by the quantiles of all that are kept, these among them."""
+        self._rewards = (self._rewards + gains[~gains.isnan()].tolist())[-_HISTORY:]
+        if not self._rewards:
+            return gains
+        kept = torch.tensor(self._rewards, dtype=torch.float64)
+        low, high = (float(kept.quantile(share)) for share in (0.2, 0.8))
+        if not high > low:
+            return (gains - low).sign()
+        return (2 * (gains - low) / (high - low) - 1).clamp(-1, 1)

@@ -1,0 +1,82 @@
+"""More of what is being forgotten."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ._checks import require
+from ._proportional import Proportional
+from ._rule import Rule, Signals, shares
+
+
+class ForgettingDriven(Rule):
+    """Draw a source more often while its validation score is below the best that it had.
+
+    Shares of another rule are multiplied by 1 + strength max(0, best - now - tolerance), where best is the highest score so far:
+    forgetting as Chaudhry et al. define it, "Riemannian walk for incremental learning", ECCV 2018, section 4. That it
+    says how often a source is drawn is our own: no paper proposes it.
+
+    A source without a score is drawn as the other rule says.
+
+    Args:
+        base: The other rule, one without feedback that draws every source. Default: `Proportional()`.
+        strength: How strongly a lower score raises the rate, at least 0: with 10, a drop by 0.1 doubles it. 0 turns it off.
+        tolerance: A drop that counts as chance, at least 0.
+
+    Raises:
+        ValueError: A number out of its range, or a base with feedback; from `rates`: the base never draws some source, so that
+            nothing could bring it back.
+
+    Example:
+        >>> signals = Signals(("pos", "sick"), torch.tensor([75.0, 25.0]), torch.tensor([9.0, 1.0]))
+        >>> rule, signals.scores = ForgettingDriven(), torch.tensor([0.97, 0.70], dtype=torch.float64)
+        >>> rule.rates(0, signals)
+        tensor([0.7500, 0.2500], dtype=torch.float64)
+        >>> signals.scores = torch.tensor([0.98, 0.50], dtype=torch.float64)
+        >>> rule.rates(1, signals)
+        tensor([0.7500, 0.7500], dtype=torch.float64)
+    """
+
+    feedback = True
+
+    def __init__(self, base: Rule | None = None, strength: float = 10.0, tolerance: float = 0.0) -> None:
+        self.base = Proportional() if base is None else base
+        remedy = "Combine it with Proportional(), Temperature(), Annealed() or another that depends on the step alone."
+        require(not self.base.feedback, "base", "a rule without feedback", self.base, remedy)
+        require(0 <= strength < math.inf, "strength", "finite and at least 0", strength, "0 turns it off.")
+        require(0 <= tolerance < math.inf, "tolerance", "finite and at least 0", tolerance, "0 counts every drop.")
+        self.strength, self.tolerance = strength, tolerance
+        self._best: dict[str, float] = {}
+
+    def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
+        """Take in the latest scores, and raise the rates of what is being forgotten."""
+        base = shares(self.base, step, signals)
+        never = [name for name, share in zip(signals.sources, base.tolist(), strict=True) if share == 0]
+        require(not never, "base", "a rule that draws every source", never, "Give these a small rate in `base`.")
+        forgotten = (self._drops(signals) - self.tolerance).clamp(min=0)
+        return base * (1 + self.strength * forgotten)
+
+    def names(self) -> set[str]:
+        """Name the sources that the other rule mentions."""
+        return self.base.names()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the best score of each source."""
+        return {"best": dict(self._best)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self._best = dict(state["best"])
+
+    def _drops(self, signals: Signals) -> Tensor:
+        drops = []
+        for name, score in zip(signals.sources, signals.scores.tolist(), strict=True):
+            if math.isfinite(score):
+                self._best[name] = max(score, self._best.get(name, score))
+            drops.append(self._best[name] - score if math.isfinite(score) else 0.0)
+        return torch.tensor(drops, dtype=torch.float64)

@@ -1,0 +1,156 @@
+"""One group of sources after the other."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ._checks import in_order, nearest, require, require_rates
+from ._rule import Rule, Signals
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps in which some sources are drawn and no others.
+
+    Args:
+        sources: Their names.
+        steps: Length of the phase.
+        passes: Its length in passes over all its sources together, a step for each batch: an alternative to `steps`.
+        rates: {source: rate}, for each of its sources. Default: in proportion to their batches.
+
+    Raises:
+        ValueError: No source, or one twice; both `steps` and `passes`, or one that is not above 0; rates that are not of
+            these sources.
+
+    Example:
+        >>> Phase(["pos", "chunk"], passes=1.0)
+        Phase(sources=['pos', 'chunk'], steps=None, passes=1.0, rates=None)
+    """
+
+    sources: list[str]
+    steps: int | None = None
+    passes: float | None = None
+    rates: dict[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        require(len(self.sources) > 0, "sources", "names of sources", self.sources, "Name what is drawn in this phase.")
+        once = len(set(self.sources)) == len(self.sources)
+        require(once, "sources", "named once each", self.sources, "Say how often each is drawn with `rates`.")
+        require(self.steps is None or self.steps >= 1, "steps", "at least 1", self.steps, "Leave the phase out.")
+        long = self.passes is None or 0 < self.passes < math.inf
+        require(long, "passes", "finite and above 0", self.passes, "1.0 reads as many batches as its sources have.")
+        both = (self.steps, self.passes)
+        require(None in both, "steps` or `passes", "the length of a phase, not both", both, "Drop one of them.")
+        if self.rates is not None:
+            self._check(self.rates)
+
+    def _check(self, rates: dict[str, float]) -> None:
+        for name in rates:
+            if name not in self.sources:
+                hint = nearest(name, self.sources)
+                raise ValueError(
+                    f"`rates` must be of the phase's sources {self.sources}, got {name!r}. "
+                    + (f"Did you mean {hint!r}?" if hint else "Add it to `sources`, or drop its rate.")
+                )
+        require_rates(rates, "rates")
+        in_order(rates, self.sources, "rates")
+
+
+class Phases(Rule):
+    """Draw the sources of one phase after the other: tasks in a row, a curriculum of stages, tasks in turn in each epoch.
+
+    A phase without `rates` draws in proportion to batches, and other sources not at all. With `repeat`, the first phase
+    follows the last: one pass for each source is the epoch of Hashimoto et al., "A joint many-task model: growing a neural
+    network for multiple NLP tasks", EMNLP 2017, section 3. Without, training stays in the last phase.
+
+    A single-task twin in a comparison reads some of the sources only: it leaves out the phases that have none of them, and
+    the other phases draw, and count, those that it has. So a name of no source is no error here as long as a phase is left;
+    the data module, which knows all sources, reports it.
+
+    Args:
+        phases: In their order. Each needs a length; the last one only with `repeat`.
+        repeat: Whether the first phase follows the last.
+
+    Raises:
+        ValueError: No phase, or one without a length; from `rates`: no phase has a source that there is, or the batches
+            of a source must be known and are not.
+
+    Example:
+        >>> signals = Signals(("pos", "sick"), torch.tensor([90.0, 10.0]), torch.tensor([9.0, 1.0]))
+        >>> rule = Phases([Phase(["pos"], steps=2), Phase(["pos", "sick"])], repeat=False)
+        >>> [rule.phase(step, signals) for step in range(5)]
+        [0, 0, 1, 1, 1]
+        >>> rule.rates(0, signals), rule.rates(2, signals)
+        (tensor([1., 0.], dtype=torch.float64), tensor([0.9000, 0.1000], dtype=torch.float64))
+    """
+
+    leaves_out = True
+
+    def __init__(self, phases: list[Phase], repeat: bool = True) -> None:
+        require(len(phases) > 0, "phases", "a list of `Phase`", phases, "Name at least one.")
+        for number, phase in enumerate(phases):
+            known = phase.steps is not None or phase.passes is not None
+            open_ended = number == len(phases) - 1 and not repeat
+            remedy = "Give `steps` or `passes`; only the last phase of `repeat=False` has no end."
+            require(known or open_ended, f"phases[{number}]", "of a known length", phase, remedy)
+        self.phases, self.repeat = list(phases), repeat
+
+    def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
+        """Give rates to the sources of the step's phase."""
+        phase = self.phases[self.phase(step, signals)]
+        own = _only(phase, signals)
+        given = (
+            own.known_batches(f"{phase}").double()
+            if phase.rates is None
+            else in_order(phase.rates, own.sources, "rates")
+        )
+        rates = torch.zeros(len(signals.sources), dtype=torch.float64)
+        rates[[signals.sources.index(name) for name in own.sources]] = given / given.sum()
+        return rates
+
+    def names(self) -> set[str]:
+        """Name the sources of all phases."""
+        return {name for phase in self.phases for name in phase.sources}
+
+    def phase(self, step: int, signals: Signals) -> int:
+        """Tell the number of the phase that a step is in, from 0.
+
+        Raises:
+            ValueError: No phase has a source that there is, or the batches of a source must be known and are not.
+        """
+        present = self._present(signals)
+        *ends, last = accumulate(_length(self.phases[number], signals) for number in present)
+        return present[bisect_right(ends, step % last if self.repeat else step)]
+
+    def _present(self, signals: Signals) -> list[int]:
+        present = [n for n, phase in enumerate(self.phases) if set(phase.sources) & set(signals.sources)]
+        if not present:
+            name = self.phases[0].sources[0]
+            hint = nearest(name, signals.sources)
+            raise ValueError(
+                f"`phases` must name sources, got {name!r}; sources are {list(signals.sources)}. "
+                + (f"Did you mean {hint!r}?" if hint else "Name some of these.")
+            )
+        return present
+
+
+def _only(phase: Phase, signals: Signals) -> Signals:
+    """Know of the sources of a phase alone, so that others need not tell their batches."""
+    names = tuple(name for name in phase.sources if name in signals.sources)
+    at = [signals.sources.index(name) for name in names]
+    return Signals(names, signals.rows[at], signals.batches[at])
+
+
+def _length(phase: Phase, signals: Signals) -> float:
+    """Count the steps of a phase; without `steps` and `passes` it has no end."""
+    if phase.passes is None:
+        return math.inf if phase.steps is None else float(phase.steps)
+    steps = phase.passes * float(_only(phase, signals).known_batches(f"{phase}").double().sum())
+    return float(max(1, math.ceil(round(steps, 6))))  # 1.1 x 10 is a little more than 11
