@@ -28,6 +28,8 @@ class StandIn(list[Any]):
     """A row whose labels are not to be learned from: it is read so that this rank takes part in a source of the step."""
 
 
+_LOOK_AHEAD = 100
+"""Epochs whose rates are looked at before training."""
 LAG = 32
 """Steps from the announcement of new rates to their first use: more than any loader reads ahead."""
 
@@ -116,6 +118,14 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         self._reseed(seed)
         self.set_rule(rule or Uniform())
         self.steps = self.signals.steps_per_epoch = self._count_steps(steps)
+        self._refuse_bad_rates()
+
+    def _refuse_bad_rates(self) -> None:
+        """Ask a rule that follows the step for the rates at the start of each epoch, so that an error comes before training."""
+        for epoch in range(
+            1 if self.rule.constant or self.rule.feedback else min(self.signals.epochs or 1, _LOOK_AHEAD)
+        ):
+            self._form(self.rates_at(epoch * self.steps))
 
     def _batches_of(self, stream: Stream) -> int | float | None:
         if self.batches in BY_SOURCE or stream.rows is None:
