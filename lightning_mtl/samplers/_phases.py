@@ -147,4 +147,4 @@ def _length(phase: Phase, signals: Signals) -> float:
     if phase.passes is None:
         return math.inf if phase.steps is None else float(phase.steps)
     steps = phase.passes * float(_only(phase, signals).known_batches(f"{phase}").double().sum())
-    return float(max(1, math.ceil(round(steps, 6))))  # 1.1 x 10 is a little more than 11
+    return float(max(1, math.ceil(round(steps, 6))))  # to a computer 0.07 x 100 is more than 7
