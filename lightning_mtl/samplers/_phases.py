@@ -68,7 +68,7 @@ class Phases(Rule):
 
     A phase without `rates` draws in proportion to batches, and other sources not at all. With `repeat`, the first phase
     follows the last: one pass for each source is the epoch of Hashimoto et al., "A joint many-task model: growing a neural
-    network for multiple NLP tasks", EMNLP 2017, section 3. Without, training stays in the last phase.
+    network for multiple NLP tasks", EMNLP 2017. Without, training stays in the last phase.
 
     A single-task twin in a comparison reads some of the sources only: it leaves out the phases that have none of them, and
     the other phases draw, and count, those that it has. So a name of no source is no error here as long as a phase is left;
