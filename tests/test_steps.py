@@ -60,7 +60,7 @@ def test_a_source_that_is_not_drawn_at_first_has_no_pass_to_count() -> None:
     assert len(MultiTaskSampler(streams(), rule, steps="shortest", batches="all")) == 8
     for asked in ("longest", "shortest", {"b": 1}):
         with pytest.raises(ValueError, match="must be a number where a source does not know its rows, or is not drawn"):
-            MultiTaskSampler(streams(), rule, steps=asked)  # type: ignore[arg-type]
+            MultiTaskSampler(streams(), rule, steps=asked)
 
 
 @pytest.mark.parametrize(

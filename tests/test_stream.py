@@ -20,7 +20,8 @@ LARGE = [65_537, 99_991, 131_072, 131_073]
 
 def passes(stream: Rows, number: int, first: int = 0) -> list[list[list[int]]]:
     """Read whole passes, batch by batch."""
-    place, made = first * stream.rows, []
+    place = first * stream.rows
+    made: list[list[list[int]]] = []
     for _ in range(number):
         made.append([])
         for _ in range(stream.batches):
