@@ -252,11 +252,11 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         ahead = len(self._planned) > 0 or self._resumed is not None
         self._planned.clear()
         at = self.delivered
-        if self.frozen:
-            at, ahead = self._start, True
         epoch, taken = self._resumed or (-1, 0)
         self._resumed = None
         taken = taken if epoch == self.epoch and taken < self.steps else 0
+        if self.frozen and taken == 0:
+            at, ahead = self._start, True
         if ahead:  # else every stream stands where it should
             for stream, state in zip(self._streams, at.streams, strict=False):
                 if state is not None:
