@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ._distributed import gather_objects
@@ -42,6 +44,7 @@ class MultiTaskLoader:
             pin_memory=pin_memory,
             collate_fn=_as_is,
             persistent_workers=num_workers > 0,
+            generator=torch.Generator(),  # else it would draw from the random state of training, and once more after a resume
         )
         ahead = num_workers * (self._loader.prefetch_factor or 0)
         if ahead >= LAG:
@@ -55,9 +58,16 @@ class MultiTaskLoader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[dict[str, dict[str, Any]]]:
+        self._seed_workers()
         for batch in self._loader:
             self.sampler.deliver()
             yield batch
+
+    def _seed_workers(self) -> None:
+        """Let what workers draw for themselves differ between runs, ranks, and the parts of a run that was resumed."""
+        sampler = self.sampler
+        parts = (sampler.seed, sampler.delivered.step) if isinstance(sampler, MultiTaskSampler) else ()
+        self._loader.generator.manual_seed(random.Random(repr((*parts, sampler.rank))).getrandbits(63))
 
     def state_dict(self) -> dict[str, Any]:
         """Give where the batches stand that were handed out; with streams of their own state, on every rank."""

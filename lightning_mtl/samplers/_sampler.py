@@ -230,14 +230,12 @@ class MultiTaskSampler(DistributedSampler[Plan]):
 
     def __iter__(self) -> Iterator[Plan]:
         """Plan the steps of this epoch that were not delivered yet."""
-        ahead = len(self._planned) > 0 or self._resumed is not None
+        ahead = len(self._planned) > 0 or self._resumed is not None or self.frozen
         self._planned.clear()
-        at = self.delivered
-        if self.frozen:
-            at, ahead = self._start, True
         epoch, taken = self._resumed or (-1, 0)
         self._resumed = None
         taken = taken if epoch == self.epoch and taken < self.steps else 0
+        at = self._start if self.frozen and not taken else self.delivered
         if ahead:  # else every stream stands where it should
             for stream, state in zip(self._streams, at.streams, strict=False):
                 if state is not None:
