@@ -34,7 +34,8 @@ class MultiTaskCLI(LightningCLI):
     The model's class must take `tasks`, the names of the tasks to train, from which its twins are made. There is no
     subcommand: `--model.*`, `--data.*` and `--trainer.*` set the arguments of the classes and of the Trainer, `--config`
     reads them from a YAML file, `--seeds` says how many paired seeds to run, `--seed_everything` which is the first, and
-    `--compare=false` trains the network for all tasks alone, as a sweep does. What the classes refuse when they are made (a
+    `--compare=false` trains the network for all tasks alone, as a sweep does: every `--save_every` steps it writes `last.ckpt`, with
+    which `--ckpt_path` goes on where a run was killed. What the classes refuse when they are made (a
     `ValueError`, a file that is not there) ends the program with their message.
 
     Args:
@@ -79,6 +80,15 @@ class MultiTaskCLI(LightningCLI):
         parser.add_argument("--seeds", type=int, default=5, help="How many paired seeds to run (default: 5).")
         parser.add_argument(
             "--compare", type=bool, default=True, help="Whether to train the twins too (default: true)."
+        )
+        parser.add_argument(
+            "--save_every",
+            type=int,
+            default=100,
+            help="Steps from one last.ckpt to the next, with --compare=false (default: 100).",
+        )
+        parser.add_argument(
+            "--ckpt_path", type=str, default=None, help="A last.ckpt to go on with, with --compare=false --seeds=1."
         )
         for option, (default, arguments) in self.shortcuts.items():
             parser.add_argument(f"--{option}", type=str, default=default, help=f"Sets {', '.join(arguments)}.")
@@ -127,7 +137,12 @@ class MultiTaskCLI(LightningCLI):
         """Train the network for all tasks alone, and print the mean of its `validate/score` over the seeds."""
         folder = self._start()
         found = score(
-            self._model, self.datamodule, lambda run: self._trainer(folder, run), seeds=self._seeds(), finish=_finish
+            self._model,
+            self.datamodule,
+            lambda run: self._trainer(folder, run),
+            seeds=self._seeds(),
+            finish=_finish,
+            ckpt_path=self.config.ckpt_path,
         )
         if self.trainer.is_global_zero:
             said = f"validate/score {found:.4f}, seeds: {len(self._seeds())}"
@@ -144,8 +159,13 @@ class MultiTaskCLI(LightningCLI):
     def _start(self) -> Path:
         """Make the folder of this run, with its configuration."""
         self._seeds()
-        folder = _folder(Path(self.config.trainer.default_root_dir), self.trainer.world_size)
-        if self.trainer.is_global_zero:
+        start = self.config.ckpt_path
+        folder = (
+            _folder(Path(self.config.trainer.default_root_dir), self.trainer.world_size)
+            if start is None
+            else self._left(Path(start))
+        )
+        if self.trainer.is_global_zero and start is None:
             self.parser.save(self.config, folder / "config.yaml", skip_validation=True, overwrite=True)
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # twenty runs would say it twenty times
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning's own, at every step of its set-up
@@ -154,6 +174,16 @@ class MultiTaskCLI(LightningCLI):
         if not sys.stderr.isatty():
             datasets.disable_progress_bars()  # in a file each of them would be lines
         return folder
+
+    def _left(self, start: Path) -> Path:
+        """Find the folder of the run that a checkpoint is of."""
+        if self.config.compare:
+            raise ValueError(
+                "`--ckpt_path` must go on with one network, got a comparison. Add --compare=false --seeds=1."
+            )
+        if not start.is_file():
+            raise ValueError(f"`--ckpt_path` must be a checkpoint of a run, got {str(start)!r}, which is no file.")
+        return next((folder for folder in start.parents if (folder / "config.yaml").exists()), start.parent)
 
     def _model(self, tasks: list[str] | None) -> MultiTaskModule:
         config = deepcopy(self.config.model)
@@ -179,12 +209,16 @@ class MultiTaskCLI(LightningCLI):
                 logger.init_args.name = f"{arm}-{seed}"
         options = dict(self._made(L.Trainer, "trainer", config))
         if options["logger"] in (None, True) and not options["barebones"]:
-            options["logger"] = CSVLogger(folder, name=arm, version=seed)
-        best = ModelCheckpoint(monitor="validate/score", mode="max", filename="best", save_weights_only=True)
+            again = len(list((folder / arm).glob(f"{seed}*"))) if self.config.ckpt_path else 0
+            options["logger"] = CSVLogger(folder, name=arm, version=f"{seed}-resumed-{again}" if again else seed)
+        kept: dict[str, Any] = {"dirpath": folder / run / "checkpoints", "enable_version_counter": False}
+        best = ModelCheckpoint(monitor="validate/score", mode="max", filename="best", save_weights_only=True, **kept)
+        last = ModelCheckpoint(filename="last", every_n_train_steps=self.config.save_every, **kept)
         callbacks = _listed(options["callbacks"])
         watched = any(isinstance(callback, Checkpoint) for callback in callbacks)
         off = options["enable_checkpointing"] is False or options["barebones"] or options["fast_dev_run"]
-        options["callbacks"] = callbacks if watched or off else [*callbacks, best]
+        callbacks = callbacks if watched or off else [*callbacks, best]
+        options["callbacks"] = callbacks if self.config.compare or off else [*callbacks, last]
         return self._instantiate_trainer(options, [])
 
 

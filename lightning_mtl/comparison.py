@@ -196,6 +196,7 @@ def score(
     *,
     seeds: Iterable[int] = (0,),
     finish: Callable[[L.Trainer], None] | None = None,
+    ckpt_path: str | None = None,
 ) -> float:
     """Train the network for all tasks without its twins, and tell how good it is on the split "validation".
 
@@ -208,18 +209,21 @@ def score(
         trainer: Makes a new Trainer for the run of this name, e.g. "multi-task/seed0".
         seeds: The seeds, a run for each.
         finish: Called with each Trainer when its run is over.
+        ckpt_path: A checkpoint from which the run of a single seed goes on.
 
     Returns:
         The mean of `validate/score` over the seeds.
 
     Raises:
-        ValueError: There is no seed, or no `validate/score`.
+        ValueError: There is no seed, or more than one to go on with, or no `validate/score`.
     """
-    values = []
-    for seed in seeds:
+    values, chosen = [], tuple(seeds)
+    if ckpt_path is not None and len(chosen) != 1:
+        raise ValueError(f"`ckpt_path` must be of the run of one seed, got seeds {list(chosen)}. Name that one.")
+    for seed in chosen:
         L.seed_everything(seed, verbose=False)
         run, module = trainer(f"{ALL}/seed{seed}"), build(None)
-        (results,) = run.validate(module, data, ckpt_path=_fit(run, module, data), verbose=False)
+        (results,) = run.validate(module, data, ckpt_path=_fit(run, module, data, ckpt_path), verbose=False)
         if finish is not None:
             finish(run)
         if "validate/score" not in results:
@@ -265,9 +269,11 @@ def _train(trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModul
     return dict(results)
 
 
-def _fit(trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModule) -> str | None:
+def _fit(
+    trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModule, start: str | None = None
+) -> str | None:
     """Train, and name the best checkpoint, if one is watched."""
-    trainer.fit(module, data)
+    trainer.fit(module, data, ckpt_path=start)
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
     watched = getattr(trainer.checkpoint_callback, "monitor", None) is not None
     return best if best and watched else None

@@ -113,6 +113,11 @@ class MultiTaskDataModule(L.LightningDataModule):
                 f"`sampling` must leave out sources, e.g. Phases, where batches='all' hold a batch of every other, got {sampling}. "
                 "Use batches='homogeneous', 'stratified' or 'mixed'."
             )
+        if sampling is not None and len(sources) == 1:
+            raise ValueError(
+                f"`sampling` must have several sources to choose from, got {list(sources)}. Leave it out, or give each task a source "
+                "of its own."
+            )
         if sampling is not None and (unknown := sampling.names() - set(sources)):
             raise ValueError(
                 f"`sampling` must name sources out of {list(sources)}, got {sorted(unknown)} too. Rename or drop them."

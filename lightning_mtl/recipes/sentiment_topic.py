@@ -10,7 +10,7 @@ cells may be empty.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import datasets
@@ -32,21 +32,51 @@ from lightning_mtl import (
 from lightning_mtl.cli import MultiTaskCLI
 from lightning_mtl.files import read_rows
 from lightning_mtl.recipes.data import rated_texts
+from lightning_mtl.samplers import Batches, Rule, Steps
+
+TASKS = ("sentiment", "topic", "disagreement")
 
 
 class RatedTexts(MultiTaskDataModule):
     """Texts with three labels each, split by text into train, validation and test (8 : 1 : 1).
 
+    With `apart`, each task learns from texts of its own, as if its labels came from another corpus: then there are three sources
+    of unequal size, and it matters how often each is drawn.
+
     Args:
         path: A CSV, JSONL or Parquet file of your own. Default: the rated texts, fetched on first use.
-        batch_size: Texts in a step.
+        batch_size: Texts in a step; with `apart` and a batch of every source, of each.
         num_workers: Processes that read ahead.
+        apart: Shares of the training texts of sentiment, topic and disagreement. Default: all texts for all tasks; with
+            `sampling` or `batches`, 0.1, 0.6 and 0.3.
+        sampling: How often each task's texts are drawn, e.g. Temperature.
+        batches: What a step holds: all, homogeneous, stratified or mixed.
+        steps_per_epoch: Steps in an epoch.
     """
 
-    def __init__(self, path: str | None = None, batch_size: int = 256, num_workers: int = 0) -> None:
+    def __init__(
+        self,
+        path: str | None = None,
+        batch_size: int = 256,
+        num_workers: int = 0,
+        apart: tuple[float, float, float] | None = None,
+        sampling: Rule | None = None,
+        batches: Batches | None = None,
+        steps_per_epoch: Steps = None,
+    ) -> None:
         rows = labelled(rated_texts()) if path is None else coded(read_rows(path))
         splits = split(rows, {"train": 0.8, "validation": 0.1, "test": 0.1}, by="text")
-        super().__init__({"texts": Source(splits, text="text")}, batch_size=batch_size, num_workers=num_workers)
+        made = {"texts": Source(splits, text="text")}
+        if apart or sampling or batches:
+            made = dealt(splits, apart or (0.1, 0.6, 0.3))
+        super().__init__(
+            made,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            sampling=sampling,
+            batches=batches,
+            steps_per_epoch=steps_per_epoch,
+        )
         self.sentiments, self.topics = (rows.features[name].num_classes for name in ("sentiment", "topic"))
 
 
@@ -82,6 +112,12 @@ class SentimentTopic(MultiTaskModule):
         }
         trunk = BagOfWords(width, buckets=buckets, dropout=dropout)
         super().__init__([made[name] for name in tasks], HardSharing(trunk), optimizer=optimizer)
+
+
+def dealt(splits: Mapping[str, datasets.Dataset], parts: Sequence[float]) -> dict[str, Source]:
+    """Deal the training texts to the tasks, by these shares; validation and test stay as they are."""
+    train = split(splits["train"], dict(zip(TASKS, parts, strict=True)), by="text", seed=1)
+    return {task: Source({**splits, "train": train[task]}, text="text") for task in TASKS}
 
 
 def labelled(rows: datasets.Dataset) -> datasets.Dataset:

@@ -69,11 +69,13 @@ class Exp3S(Rule):
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
         """Take in the losses of the last window, and give the policy of the next."""
         weights = torch.tensor([self._weights.get(name, 0.0) for name in signals.sources], dtype=torch.float64)
-        rewards = self._scaled(self._gains(signals))
-        if not bool(rewards.isnan().all()):
+        gains = self._gains(signals)
+        known = ~gains.isnan()
+        if bool(known.any()):
             draws = signals.draws.nan_to_num(0.0)
-            share = draws / draws.sum().clamp(min=1e-300)
-            moves = rewards.nan_to_num(0.0) * share / self._policy(weights)
+            moves = draws / draws.sum().clamp(min=1e-300) / self._policy(weights)
+            moves[known] *= self._scaled(gains[known])
+            moves[~known] = 0
             weights = self._mixed(weights + self.learning_rate * moves)
             self._weights |= dict(zip(signals.sources, weights.tolist(), strict=True))
         return self._policy(weights)
@@ -110,10 +112,8 @@ class Exp3S(Rule):
         return before - losses
 
     def _scaled(self, gains: Tensor) -> Tensor:
-        """Bring gains to [-1, 1] by the quantiles of all that are kept, these among them."""
-        self._rewards = (self._rewards + gains[~gains.isnan()].tolist())[-_HISTORY:]
-        if not self._rewards:
-            return gains
+        """Bring known gains to [-1, 1] by the quantiles of all that are kept, these among them."""
+        self._rewards = (self._rewards + gains.tolist())[-_HISTORY:]
         kept = torch.tensor(self._rewards, dtype=torch.float64)
         low, high = (float(kept.quantile(share)) for share in (0.2, 0.8))
         if not high > low:
