@@ -85,9 +85,10 @@ class MultiTaskLoader:
         """
         if not isinstance(self.sampler, MultiTaskSampler):
             return
+        self.sampler.refuse_other(state)
         if self.sampler.stateful:
-            saved, ranks = state.get("streams", []), self.sampler.num_replicas
-            if len(saved) != ranks and any(of != saved[0] for of in saved):
+            saved, ranks = state["streams"], self.sampler.num_replicas
+            if len(saved) != ranks and any(stream.own for stream in self.sampler.streams.values()):
                 raise ValueError(
                     f"A checkpoint whose processes read streams of their own must be resumed on as many, got {ranks} today and "
                     f"{len(saved)} in the checkpoint. Use {len(saved)}."

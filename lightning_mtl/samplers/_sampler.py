@@ -272,9 +272,12 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         """What the order of examples follows from, beside the seed and the rule."""
         return {
             "sources": {name: stream.rows for name, stream in self.streams.items()},
+            "kinds of sources": {name: type(stream).__name__ for name, stream in self.streams.items()},
             "batches": self.batches,
             "global batches of a pass": {name: stream.batches for name, stream in self.streams.items()},
-            "rows of a global batch": None if self.batches in BY_SOURCE else self.batch,
+            "rows of a global batch": {name: stream.batch(0) for name, stream in self.streams.items()}
+            if self.batches in BY_SOURCE
+            else self.batch,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -299,7 +302,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         Raises:
             ValueError: The state is of other sources, sizes or batches.
         """
-        self._refuse_other(state.get("made_of", {}))
+        self.refuse_other(state)
         self._reseed(state["seed"])
         self.delivered = Position(state["step"], state["taken"], tuple(state["places"]), tuple(state["streams"]))
         self._resumed = state["epoch"], state["taken"]
@@ -311,8 +314,13 @@ class MultiTaskSampler(DistributedSampler[Plan]):
             warnings.warn(f"Sampling goes on by {self.rule}; it was saved under {state['rule']}.", stacklevel=2)
             self.set_rule(self.rule)
 
-    def _refuse_other(self, saved: dict[str, Any]) -> None:
-        today = self.made_of
+    def refuse_other(self, state: dict[str, Any]) -> None:
+        """Refuse a state that another order of examples follows from.
+
+        Raises:
+            ValueError: It is of other sources, sizes or batches.
+        """
+        saved, today = state.get("made_of", {}), self.made_of
         for what, value in today.items():
             if saved.get(what) != value:
                 raise ValueError(
