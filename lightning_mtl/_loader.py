@@ -107,7 +107,7 @@ class _Batches(Dataset[dict[str, dict[str, Any]]]):
     def __getitem__(self, plan: Plan) -> dict[str, dict[str, Any]]:
         return {name: self._labelled(name, rows) for name, rows in plan.items() if rows}
 
-    def _labelled(self, source: str, rows: list[int]) -> dict[str, Any]:
+    def _labelled(self, source: str, rows: list[Any]) -> dict[str, Any]:
         columns = self.examples[source][rows]
         columns[ROWS] = {}
         for task in self.tasks[source]:

@@ -48,7 +48,7 @@ RULES: dict[tuple[str, str], Callable[[], Rule]] = {
     ("homogeneous", "static"): lambda: Temperature(2.0),
     ("homogeneous", "annealed"): lambda: Annealed(1.0, 0.0),
     ("homogeneous", "dynamic"): lambda: Exp3S(learning_rate=0.5),
-    ("stratified", "static"): lambda: Temperature(1.5, cap=50),
+    ("stratified", "static"): lambda: Temperature(1.5, cap=50.0),
     ("stratified", "annealed"): lambda: Annealed(0.8, 0.2),
     ("stratified", "dynamic"): lambda: ForgettingDriven(Temperature(4.0), strength=2.0),
     ("mixed", "static"): lambda: Temperature(5.0),

@@ -31,6 +31,8 @@ from tests.resume.rules import RULES
 
 EPOCHS, STEPS, EVERY = 3, 36, 7
 """Epochs, their steps, and the steps between two checkpoints, none of which stands at the end of an epoch."""
+WITHIN = 7 * EVERY
+"""A step within the second epoch after which there is a checkpoint."""
 ROWS = {"a": 61, "b": 34, "c": 23}
 """Rows of each source."""
 BATCH = 12
@@ -111,7 +113,7 @@ def module(scheduled: bool = False) -> MultiTaskModule:
 
 @dataclass
 class Watch(L.Callback):
-    """Notes what each step read, and at which rates; kills its process, or all of its group, within a step.
+    """Notes what each step read, at which rates, and which were announced; kills its process, or all of its group, within a step.
 
     Args:
         file: Where to write it, line by line, for it must outlive the process.
@@ -135,6 +137,7 @@ class Watch(L.Callback):
                 "step": trainer.global_step,
                 "read": {name: part["id"].tolist() for name, part in batch.items()},
                 "rates": sampler.rates_at(sampler.delivered.step - 1),
+                "announced": sampler.state_dict()["announced"],
             }
         )
         if self.file is not None:
@@ -151,8 +154,14 @@ class Ran:
 
     @property
     def read(self) -> list[dict[str, list[int]]]:
-        """Rows that each step read."""
+        """Rows of each source that each step read."""
         return [step["read"] for step in self.steps]
+
+    def equals(self, whole: Ran, since: int) -> bool:
+        """Say whether this is the end of a whole run, from a step on: what was read, at which rates, and every bit of the weights."""
+        alike = self.weights.keys() == whole.weights.keys()
+        alike = alike and all(torch.equal(self.weights[name], value) for name, value in whole.weights.items())
+        return alike and 0 < len(self.steps) and self.steps == whole.steps[since:]
 
 
 def train(
@@ -216,12 +225,13 @@ def checkpoint(folder: Path, step: int | None = None) -> Path:
 
 
 def main(folder: Path, case: Case, *, killed: int | None, seed: int) -> None:
-    """Train unbroken, with another seed, and until killed; or, where there is a checkpoint, go on.
+    """Train unbroken, with another seed, and until killed; or, in another process, go on.
 
     Args:
         folder: Where files go.
         case: The way to train.
-        killed: The step within which to die. Default: go on from the last checkpoint.
+        killed: The step within which to die. Default: go on from the last checkpoint, and from one of another number of
+            ranks where there is a folder "others".
         seed: That of the run.
     """
     warnings.filterwarnings("ignore")
@@ -233,13 +243,14 @@ def main(folder: Path, case: Case, *, killed: int | None, seed: int) -> None:
     def keep(name: str, ran: Ran) -> None:
         torch.save({"steps": ran.steps, "weights": ran.weights}, folder / f"{name}{rank}.pt")
 
-    if killed is None:
-        # Of another seed, as a process that begins anew may be: all that counts is in the checkpoint.
-        keep("resumed", train(case, folder / "resumed", seed=seed + 2, resume=checkpoint(folder / "killed")))
-        return
-    keep("whole", train(case, folder / "whole", seed=seed))
-    keep("other", train(case, folder / "other", seed=seed + 1))
-    train(case, folder / "killed", seed=seed, watch=Watch(folder / f"killed{rank}.jsonl", killed))
+    if killed is not None:
+        keep("whole", train(case, folder / "whole", seed=seed))
+        keep("other", train(case, folder / "other", seed=seed + 1))
+        train(case, folder / "killed", seed=seed, watch=Watch(folder / f"killed{rank}.jsonl", killed))
+    # Of another seed, as a process that begins anew may be: all that counts is in the checkpoint.
+    keep("resumed", train(case, folder / "resumed", seed=seed + 2, resume=checkpoint(folder / "killed")))
+    if (folder / "others").exists():
+        keep("from others", train(case, folder / "resumed", seed=seed + 2, resume=checkpoint(folder / "others", WITHIN)))
 
 
 if __name__ == "__main__":
