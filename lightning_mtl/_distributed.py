@@ -6,7 +6,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
+
+SHARDED = (FSDPStrategy, ModelParallelStrategy)
+"""Strategies that cut parameters over the ranks."""
 
 
 def world_size() -> int:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ._distributed import gather_objects
 from ._examples import Examples
-from .samplers import LAG, EvaluationSampler, MultiTaskSampler, Plan
+from .samplers import LAG, EvaluationSampler, MultiTaskSampler, Plan, StandIn
 from .task import ROWS, Task
 
 
@@ -109,6 +109,8 @@ class _Batches(Dataset[dict[str, dict[str, Any]]]):
 
     def _labelled(self, source: str, rows: list[Any]) -> dict[str, Any]:
         columns = self.examples[source][rows]
+        if isinstance(rows, StandIn):
+            return columns | {ROWS: {task.name: torch.empty(0, dtype=torch.long) for task in self.tasks[source]}}
         columns[ROWS] = {}
         for task in self.tasks[source]:
             task.label(columns, f"in a batch of source {source!r}, row")

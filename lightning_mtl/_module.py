@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ._distributed import gather_objects, sum_dtype, sum_over_ranks, world_size
+from ._distributed import SHARDED, gather_objects, sum_dtype, sum_over_ranks, world_size
 from ._history import LossHistory
 from ._metrics import TaskMetrics
 from ._persistence import PersistentModule
@@ -40,6 +40,8 @@ class Step:
     tasks: list[int] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     answers: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list)
+    nothing: list[Tensor] = field(default_factory=list)
+    """Zeros that hang on what was run for no label's sake (see `TaskModule.sharded`)."""
 
 
 @dataclass(slots=True)
@@ -81,6 +83,8 @@ class TaskModule(PersistentModule):
         self._kept: list[nn.Module] = []
         self._optimizer = optimizer
         self._world_size = 1
+        self.sharded = False
+        """Whether parameters are cut over the ranks, so that each must run every source of a step, labels or not."""
         self._resumed: list[Any] | None = None
         self._totals: Tensor | None = None
         _refuse_tasks(tasks)
@@ -167,6 +171,7 @@ class TaskModule(PersistentModule):
     def setup(self, stage: str) -> None:
         """Look at the strategy before it wraps the model: where steps can omit tasks, DDP must expect it."""
         self._world_size = self.trainer.world_size
+        self.sharded = isinstance(self.trainer.strategy, SHARDED)
         strategy = self.trainer.strategy
         if getattr(getattr(self.trainer, "datamodule", None), "sources", None) is None:
             self.routing.forget()  # what an earlier run was bound to
@@ -209,7 +214,7 @@ class TaskModule(PersistentModule):
         """Run one batch, and return its weighted sum of losses."""
         step = self.run(batch)
         if not step.losses:
-            return self._nothing(batch)
+            return sum(step.nothing, self._nothing(batch))
         losses = torch.stack(step.losses)
         if self._world_size > 1:
             losses = losses * self._share(step, losses)
@@ -220,7 +225,7 @@ class TaskModule(PersistentModule):
             progress.last = Step(
                 step.tasks, answers=[(answer.detach(), target, rows) for answer, target, rows in step.answers]
             )
-        return self._total(losses, step.tasks)
+        return sum(step.nothing, self._total(losses, step.tasks))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Show losses and metrics every `log_every_n_steps`; without logs, only look for losses that are not finite."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 
+from ._distributed import SHARDED
 from ._examples import Examples
 from ._inspection import Labels, labels_of, refuse_bad_inputs, refuse_uneven, warn_of_copies
 from ._loader import MultiTaskLoader
@@ -205,6 +206,7 @@ class MultiTaskDataModule(L.LightningDataModule):
             steps=self.steps_per_epoch,
             epochs=epochs if epochs and epochs > 0 else None,
             frozen=frozen,
+            fill=isinstance(getattr(self.trainer, "strategy", None), SHARDED),
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed,
             **self._ranks(),
         )

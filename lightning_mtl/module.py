@@ -191,6 +191,9 @@ class MultiTaskModule(TaskModule):
             if rows:
                 present = [i for i in present if len(rows.get(tasks[i].name, "all"))]
             if not present:
+                if self.sharded:
+                    answers = self._answer(routing.inputs(source, columns), routing.readers(source))
+                    step.nothing += [0 * answer.sum() for answer in answers]
                 continue
             predictions = self._answer(routing.inputs(source, columns), present)
             for i, prediction in zip(present, predictions, strict=True):

@@ -35,6 +35,7 @@ MAY_IMPORT = {  # from our own house
     "_inspection": {"_examples", "heads", "inputs", "task"},
     "_loader": {"_distributed", "_examples", "samplers", "task"},
     "datamodule": {
+        "_distributed",
         "_examples",
         "_inspection",
         "_loader",

@@ -357,9 +357,9 @@ def test_a_curriculum_takes_in_one_source_after_the_other() -> None:
 
 
 def test_passes_are_rounded_up_but_not_for_a_rounding_error() -> None:
-    for passes, steps in ((1.1, 11), (0.01, 1), (0.55, 6), (3.0, 30)):
+    for passes, steps in ((0.07, 7), (0.001, 1), (0.555, 56), (1.0, 100)):
         rule = Phases([Phase(["a"], passes=passes), Phase(["b"], steps=1)])
-        assert drawn(rule, signals({"a": 250, "b": 1}), steps + 1) == f"a{steps} b1"
+        assert drawn(rule, signals({"a": 2500, "b": 1}), steps + 1) == f"a{steps} b1"
 
 
 def test_a_twin_leaves_out_the_phases_of_others() -> None:
@@ -457,11 +457,13 @@ def test_a_plateau_is_drawn_less_often() -> None:
     assert float(after[1]) > 0.6
 
 
-def test_a_source_that_was_not_seen_moves_by_mixing_alone() -> None:
+@pytest.mark.parametrize("unknown", [NAN, math.inf])
+@pytest.mark.parametrize("rows", [0.0, 50.0])
+def test_a_source_without_a_loss_moves_by_mixing_alone(unknown: float, rows: float) -> None:
     unmixed, mixed = Exp3S(mixing=0.0), Exp3S(mixing=0.2)
     for rule in (unmixed, mixed):
         for loss in (3.0, 2.0, 2.5, 1.0):
-            given(losses=[loss, 2.0, NAN], draws=[50.0, 50.0, 0.0])(rule)
+            given(losses=[loss, 2.0, unknown], draws=[50.0, 50.0, rows])(rule)
     assert unmixed.state_dict()["weights"]["c"] == pytest.approx(0.0, abs=1e-12)
     assert abs(mixed.state_dict()["weights"]["c"]) > 0.01
 
@@ -500,7 +502,8 @@ def test_a_single_source_is_always_drawn(mixing: float | None) -> None:
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 2.5])
 @pytest.mark.parametrize("seed", range(4))
 def test_priorities_are_those_of_the_paper(seed: int, gamma: float) -> None:
-    scores = [Random(seed).uniform(0.05, 0.99) for _ in range(4)]
+    random = Random(seed)
+    scores = [random.uniform(0.05, 0.99) for _ in range(4)]
     priority = [-((1 - kappa) ** gamma) * math.log(kappa) for kappa in scores]
     expected = [0.9 * each / sum(priority) + 0.1 / 4 for each in priority]
     rates = given(scores=scores)(DynamicTaskPrioritization(gamma, exploration=0.1))
@@ -529,6 +532,10 @@ def test_scores_beyond_the_edges_are_the_hardest_and_the_easiest() -> None:
     assert edges[0] == edges[1] > edges[2] > edges[3]
     assert float(edges[3]) == pytest.approx(0.05 / 4)
     given(scores=[0.5, 1 + 1e-7])(DynamicTaskPrioritization())  # a correlation may be rounded up
+    averaged = DynamicTaskPrioritization(momentum=0.5)
+    for scores in ([-9.0, 0.5], [0.5, 0.5]):
+        given(scores=scores)(averaged)
+    assert averaged.state_dict()["scores"] == {"a": 0.25, "b": 0.5}
 
 
 @pytest.mark.parametrize("base", [None, Temperature(3.0), Explicit(RATES), Annealed(epochs=4)], ids=repr)

@@ -28,6 +28,7 @@ from lightning_mtl.cli import MultiTaskCLI
 from lightning_mtl.files import read_rows
 from lightning_mtl.recipes._per_task import refuse_unknown, tasks_of, with_rates
 from lightning_mtl.recipes.data import rated_texts
+from lightning_mtl.samplers import Batches, Rule, Steps
 
 _RATES = {"words": 1e-2, "recurrent": 1e-3}  # of the encoders from scratch
 
@@ -41,6 +42,9 @@ class Texts(MultiTaskDataModule):
         targets: The columns to predict.
         batch_size: Texts of each file in a step.
         num_workers: Processes that read ahead.
+        sampling: How often each file is drawn, where there are several, e.g. Temperature.
+        batches: What a step holds: all, homogeneous, stratified or mixed.
+        steps_per_epoch: Steps in an epoch.
     """
 
     def __init__(
@@ -50,6 +54,9 @@ class Texts(MultiTaskDataModule):
         targets: list[str] = ["domain", "valence"],  # noqa: B006
         batch_size: int = 64,
         num_workers: int = 0,
+        sampling: Rule | None = None,
+        batches: Batches | None = None,
+        steps_per_epoch: Steps = None,
     ) -> None:
         files = [rated_texts()] if path is None else [read_rows(part) for part in path.split(",")]
         columns = text.split(",") * (len(files) if "," not in text else 1)
@@ -66,7 +73,14 @@ class Texts(MultiTaskDataModule):
             name: Source(split(with_texts(rows, column), by=column), text=column)
             for name, rows, column in zip(names, files, columns, strict=True)
         }
-        super().__init__(sources, batch_size=batch_size, num_workers=num_workers)
+        super().__init__(
+            sources,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            sampling=sampling,
+            batches=batches,
+            steps_per_epoch=steps_per_epoch,
+        )
 
 
 def with_texts(rows: datasets.Dataset, column: str) -> datasets.Dataset:

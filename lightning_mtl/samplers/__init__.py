@@ -13,7 +13,7 @@ from ._function_of_step import FunctionOfStep
 from ._phases import Phase, Phases
 from ._proportional import Proportional
 from ._rule import Rule, Signals, shares
-from ._sampler import LAG, MultiTaskSampler, Plan
+from ._sampler import LAG, MultiTaskSampler, Plan, StandIn
 from ._smoothing import Smoothing
 from ._stream import Ready, Rows, Stream
 from ._temperature import Temperature
@@ -37,6 +37,7 @@ __all__ = [
     "MultiTaskSampler",
     "EvaluationSampler",
     "Plan",
+    "StandIn",
     "Batches",
     "BATCHES",
     "BY_SOURCE",

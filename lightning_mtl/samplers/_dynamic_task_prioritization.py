@@ -20,7 +20,7 @@ class DynamicTaskPrioritization(Rule):
     """Draw more of the sources whose validation scores are low.
 
     A source with the score kappa has the priority -(1 - kappa)^gamma log(kappa), and kappa is an exponential moving average.
-    Reference: Guo et al., "Dynamic task prioritization for multitask learning", ECCV 2018, section 3. They weigh losses by
+    Reference: Guo et al., "Dynamic task prioritization for multitask learning", ECCV 2018. They weigh losses by
     it; here it is how often a source is drawn.
 
     Scores are of metrics whose best value is 1, such as accuracy, F1 or a correlation; below 0 they count as 0. A source

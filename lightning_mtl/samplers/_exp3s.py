@@ -23,7 +23,7 @@ class Exp3S(Rule):
     pi_i = (1 - exploration) softmax(w)_i + exploration / K; v_i = w_i + learning_rate r_i share_i / pi_i;
     w_i <- log((1 - mixing) exp(v_i) + mixing / (K - 1) sum_{j != i} exp(v_j)).
     References: Graves et al., "Automated curriculum learning for neural networks", ICML 2017, sections 2 and 3; Auer et al.,
-    "The nonstochastic multiarmed bandit problem", SIAM Journal on Computing 2002, section 8.
+    "The nonstochastic multiarmed bandit problem", SIAM Journal on Computing 2002.
 
     The reward is the decrease of a source's mean training loss since it was seen last. It stands in cheaply for the paper's
     prediction gain, the decrease on one batch by the step on that batch, which takes a second forward pass. As there, rewards

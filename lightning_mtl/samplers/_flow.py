@@ -52,6 +52,7 @@ class Flow(Stream):
         self.batches = None if size is None else max(1, -(-size // batch))
         self._number, self._taken = 0, 0
         self._rows: Iterator[Any] | None = None
+        self._last: tuple[int, Any] | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -73,13 +74,18 @@ class Flow(Stream):
             return [self._next() for _ in range(rank, count, ranks)]
         return [self._next() for _ in range(count)][rank::ranks]
 
+    def stand_in(self, place: int) -> list[Any]:
+        """Give the last row that was read; before there is one, the first."""
+        return [(0, next(iter(self.iterable))) if self._last is None else self._last]
+
     def _next(self) -> tuple[int, Any]:
         if self._rows is None:
             self._begin()
         assert self._rows is not None
         for row in self._rows:
+            self._last = self._taken, row
             self._taken += 1
-            return self._taken - 1, row
+            return self._last
         if self._taken == 0 or iter(self.iterable) is self.iterable:
             raise ValueError(
                 f"Source {self.name!r} must give rows pass after pass, got an end after {self._taken} rows of pass {self._number}. "

@@ -18,7 +18,7 @@ class ForgettingDriven(Rule):
     """Draw a source more often while its validation score is below the best that it had.
 
     Shares of another rule are multiplied by 1 + strength max(0, best - now - tolerance), where best is the highest score so far:
-    forgetting as Chaudhry et al. define it, "Riemannian walk for incremental learning", ECCV 2018, section 4. That it
+    forgetting as Chaudhry et al. define it, "Riemannian walk for incremental learning", ECCV 2018. That it
     says how often a source is drawn is our own: no paper proposes it.
 
     A source without a score is drawn as the other rule says.

@@ -68,7 +68,7 @@ class Phases(Rule):
 
     A phase without `rates` draws in proportion to batches, and other sources not at all. With `repeat`, the first phase
     follows the last: one pass for each source is the epoch of Hashimoto et al., "A joint many-task model: growing a neural
-    network for multiple NLP tasks", EMNLP 2017, section 3. Without, training stays in the last phase.
+    network for multiple NLP tasks", EMNLP 2017. Without, training stays in the last phase.
 
     A single-task twin in a comparison reads some of the sources only: it leaves out the phases that have none of them, and
     the other phases draw, and count, those that it has. So a name of no source is no error here as long as a phase is left;
@@ -153,4 +153,4 @@ def _length(phase: Phase, signals: Signals) -> float:
     if phase.passes is None:
         return math.inf if phase.steps is None else float(phase.steps)
     steps = phase.passes * float(_only(phase, signals).known_batches(f"{phase}").double().sum())
-    return float(max(1, math.ceil(round(steps, 6))))  # 1.1 x 10 is a little more than 11
+    return float(max(1, math.ceil(round(steps, 6))))  # to a computer 0.07 x 100 is more than 7

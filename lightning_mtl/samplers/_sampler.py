@@ -21,7 +21,15 @@ from ._stream import Ready, Stream
 from ._uniform import Uniform
 
 Plan = dict[str, list[Any]]
-"""{source: what is to be read of it} of one step; a source whose rows are all on other ranks has none."""
+"""{source: what is to be read of it} of one step; a source whose rows are all on other ranks has none, or a stand-in."""
+
+
+class StandIn(list[Any]):
+    """A row whose labels are not to be learned from: it is read so that this rank takes part in a source of the step."""
+
+
+_LOOK_AHEAD = 100
+"""Epochs whose rates are looked at before training."""
 LAG = 32
 """Steps from the announcement of new rates to their first use: more than any loader reads ahead."""
 
@@ -55,6 +63,8 @@ class MultiTaskSampler(DistributedSampler[Plan]):
             "longest" where a step holds a batch of every source, else "proportional".
         epochs: Epochs of the whole training, for rules that ask for it.
         frozen: Whether every epoch is as the first.
+        fill: Whether a rank without rows of a source that the step holds gets a `StandIn`: where parameters are sharded, every rank
+            must run every source.
         seed: Makes another order.
         num_replicas: Number of ranks.
         rank: Number of this rank.
@@ -81,13 +91,14 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         steps: Steps = None,
         epochs: int | None = None,
         frozen: bool = False,
+        fill: bool = False,
         seed: int = 0,
         num_replicas: int = 1,
         rank: int = 0,
     ) -> None:
         if batches not in BATCHES:
             raise ValueError(f"`batches` must be one of {list(BATCHES)}, got {batches!r}.")
-        self.streams, self.batches, self.batch, self.frozen = dict(streams), batches, batch, frozen
+        self.streams, self.batches, self.batch, self.frozen, self.fill = dict(streams), batches, batch, frozen, fill
         self.num_replicas, self.rank, self.epoch = num_replicas, rank, 0
         self.names = tuple(self.streams)
         self._streams = tuple(self.streams.values())
@@ -107,6 +118,14 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         self._reseed(seed)
         self.set_rule(rule or Uniform())
         self.steps = self.signals.steps_per_epoch = self._count_steps(steps)
+        self._refuse_bad_rates()
+
+    def _refuse_bad_rates(self) -> None:
+        """Ask a rule that follows the step for the rates at the start of each epoch, so that an error comes before training."""
+        for epoch in range(
+            1 if self.rule.constant or self.rule.feedback else min(self.signals.epochs or 1, _LOOK_AHEAD)
+        ):
+            self._form(self.rates_at(epoch * self.steps))
 
     def _batches_of(self, stream: Stream) -> int | float | None:
         if self.batches in BY_SOURCE or stream.rows is None:
@@ -256,7 +275,8 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         before = 0
         for i, count in chosen:
             rank = (self.rank - before) % self.num_replicas
-            plan[self.names[i]] = self._streams[i].take(places[i], count, rank, self.num_replicas)
+            rows = self._streams[i].take(places[i], count, rank, self.num_replicas)
+            plan[self.names[i]] = rows if rows or not self.fill else StandIn(self._streams[i].stand_in(places[i]))
             places[i] += count
             before += count
         return plan

@@ -47,6 +47,10 @@ class Stream(ABC):
     def take(self, place: int, count: int, rank: int, ranks: int) -> list[Any]:
         """Give every `ranks`-th of `count` rows from this place on, from number `rank` on."""
 
+    def stand_in(self, place: int) -> list[Any]:
+        """Give a row that was or will be drawn around this place, without drawing it."""
+        return self.take(place, 1, 0, 1)
+
     def state_dict(self) -> dict[str, Any] | None:
         """Give what is needed beside the place to read on, as plain data; nothing, where the place is enough."""
         return None
