@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ class MultiTaskLoader:
             pin_memory=pin_memory,
             collate_fn=_as_is,
             persistent_workers=num_workers > 0,
+            generator=torch.Generator(),  # else it would draw from the random state of training, and once more after a resume
         )
         ahead = num_workers * (self._loader.prefetch_factor or 0)
         if ahead >= LAG:
@@ -56,9 +58,16 @@ class MultiTaskLoader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[dict[str, dict[str, Any]]]:
+        self._seed_workers()
         for batch in self._loader:
             self.sampler.deliver()
             yield batch
+
+    def _seed_workers(self) -> None:
+        """Let what workers draw for themselves differ between runs, ranks, and the parts of a run that was resumed."""
+        sampler = self.sampler
+        parts = (sampler.seed, sampler.delivered.step) if isinstance(sampler, MultiTaskSampler) else ()
+        self._loader.generator.manual_seed(random.Random(repr((*parts, sampler.rank))).getrandbits(63))
 
     def state_dict(self) -> dict[str, Any]:
         """Give where the batches stand that were handed out; with streams of their own state, on every rank."""
@@ -76,9 +85,10 @@ class MultiTaskLoader:
         """
         if not isinstance(self.sampler, MultiTaskSampler):
             return
+        self.sampler.refuse_other(state)
         if self.sampler.stateful:
-            saved, ranks = state.get("streams", []), self.sampler.num_replicas
-            if len(saved) != ranks and any(of != saved[0] for of in saved):
+            saved, ranks = state["streams"], self.sampler.num_replicas
+            if len(saved) != ranks and any(stream.own for stream in self.sampler.streams.values()):
                 raise ValueError(
                     f"A checkpoint whose processes read streams of their own must be resumed on as many, got {ranks} today and "
                     f"{len(saved)} in the checkpoint. Use {len(saved)}."
@@ -97,7 +107,7 @@ class _Batches(Dataset[dict[str, dict[str, Any]]]):
     def __getitem__(self, plan: Plan) -> dict[str, dict[str, Any]]:
         return {name: self._labelled(name, rows) for name, rows in plan.items() if rows}
 
-    def _labelled(self, source: str, rows: list[int]) -> dict[str, Any]:
+    def _labelled(self, source: str, rows: list[Any]) -> dict[str, Any]:
         columns = self.examples[source][rows]
         if isinstance(rows, StandIn):
             return columns | {ROWS: {task.name: torch.empty(0, dtype=torch.long) for task in self.tasks[source]}}

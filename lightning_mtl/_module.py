@@ -157,6 +157,8 @@ class TaskModule(PersistentModule):
         if self._trainer is not None:  # else a checkpoint is being loaded
             for task in self.tasks:
                 task.known_head()
+            if self.trainer.precision == "64-true":
+                self.double()  # Lightning does so after it has read a checkpoint, which would be rounded
             self._set_metrics_dtype()
 
     def _set_metrics_dtype(self) -> None:
@@ -197,9 +199,13 @@ class TaskModule(PersistentModule):
         step = self.trainer.global_step
         # Without logs, still look for losses that are not finite.
         self._progress = _Progress(step, shown_at=step, every=getattr(self.trainer, "log_every_n_steps", 0) or 50)
+        self._note_last_batch()  # a run that is resumed within an epoch does not start it
 
     def on_train_epoch_start(self) -> None:
         """Note which batch is the last one: its metrics are shown."""
+        self._note_last_batch()
+
+    def _note_last_batch(self) -> None:
         self._progress.last_batch = self.trainer.num_training_batches - 1
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

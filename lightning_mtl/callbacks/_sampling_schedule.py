@@ -64,6 +64,7 @@ class SamplingSchedule(L.Callback):
         elif self._saved is None and self._loader is not None:
             self._saved = self.state_dict()  # a second fit of the same Trainer goes on
         self._loader, self._guarded = None, 0
+        trainer.fit_loop.setup_data()  # a new loader that is due is made now: later, some resumed runs are not told of it
         self._take(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

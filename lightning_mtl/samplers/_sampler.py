@@ -249,14 +249,12 @@ class MultiTaskSampler(DistributedSampler[Plan]):
 
     def __iter__(self) -> Iterator[Plan]:
         """Plan the steps of this epoch that were not delivered yet."""
-        ahead = len(self._planned) > 0 or self._resumed is not None
+        ahead = len(self._planned) > 0 or self._resumed is not None or self.frozen
         self._planned.clear()
-        at = self.delivered
         epoch, taken = self._resumed or (-1, 0)
         self._resumed = None
         taken = taken if epoch == self.epoch and taken < self.steps else 0
-        if self.frozen and taken == 0:
-            at, ahead = self._start, True
+        at = self._start if self.frozen and not taken else self.delivered
         if ahead:  # else every stream stands where it should
             for stream, state in zip(self._streams, at.streams, strict=False):
                 if state is not None:
@@ -294,9 +292,12 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         """What the order of examples follows from, beside the seed and the rule."""
         return {
             "sources": {name: stream.rows for name, stream in self.streams.items()},
+            "kinds of sources": {name: type(stream).__name__ for name, stream in self.streams.items()},
             "batches": self.batches,
             "global batches of a pass": {name: stream.batches for name, stream in self.streams.items()},
-            "rows of a global batch": None if self.batches in BY_SOURCE else self.batch,
+            "rows of a global batch": {name: stream.batch(0) for name, stream in self.streams.items()}
+            if self.batches in BY_SOURCE
+            else self.batch,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -321,7 +322,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         Raises:
             ValueError: The state is of other sources, sizes or batches.
         """
-        self._refuse_other(state.get("made_of", {}))
+        self.refuse_other(state)
         self._reseed(state["seed"])
         self.delivered = Position(state["step"], state["taken"], tuple(state["places"]), tuple(state["streams"]))
         self._resumed = state["epoch"], state["taken"]
@@ -333,8 +334,13 @@ class MultiTaskSampler(DistributedSampler[Plan]):
             warnings.warn(f"Sampling goes on by {self.rule}; it was saved under {state['rule']}.", stacklevel=2)
             self.set_rule(self.rule)
 
-    def _refuse_other(self, saved: dict[str, Any]) -> None:
-        today = self.made_of
+    def refuse_other(self, state: dict[str, Any]) -> None:
+        """Refuse a state that another order of examples follows from.
+
+        Raises:
+            ValueError: It is of other sources, sizes or batches.
+        """
+        saved, today = state.get("made_of", {}), self.made_of
         for what, value in today.items():
             if saved.get(what) != value:
                 raise ValueError(

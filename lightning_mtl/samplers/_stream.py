@@ -26,6 +26,8 @@ class Stream(ABC):
 
     stateful: ClassVar[bool] = False
     """Whether the place in the stream is not enough to read on."""
+    own = False
+    """Whether each rank has rows of its own, rather than its part of the same rows."""
     rows: int | None
     """Rows of a pass, where they are known."""
     batches: int | None
