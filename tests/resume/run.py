@@ -250,7 +250,9 @@ def main(folder: Path, case: Case, *, killed: int | None, seed: int) -> None:
     # Of another seed, as a process that begins anew may be: all that counts is in the checkpoint.
     keep("resumed", train(case, folder / "resumed", seed=seed + 2, resume=checkpoint(folder / "killed")))
     if (folder / "others").exists():
-        keep("from others", train(case, folder / "resumed", seed=seed + 2, resume=checkpoint(folder / "others", WITHIN)))
+        keep(
+            "from others", train(case, folder / "resumed", seed=seed + 2, resume=checkpoint(folder / "others", WITHIN))
+        )
 
 
 if __name__ == "__main__":
