@@ -3,20 +3,20 @@
     python benchmarks/loading.py [--json FILE]
 
 Both sides are given the same `DataLoader`s, one for each source: a map-style dataset of vectors of 16 numbers, batches of
-8 in random order, a collate that stacks them; 50,000 rows in all, cut into 2, 10 or 50 sources. `CombinedLoader(loaders, "max_size_cycle")` reads them as they are, with 0 or
-2 (persistent) workers each, and a step of it holds a batch of every source. `MultiTaskDataModule` takes datasets, batches
-and collate from them and reads them with 0 or 2 workers for all together, and a step holds a batch of one source
-(`batches="homogeneous"`). So everything is told per batch of a source, and what is done for it outside the loaders is
-the same.
+8 in random order, a collate that stacks them; 50,000 rows in all, cut into 2, 10 or 50 sources.
+`CombinedLoader(loaders, "max_size_cycle")` reads them as they are, with 0 or 2 (persistent) workers each, and a step of it
+holds a batch of every source. `MultiTaskDataModule` takes datasets, batches and collate from them and reads them with 0 or
+2 workers for all together, and a step holds a batch of one source (`batches="homogeneous"`). So all is told per batch of one
+source, and both call the same dataset and collate for it; what workers send, and how, is the loader's.
 
 Both sides take turns in one process; a figure is the median over the rounds, and a ratio that of the ratios within a round.
-Our loaders of 2 and of 50 sources, which should not differ, take turns every 200 batches; the lower quartile of 20 turns counts,
-since what else the machine does only slows them.
-What a batch costs is the processor time of the main process and all workers: unlike the time on the wall, which stands
-beside it, it does not depend on what else the machine does, and it is what loading takes away from the training. Time to
-the first batch is on the wall, from `iter()` on, which starts the workers. The memory of the workers is the sum of their PSS,
-which divides a page by the processes that share it. Construction is that of a sampler over 10 million rows up to its first
-plan, in a fresh process: seconds, and the peak of its memory above what it held before. Linux only.
+What a batch costs is the processor time of the main process and all workers: it is what loading takes from the training,
+and depends less on what else the machine does than the time on the wall, which stands beside it. Our loaders of 2 and of
+50 sources, which should not differ, take turns every 200 batches; of a round's 20 turns the lower quartile counts, since a
+busy machine only ever makes a turn slower. Time to the first batch is on the wall, from `iter()` on, which starts the workers.
+The memory of the workers is the sum of their PSS, which divides a page by the processes that share it. Construction is that
+of a sampler over 10 million rows up to its first plan, in a fresh process: processor seconds, and the peak of its memory
+above what it held before. Linux only.
 """
 
 from __future__ import annotations
@@ -252,13 +252,13 @@ def figures_of(pairs: Pairs, rounds: int) -> dict[str, float]:
 def print_turns(pairs: Pairs) -> None:
     scales = {"cpu": 1e6, "wall": 1e6, "first": 1e3, "processes": 1.0, "memory": 1e-6}
     names = "cpu us", "wall us", "first ms", "workers", "MB"
-    print(f"{'a batch of one source':24}" + "".join(f"{name:>10}" for name in names))
+    print(f"{'sources x workers':27}" + "".join(f"{name:>10}" for name in names))
     for (sources, workers), took in pairs.items():
         for side, turns in zip(("CombinedLoader", "ours"), zip(*took, strict=True), strict=True):
             values = [
                 statistics.median(getattr(one, field) for one in turns) * scale for field, scale in scales.items()
             ]
-            print(f"{sources:2} x {workers} {side:17}" + "".join(f"{value:10,.0f}" for value in values))
+            print(f"{sources:2} x {workers} {side:20}" + "".join(f"{value:10,.0f}" for value in values))
 
 
 def print_bars(figures: dict[str, float]) -> None:
