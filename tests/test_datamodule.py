@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -312,3 +313,8 @@ def test_frozen_tasks_without_data_still_predict_after_another_was_added(trainer
     after = made.predict({"review": "good", "body": "urgent"})
     assert after["mood"] == before["mood"]
     assert after["haste"]["label"] in ("urgent", "later")
+
+
+def test_workers_stop_when_training_ends(trainer: TrainerMaker) -> None:
+    fit(MultiTaskDataModule({"s": splits()}, batch_size=8, num_workers=1, summary=False), trainer)
+    assert not multiprocessing.active_children()

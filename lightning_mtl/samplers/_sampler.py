@@ -347,7 +347,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         """
         saved, today = state.get("made_of", {}), self.made_of
         for what, value in today.items():
-            if saved.get(what) != value:
+            if repr(saved.get(what)) != repr(value):  # the order of the sources counts too
                 raise ValueError(
                     f"The checkpoint must be of the same {what} to sample on, got {value} today and {saved.get(what)} in the "
                     "checkpoint. Give what it was saved with (on N times the processes, 1/N of the `batch_size`), or start "
