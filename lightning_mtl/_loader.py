@@ -52,6 +52,15 @@ class MultiTaskLoader:
                 "sources together."
             )
 
+    @property
+    def _iterator(self) -> Any:
+        """What Lightning looks for to end the workers when a run is over."""
+        return self._loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, iterator: Any) -> None:
+        self._loader._iterator = iterator
+
     def __len__(self) -> int:
         return len(self.sampler)
 

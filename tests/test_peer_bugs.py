@@ -6,6 +6,7 @@ Each test is named after one; letters (a) to (j) are those of other libraries. (
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -350,6 +351,22 @@ def test_lightning_neither_wraps_nor_rebuilds_the_loader(options: dict[str, Any]
     held: Any = run.train_dataloader
     assert held.sampler is made[-1].sampler
     assert [epoch for _, epoch in loaders.seen] == [0] * 5 + [1] * 5 + [2] * 5
+
+
+def test_workers_end_with_the_run(trainer: TrainerMaker) -> None:
+    """Lightning ends those of a loader in which it finds them; others would wait for the garbage collector."""
+    before = set(multiprocessing.active_children())
+    fed, during = data(num_workers=2), []
+
+    class Workers(L.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            during.append({*multiprocessing.active_children()} - before)
+
+    _, watch, run = fit(trainer, fed, callbacks=(Workers(),), max_epochs=2, limit_train_batches=3)
+    run.validate(module(), fed, verbose=False)
+    assert during[0] & during[1]
+    assert not {*multiprocessing.active_children()} - before
+    assert len(watch.steps) == 6
 
 
 def test_a_rule_that_a_callback_brings_holds_from_the_first_step_on(trainer: TrainerMaker) -> None:
