@@ -17,7 +17,10 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 from lightning_mtl import (
     Binary,
@@ -140,6 +143,9 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     "rows of both sources in fixed numbers": (two_sources, {}),
     "rows of sources that are drawn": (two_sources, {}),
     "a source that is never drawn": (two_sources, {}),
+    "sharded, a batch of each source": (two_sources, {}),
+    "sharded, a source in each step": (two_sources, {}),
+    "sharded, rows of sources that are drawn": (two_sources, {}),
 }
 SAMPLING: dict[str, dict[str, Any]] = {
     "a source in each step": {"sampling": Temperature(), "steps_per_epoch": 6},
@@ -157,6 +163,17 @@ SAMPLING: dict[str, dict[str, Any]] = {
     },
 }
 """How the sources of these cases are drawn; in any other case a step holds a batch of each."""
+SAMPLING |= {f"sharded, {case}": SAMPLING[case] for case in ("a source in each step", "rows of sources that are drawn")}
+
+
+class Sharded(MultiTaskModule):
+    """Cuts encoder and heads over the ranks, each on its own (FSDP2), where there are several."""
+
+    def configure_model(self) -> None:
+        super().configure_model()
+        if self.device_mesh is not None:
+            for part in (self.encoder, *self.heads.values()):
+                fully_shard(part, mesh=self.device_mesh["data_parallel"])  # type: ignore[call-overload]
 
 
 def run(case: str, folder: Path) -> dict[str, Tensor]:
@@ -169,12 +186,16 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
     ]
     torch.manual_seed(2)  # layers that are made in `fit`
     trained = MODELS[case]() if case in MODELS else module(which)
+    sharded = case.startswith("sharded")
+    if sharded:
+        trained.__class__ = Sharded
+    strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1) if sharded else "ddp"
     watch = _Watch()
     trainer = L.Trainer(
         accelerator="cpu",
         devices=ranks,
-        strategy="ddp" if ranks > 1 else "auto",
-        precision="64-true",
+        strategy=strategy if ranks > 1 else "auto",
+        precision="32-true" if sharded else "64-true",
         max_epochs=2 if options else 1,
         log_every_n_steps=1,
         logger=False,
@@ -190,7 +211,24 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
     figures = {name: value.double() for name, value in trainer.callback_metrics.items()}
     if case == "a task missing on all ranks in one step":
         assert watch.idle == [False, True, False], watch.idle
-    return {**{f"weight {name}": value for name, value in trained.state_dict().items()}, **figures, **watch.losses}
+    weights = {
+        f"weight {name}": value.full_tensor() if isinstance(value, DTensor) else value
+        for name, value in trained.state_dict().items()
+    }
+    return {**weights, **figures, **watch.losses}
+
+
+def other_data(folder: Path) -> str:
+    """Give each rank other data, and tell what stops the run."""
+    rank = int(os.environ["RANK"])
+    data = MultiTaskDataModule({"s": splits(ROWS + 8 * rank)}, batch_size=BATCH, seed=0, summary=False)
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "num_sanity_val_steps": 0}
+    trainer = L.Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, enable_model_summary=False, **quiet)
+    try:
+        trainer.fit(module(), data)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _distance(prediction: Tensor, target: Tensor) -> Tensor:
@@ -218,6 +256,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     rank = int(os.environ["RANK"])
     torch.save({case: run(case, folder) for case in CASES}, folder / f"rank{rank}.pt")
+    (folder / f"refusal{rank}.txt").write_text(other_data(folder))
 
 
 if __name__ == "__main__":
