@@ -7,12 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ._distributed import gather_objects
 from ._examples import Examples
 from .samplers import LAG, EvaluationSampler, MultiTaskSampler, Plan, StandIn
 from .task import ROWS, Task
+
+_SMALL = 2**18
+"""Bytes of a tensor up to which copying is faster than sharing memory."""
+_SENT = {torch.bool, torch.uint8, torch.int8, torch.short, torch.int, torch.long, torch.half, torch.float, torch.double}
+"""Kinds of numbers that numpy knows too."""
 
 
 class MultiTaskLoader:
@@ -42,7 +48,7 @@ class MultiTaskLoader:
             sampler=sampler,
             num_workers=num_workers,
             pin_memory=pin_memory,
-            collate_fn=_as_is,
+            collate_fn=_by_value if num_workers else _as_is,
             persistent_workers=num_workers > 0,
             generator=torch.Generator(),  # else it would draw from the random state of training, and once more after a resume
         )
@@ -128,3 +134,25 @@ class _Batches(Dataset[dict[str, dict[str, Any]]]):
 
 def _as_is(batch: Any) -> Any:
     return batch
+
+
+def _by_value(batch: Any) -> Any:
+    """Mark the small tensors of a batch to be sent as numbers."""
+    if type(batch) is dict:
+        return {name: _by_value(value) for name, value in batch.items()}
+    plain = type(batch) is Tensor and batch.is_cpu and batch.layout is torch.strided and not batch.requires_grad
+    return _Numbers(batch) if plain and batch.dtype in _SENT and batch.nbytes <= _SMALL else batch
+
+
+class _Numbers:
+    """A tensor that a worker sends as numbers, and that arrives as a tensor.
+
+    On its own torch lays every tensor into shared memory, and the receiver asks for the file and maps it: for small ones that
+    takes several times as long as to copy them.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return torch.from_numpy, (self.tensor.numpy(force=True),)

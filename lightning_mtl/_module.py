@@ -157,10 +157,8 @@ class TaskModule(PersistentModule):
         if self._trainer is not None:  # else a checkpoint is being loaded
             for task in self.tasks:
                 task.known_head()
-            if (
-                self.trainer.precision == "64-true"
-            ):  # Lightning does so after it has read a checkpoint, which would be rounded
-                self.double()
+            if self.trainer.precision == "64-true":
+                self.double()  # Lightning does so after it has read a checkpoint, which would be rounded
             self._set_metrics_dtype()
 
     def _set_metrics_dtype(self) -> None:
@@ -235,17 +233,22 @@ class TaskModule(PersistentModule):
             self._show()
 
     def on_train_epoch_end(self) -> None:
-        """Show what was not shown yet, and name tasks that the epoch never trained."""
+        """Show what was not shown yet, and name tasks that the epoch never trained though their source was drawn."""
         if len(self._history):
             self._show()
-        unseen = [
-            task.name for i, task in enumerate(self.tasks) if i not in self._progress.seen and not self.routing.idle(i)
-        ]
+        known = self._progress.seen | self._not_drawn()
+        unseen = [task.name for i, task in enumerate(self.tasks) if i not in known and not self.routing.idle(i)]
         if unseen and self.trainer.current_epoch == 0:
             warnings.warn(
                 f"No batch of the first epoch had labels for {unseen}: check the sources and target columns of these tasks.",
                 stacklevel=1,
             )
+
+    def _not_drawn(self) -> set[int]:
+        """Number the tasks whose source no step has held yet, as sampling would have it."""
+        sampler = getattr(getattr(self.trainer, "datamodule", None), "sampler", None)
+        undrawn = [] if sampler is None else [name for name in sampler.names if not sampler.drawn_rows(name)]
+        return {task for name in undrawn for task in self.routing.readers(name)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to write weights that a non-finite loss may have spoiled; add the random state of every rank."""

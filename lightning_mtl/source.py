@@ -306,7 +306,7 @@ class Source:
                     f"Source {name!r} has no column {column!r} in split {split!r}; columns are {there}. {hint}"
                 )
 
-    def ready_batches(self, split: str, name: str, ranks: int) -> Sampler[list[int]] | None:
+    def ready_batches(self, split: str, name: str, ranks: int) -> Any:
         """Give the batches of row numbers of a ready loader with a sampler of its own, or else none.
 
         Raises:
@@ -334,7 +334,7 @@ class Source:
                 f"The DataLoader of source {name!r} must have a plain sampler to be cut over {ranks} ranks, got "
                 f"{type(loader.sampler).__name__} with drop_last={loader.drop_last}. Give its dataset instead."
             )
-        batches: Sampler[list[int]] = loader.batch_sampler
+        batches: Any = loader.batch_sampler
         return batches
 
     def rows_per_step(self, split: str, default: int) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import runpy
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,16 @@ FIGURES = {
         "heads20_ratio",
         "heads20_single_ratio",
         "heads20_predict_ratio",
+    },
+    "loading": {
+        "first_batch_ratio_50x2",
+        "worker_memory_ratio_50x2",
+        "per_batch_ratio_50x2",
+        "sampler_us_homogeneous",
+        "per_step_ratio_50_to_2",
+        "per_step_ratio_50_to_2_w0",
+        "construct_10m_seconds",
+        "construct_10m_mb",
     },
 }
 
@@ -72,6 +84,34 @@ def test_in_turn_runs_both_in_each_round(text: dict[str, Any]) -> None:
     assert len(pairs) == 3
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_both_sides_load_the_same_rows(workers: int) -> None:
+    """Each batch holds rows of its source, 8 of them, that come once in a pass; a step of theirs has one of every source."""
+    loading = runpy.run_path(str(ROOT / "benchmarks/loading.py"))
+    tables = {name: {*map(tuple, loader.dataset.x.tolist())} for name, loader in loading["loaders"](3, 0).items()}
+    theirs = [step for step, _, _ in islice(loading["theirs"](3, workers), 4)]
+    ours = [*islice(loading["ours"](3, workers), 12)]
+    assert [[*step] for step in theirs] == [[*tables]] * 4
+    assert all(len(step) == 1 for step in ours)
+    for side in (theirs, ours):
+        for name, table in tables.items():
+            rows = [tuple(row) for step in side if name in step for row in step[name]["x"].tolist()]
+            assert len(rows) == 8 * sum(name in step for step in side)
+            assert len({*rows}) == len(rows)
+            assert {*rows} <= table
+
+
+def test_seconds_of_another_process_are_counted() -> None:
+    loading = runpy.run_path(str(ROOT / "benchmarks/loading.py"))
+    work = "import time\nwhile time.process_time() < 0.2: pass\nprint(flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        assert 0.19 < loading["cpu_seconds"]([busy.pid]) - loading["cpu_seconds"]([]) < 1
+        assert loading["pss"](busy.pid) > 1e6
+        busy.communicate(b"\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_benchmark_writes_its_figures(name: str, tmp_path: Path) -> None:
@@ -80,4 +120,4 @@ def test_a_benchmark_writes_its_figures(name: str, tmp_path: Path) -> None:
     subprocess.run(command, check=True, timeout=600, capture_output=True)
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert FIGURES[name] <= set(figures)
-    assert all(isinstance(value, float) for value in figures.values())
+    assert all(isinstance(value, float) and math.isfinite(value) for value in figures.values())

@@ -54,6 +54,59 @@ def test_validation_reads_every_row_once(workers: int) -> None:
     assert [set(batch) for batch in batches] == [{"a", "b"}, {"a"}, {"a"}]
 
 
+def of_all_kinds(rows: list[int]) -> dict[str, Any]:
+    """Make a batch of what a collate may return: numbers of all kinds, small and large, in any layout, and other things."""
+    x = torch.tensor(rows, dtype=torch.float64)
+    kinds = [
+        "bool",
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "half",
+        "bfloat16",
+        "float",
+        "double",
+        "cfloat",
+        "uint16",
+    ]
+    return {
+        **{kind: x.to(getattr(torch, kind)) for kind in kinds},
+        "large": x[:, None].expand(-1, 40_000).clone(),
+        "single": x[0],
+        "none": x[:0],
+        "turned": torch.stack([x, x + 1]).T,
+        "repeated": x[:, None].expand(-1, 3),
+        "negative": torch.complex(x, x).conj().imag,
+        "sparse": x.long().diag().to_sparse(),
+        "named": {"inner": x, "text": "words"},
+        "listed": [x, "words", None],
+        "learned": torch.nn.Parameter(x),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+def test_batches_of_workers_are_those_of_no_workers() -> None:
+    """Whatever way a tensor takes from a worker, it arrives as it was, and may be written to."""
+
+    def read(workers: int) -> list[dict[str, Any]]:
+        data = MultiTaskDataModule(
+            {"s": Source(list(range(1, 17)), collate=of_all_kinds)}, batch_size=4, num_workers=workers, seed=1
+        )
+        data.setup("fit")
+        return [batch["s"] for batch in data.train_dataloader()]
+
+    for alone, sent in zip(read(0), read(2), strict=True):
+        assert str(sent) == str(alone)
+        for name, value in alone.items():
+            assert type(sent[name]) is type(value)
+            if isinstance(value, torch.Tensor):
+                assert (sent[name].dtype, sent[name].requires_grad) == (value.dtype, value.requires_grad)
+                assert torch.equal(sent[name].to_dense(), value.to_dense())
+        sent["int64"] += 1
+
+
 def test_the_table_says_what_there_is(trainer: TrainerMaker, capsys: pytest.CaptureFixture[str]) -> None:
     part = splits(40)
     for row in part["train"][:10]:

@@ -29,6 +29,7 @@ def words(text: str) -> list[str]:
     return re.sub(r"[-━─\s]+", " ", re.sub(NUMBER, "#", text)).split()
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # a resumed run writes on in it
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_a_page_prints_what_it_says(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

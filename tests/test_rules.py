@@ -548,13 +548,18 @@ def test_the_source_that_is_forgotten_is_raised_and_no_other(forgotten: int, bas
     assert_close(given(5, sizes, scores=best)(rule), plain[5])
     assert_close(given(10, sizes, scores=[score + 0.05 for score in best])(rule), plain[10])
     now = [score + 0.05 - 0.25 * (i == forgotten) for i, score in enumerate(best)]
-    rates = given(15, sizes, scores=now)(rule)
-    ratio = rates / plain[15]
-    assert_close(
-        ratio / ratio[(forgotten + 1) % 3], torch.tensor([2.25 if i == forgotten else 1.0 for i in range(3)]).double()
-    )
+    raised = plain[15] + torch.tensor([5.0 / 3 * 0.25 if i == forgotten else 0.0 for i in range(3)]).double()
+    assert_close(given(15, sizes, scores=now)(rule), raised / raised.sum())
     assert_close(given(20, sizes, scores=[NAN] * 3)(rule), plain[20])
     assert_close(given(25, sizes, scores=[score + 0.05 for score in best])(rule), plain[25])  # it has come back
+
+
+def test_what_the_other_rule_has_left_is_drawn_again_while_it_is_forgotten() -> None:
+    rule = ForgettingDriven(Phases([Phase(["a"], steps=5), Phase(["b", "c"])], repeat=False), strength=10.0)
+    given(0, scores=[0.9, NAN, NAN])(rule)
+    assert given(9, scores=[0.9, 0.5, 0.5])(rule)[0] == 0
+    assert_close(given(9, scores=[0.8, 0.5, 0.5])(rule)[0].item(), (1 / 3) / (1 + 1 / 3))
+    assert given(9, scores=[0.91, 0.5, 0.5])(rule)[0] == 0
 
 
 def test_a_drop_within_the_tolerance_is_chance() -> None:
@@ -655,11 +660,6 @@ UNFIT: list[tuple[Rule, dict[str, float], str]] = [
         r"`phases` must name sources, got 'chunk'; sources are \['chunks'\]. Did you mean 'chunks'\?",
     ),
     (FIRST, {"xyz": 5}, r"`phases` must name sources, got 'chunk'; sources are \['xyz'\]. Name some of these"),
-    (
-        ForgettingDriven(Explicit({"a": 1.0, "b": 0.0})),
-        {"a": 5, "b": 5},
-        r"a rule that draws every source, got \['b'\]",
-    ),
 ]
 UNFIT += [
     (

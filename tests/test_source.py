@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_mtl import Source
 from lightning_mtl.encoders import HashTokenizer

@@ -136,7 +136,7 @@ def test_tags_are_learned(make: Any, as_dataset: bool) -> None:
     torch.manual_seed(0)
     module = MultiTaskModule([Task("tags")], make(), optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.02))
     data = MultiTaskDataModule({"s": Source(rows, words="words")}, batch_size=20, seed=0, summary=False)
-    trainer = quiet(max_epochs=25)
+    trainer = quiet(max_epochs=40)
     trainer.fit(module, data)
     assert trainer.callback_metrics["train/tags/f1"] == 1
     answer = module.predict({"words": ["the", "film", "Amsterdam"]})["tags"]

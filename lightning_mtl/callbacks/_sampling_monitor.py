@@ -13,8 +13,9 @@ from ..samplers import MultiTaskSampler
 class SamplingMonitor(L.Callback):
     """Print the sampling plan before training and the draws after it, and log them while it runs; where there are several sources.
 
-    Logged for each task are `train/<task>/rate`, the share of its source in the coming step (of the steps, or of the rows where
-    batches are stratified or mixed); `train/<task>/draws`, the rows of its source that were drawn since training began; and
+    Nothing is printed where each step holds a batch of every source. Logged for each task are `train/<task>/rate`, the share of
+    its source in the coming step (of the steps, or of the rows where batches are stratified or mixed; 1 where the step holds a
+    batch of every source that is not left out); `train/<task>/draws`, the rows of its source that were drawn since training began; and
     `train/<task>/epochs`, the passes over it. `MultiTaskDataModule` adds this callback by itself.
     """
 
@@ -49,7 +50,7 @@ class SamplingMonitor(L.Callback):
     def values(self) -> dict[str, float]:
         """Give rates, draws and passes of each task's source."""
         assert self._sampler is not None
-        rates = self._sampler.rates_at(self._sampler.delivered.step)
+        rates = self._sampler.shown_rates()
         shown: dict[str, float] = {}
         for i, (source, readers) in enumerate(self._readers.items()):
             for task in (self._names[reader] for reader in readers):
@@ -59,12 +60,14 @@ class SamplingMonitor(L.Callback):
         return shown
 
     def _prints(self, trainer: L.Trainer) -> bool:
-        return trainer.is_global_zero and getattr(getattr(trainer, "datamodule", None), "summary", True)
+        assert self._sampler is not None
+        chosen = self._sampler.batches != "all" or not self._sampler.rule.constant
+        return chosen and trainer.is_global_zero and getattr(getattr(trainer, "datamodule", None), "summary", True)
 
 
 def plan(sampler: MultiTaskSampler) -> str:
     """Say how an epoch will be sampled, at the rates of the next step."""
-    rates = sampler.rates_at(sampler.delivered.step)
+    rates = sampler.shown_rates()
     rows = []
     for name, stream, rate in zip(sampler.names, sampler.streams.values(), rates, strict=True):
         passes = sampler.passes(name)
@@ -78,11 +81,11 @@ def plan(sampler: MultiTaskSampler) -> str:
                 f"{passes:.2f}" if known else "-",
             ]
         )
-    by = "" if sampler.batches == "all" and sampler.rule.constant else f" by {sampler.rule}"
     resumed = f", from step {sampler.delivered.step:,} on" if sampler.delivered.step else ""
     later = "" if sampler.rule.constant else "; rates change while training runs"
-    return f"Sampling: batches={sampler.batches!r}{by}, {len(sampler):,} steps an epoch{resumed}{later}.\n" + table(
-        ("source", "rows", "rate", "draws/epoch", "passes/epoch"), rows
+    return (
+        f"Sampling: batches={sampler.batches!r} by {sampler.rule}, {len(sampler):,} steps an epoch{resumed}{later}.\n"
+        + table(("source", "rows", "rate", "draws/epoch", "passes/epoch"), rows)
     )
 
 

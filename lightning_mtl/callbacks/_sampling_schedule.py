@@ -136,15 +136,30 @@ class SamplingSchedule(L.Callback):
         sampler = loader.sampler
         if self.rule is not None:
             sampler.set_rule(copy.deepcopy(self.rule))
-        if sampler.rule.feedback and not hasattr(pl_module, "last_losses"):
-            raise ValueError(
-                f"{type(sampler.rule).__name__} must see the losses of tasks, which {type(pl_module).__name__} does not tell. Use a "
-                "module of lightning_mtl."
-            )
+        if sampler.rule.feedback:
+            self._refuse_blindness(sampler.rule, trainer, pl_module)
         self._history = LossHistory(tuple(task.name for task in getattr(pl_module, "tasks", ())))
         self._window, self._scores, self._asked_at = [], {}, [0] * len(sampler.names)
         if self._saved is not None:
             self._resume(self._saved)
+
+    def _refuse_blindness(self, rule: Rule, trainer: L.Trainer, module: Any) -> None:
+        name = type(rule).__name__
+        if not hasattr(module, "last_losses"):
+            raise ValueError(
+                f"{name} must see the losses of tasks, which {type(module).__name__} does not tell. Use a module of lightning_mtl."
+            )
+        if rule.judges and not trainer.enable_validation:
+            raise ValueError(
+                f"{name} must see validation scores, got a run without validation. Give the sources a split 'validation', or use a "
+                "rule that does without, e.g. Exp3S."
+            )
+        unfit = [task.name for task in module.tasks if task.main_metric() is None or task.main_metric()[1] < 0]
+        if rule.best_is_one and unfit:
+            raise ValueError(
+                f"{name} must have tasks whose first metric is best at 1, e.g. accuracy, R2 or a correlation, got others for {unfit}. "
+                "Put such a one first in their `metrics`."
+            )
 
     def _resume(self, saved: dict[str, Any]) -> None:
         self._loader.load_state_dict(saved["loader"])

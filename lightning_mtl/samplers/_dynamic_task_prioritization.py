@@ -43,6 +43,8 @@ class DynamicTaskPrioritization(Rule):
     """
 
     feedback = True
+    judges = True
+    best_is_one = True
 
     def __init__(self, gamma: float = 1.0, momentum: float = 0.0, exploration: float = 0.05) -> None:
         require(0 <= gamma < math.inf, "gamma", "finite and at least 0", gamma, "1 is a good start.")

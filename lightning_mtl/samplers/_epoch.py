@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 Policy = Literal["longest", "shortest", "proportional"]
 """A pass of the source that takes most steps; of the one that takes fewest; as many steps as hold all rows there are."""
-Steps = int | Policy | Mapping[str, float] | None
+Steps = int | Policy | Mapping[str, int | float] | None
 """A number, a policy, or {source: passes}: as many steps as this number of passes of one source takes."""
 
 

@@ -17,20 +17,21 @@ from ._rule import Rule, Signals, shares
 class ForgettingDriven(Rule):
     """Draw a source more often while its validation score is below the best that it had.
 
-    Shares of another rule are multiplied by 1 + strength max(0, best - now - tolerance), where best is the highest score so far:
-    forgetting as Chaudhry et al. define it, "Riemannian walk for incremental learning", ECCV 2018. That it
-    says how often a source is drawn is our own: no paper proposes it.
+    To its share by another rule comes strength / K max(0, best - now - tolerance), with K sources, where best is the highest score
+    so far: forgetting as Chaudhry et al. define it, "Riemannian walk for incremental learning", ECCV 2018. That it says how
+    often a source is drawn is our own: no paper proposes it. Where the other rule has stopped drawing a source, as `Phases`
+    does, forgetting brings it back for a while.
 
-    A source without a score is drawn as the other rule says.
+    A source without a score is drawn as the other rule says, which is asked as often as this one, not in every step.
 
     Args:
-        base: The other rule, one without feedback that draws every source. Default: `Proportional()`.
-        strength: How strongly a lower score raises the rate, at least 0: with 10, a drop by 0.1 doubles it. 0 turns it off.
+        base: The other rule, one without feedback. Default: `Proportional()`.
+        strength: How strongly a lower score raises the rate, at least 0: with 10, a drop by 0.1 adds as much as a source has
+            where all are drawn alike. 0 turns it off.
         tolerance: A drop that counts as chance, at least 0.
 
     Raises:
-        ValueError: A number out of its range, or a base with feedback; from `rates`: the base never draws some source, so that
-            nothing could bring it back.
+        ValueError: A number out of its range, or a base with feedback.
 
     Example:
         >>> signals = Signals(("pos", "sick"), torch.tensor([75.0, 25.0]), torch.tensor([9.0, 1.0]))
@@ -39,10 +40,11 @@ class ForgettingDriven(Rule):
         tensor([0.7500, 0.2500], dtype=torch.float64)
         >>> signals.scores = torch.tensor([0.98, 0.50], dtype=torch.float64)
         >>> rule.rates(1, signals)
-        tensor([0.7500, 0.7500], dtype=torch.float64)
+        tensor([0.7500, 1.2500], dtype=torch.float64)
     """
 
     feedback = True
+    judges = True
 
     def __init__(self, base: Rule | None = None, strength: float = 10.0, tolerance: float = 0.0) -> None:
         self.base = Proportional() if base is None else base
@@ -56,10 +58,8 @@ class ForgettingDriven(Rule):
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
         """Take in the latest scores, and raise the rates of what is being forgotten."""
         base = shares(self.base, step, signals)
-        never = [name for name, share in zip(signals.sources, base.tolist(), strict=True) if share == 0]
-        require(not never, "base", "a rule that draws every source", never, "Give these a small rate in `base`.")
         forgotten = (self._drops(signals) - self.tolerance).clamp(min=0)
-        return base * (1 + self.strength * forgotten)
+        return base + self.strength / len(base) * forgotten
 
     def names(self) -> set[str]:
         """Name the sources that the other rule mentions."""

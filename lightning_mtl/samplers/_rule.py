@@ -81,6 +81,10 @@ class Rule(ABC):
 
     feedback: ClassVar[bool] = False
     """Whether the rates depend on `losses`, `scores` or `draws`."""
+    judges: ClassVar[bool] = False
+    """Whether they depend on `scores`."""
+    best_is_one: ClassVar[bool] = False
+    """Whether scores must be of metrics whose best value is 1."""
     constant: ClassVar[bool] = False
     """Whether the rates never change."""
     leaves_out: ClassVar[bool] = False

@@ -211,6 +211,11 @@ class MultiTaskSampler(DistributedSampler[Plan]):
             return next(rates for since, rates in reversed(self._announced) if since <= step)
         return shares(self.rule, step, self.signals).tolist()
 
+    def shown_rates(self) -> list[float]:
+        """Give the rates of the next step as a user reads them: 1 for each source whose batch it holds in any case."""
+        rates = self.rates_at(self.delivered.step)
+        return [float(rate > 0) for rate in rates] if self.batches == "all" else rates
+
     def _form(self, rates: list[float]) -> Any:
         """Make of rates what a step asks for: sums to draw from, or fixed numbers; once, while they are the same."""
         if self._cached is None or self._cached[0] != rates:

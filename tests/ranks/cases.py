@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from lightning_mtl import (
     Tabular,
     Task,
 )
-from lightning_mtl.sampler import AllSourcesSampler
+from lightning_mtl.samplers import EvaluationSampler, Explicit, MultiTaskSampler, Plan, Proportional, Rows, Temperature
 from tests.builders import module, splits
 from tests.models import table_rows, word_rows
 
@@ -51,12 +51,19 @@ def two_sources() -> dict[str, Any]:
     }
 
 
+def steps_of(rank: int, split: str, rows: int) -> Iterator[Plan]:
+    """Say which rows of source "s" a rank reads in each step of the first epoch."""
+    stream = {"s": Rows(rows, 2 * BATCH, name="s", shuffle=split == "train", ranks=2)}
+    if split == "train":
+        return iter(MultiTaskSampler(stream, batches="all", num_replicas=2, rank=rank))
+    return iter(EvaluationSampler(stream, num_replicas=2, rank=rank))
+
+
 def unlabelled(when: Callable[[int, int], bool], tasks: tuple[str, ...] = ("size",)) -> dict[str, Any]:
     """Take the labels from the rows that two ranks read at the (rank, step) that `when` names."""
     made = splits(ROWS)
     for rank in range(2):
-        plan = AllSourcesSampler({"s": ROWS}, {"s": BATCH}, num_replicas=2, rank=rank)
-        for step, rows_of in enumerate(plan):
+        for step, rows_of in enumerate(steps_of(rank, "train", ROWS)):
             for row in rows_of["s"] if when(rank, step) else []:
                 for task in tasks:
                     made["train"][row][task] = None
@@ -68,10 +75,7 @@ def held_out_labels_on_one_rank() -> dict[str, Any]:
     for split in ("train", "validation"):
         for one in made[split]:
             one["size"] = [one["size"], 2 * one["size"]]
-        plan_of_one = AllSourcesSampler(
-            {"s": len(made[split])}, {"s": BATCH}, shuffle=split == "train", num_replicas=2, rank=1
-        )
-        for rows_of in plan_of_one:
+        for rows_of in steps_of(1, split, len(made[split])):
             for row in rows_of["s"]:
                 made[split][row]["size"] = [math.nan, math.nan]
     return {"s": made}
@@ -132,7 +136,27 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     "words": (words, {}),
     "a scaled table, classes weighed": (table, {}),
     "accumulated and clipped": (sparse, {"accumulate_grad_batches": 3, "gradient_clip_val": 0.05}),
+    "a source in each step": (two_sources, {}),
+    "rows of both sources in fixed numbers": (two_sources, {}),
+    "rows of sources that are drawn": (two_sources, {}),
+    "a source that is never drawn": (two_sources, {}),
 }
+SAMPLING: dict[str, dict[str, Any]] = {
+    "a source in each step": {"sampling": Temperature(), "steps_per_epoch": 6},
+    "rows of both sources in fixed numbers": {"sampling": Proportional(), "batches": "stratified"},
+    # Seldom a row of the small source: on one rank, on the other, on none.
+    "rows of sources that are drawn": {
+        "sampling": Explicit({"sign": 15.0, "size": 1.0}),
+        "batches": "mixed",
+        "steps_per_epoch": 8,
+    },
+    "a source that is never drawn": {
+        "sampling": Explicit({"sign": 1.0, "size": 0.0}),
+        "batches": "homogeneous",
+        "steps_per_epoch": 3,
+    },
+}
+"""How the sources of these cases are drawn; in any other case a step holds a batch of each."""
 
 
 def run(case: str, folder: Path) -> dict[str, Tensor]:
@@ -161,7 +185,8 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
         callbacks=[watch],
         **options,
     )
-    trainer.fit(trained, MultiTaskDataModule(make(), batch_size=BATCH * 2 // ranks, seed=0, summary=False))
+    drawn = SAMPLING.get(case, {})
+    trainer.fit(trained, MultiTaskDataModule(make(), batch_size=BATCH * 2 // ranks, seed=0, summary=False, **drawn))
     figures = {name: value.double() for name, value in trainer.callback_metrics.items()}
     if case == "a task missing on all ranks in one step":
         assert watch.idle == [False, True, False], watch.idle
