@@ -1,6 +1,7 @@
-"""Runs that can be killed at a step and resumed from their last checkpoint, each of some hundred tiny steps in float64.
+"""Runs that can be killed at a step and resumed from their last checkpoint, each of a few tiny steps in float64.
 
-Started with a folder, a case and what to do it writes, for each rank, what every step read, and the weights at the end.
+Started with a folder, a case and a step it trains, is killed within that step, is started once more, and goes on; it writes, for
+each rank, what every step read, and the weights at the end.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from lightning_mtl.samplers import Rule
 from tests.builders import rows
 from tests.resume.rules import RULES
 
-EPOCHS, STEPS, EVERY = 3, 36, 7
-"""Epochs, their steps, and the steps between two checkpoints, none of which stands at the end of an epoch."""
-WITHIN = 7 * EVERY
+EPOCHS, STEPS, EVERY = 3, 24, 7
+"""Epochs, their steps, and the steps between two checkpoints, none of which is followed by a validation."""
+WITHIN = 5 * EVERY
 """A step within the second epoch after which there is a checkpoint."""
 ROWS = {"a": 61, "b": 34, "c": 23}
 """Rows of each source."""
@@ -48,7 +49,8 @@ class Case:
         workers: Number of workers of each.
         kind: What steps hold; "phased" is "homogeneous", of some of the sources at a time.
         rule: Whether rates never change, follow the step, or follow how training goes.
-        data: Whether all sources are "rows", or two of three a "stream": one with a state of its own, one without.
+        data: Whether all sources are "rows", or two of three a "stream": one with a state of its own, one without; or rows with
+            one "fewer", or in the "turned" order of sources.
         scheduled: Whether the rate of learning follows the length of the run, so that Lightning makes the loaders early.
     """
 
@@ -77,6 +79,10 @@ def sources(data: str = "rows") -> dict[str, dict[str, Any]]:
             split: [{"id": i, "x": row["x"], name: int(decides[name](row["x"]) > 0)} for i, row in enumerate(of)]
             for split, of in held.items()
         }
+    if data == "fewer":
+        made["a"]["train"] = made["a"]["train"][1:]
+    if data == "turned":
+        return dict(reversed(made.items()))
     if data == "stream":
         made["a"]["train"] = datasets.Dataset.from_list(made["a"]["train"]).to_iterable_dataset(num_shards=4)
         made["b"]["train"] = Lines(made["b"]["train"])
@@ -99,7 +105,7 @@ class Scheduled(MultiTaskModule):
     def configure_optimizers(self) -> Any:
         optimizer = super().configure_optimizers()
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.02, total_steps=steps)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.05, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -108,7 +114,11 @@ def module(scheduled: bool = False) -> MultiTaskModule:
     trunk = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.2))
     kind = Scheduled if scheduled else MultiTaskModule
     which = [Task(name, name, head=Multiclass(2)) for name in ROWS]
-    return kind(which, HardSharing(trunk, width=8, inputs=["x"]))
+    return kind(
+        which,
+        HardSharing(trunk, width=8, inputs=["x"]),
+        optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.02, weight_decay=0.1),
+    )
 
 
 @dataclass
@@ -161,7 +171,7 @@ class Ran:
         """Say whether this is the end of a whole run, from a step on: what was read, at which rates, and every bit of the weights."""
         alike = self.weights.keys() == whole.weights.keys()
         alike = alike and all(torch.equal(self.weights[name], value) for name, value in whole.weights.items())
-        return alike and 0 < len(self.steps) and self.steps == whole.steps[since:]
+        return alike and len(self.steps) > 0 and self.steps == whole.steps[since:]
 
 
 def train(
@@ -202,7 +212,7 @@ def train(
         enable_model_summary=False,
         default_root_dir=folder,
         callbacks=[watch, ModelCheckpoint(folder, **(keep or habits)), SamplingSchedule(every=5)],
-        **{"max_epochs": EPOCHS, **options},
+        **{"max_epochs": EPOCHS, "val_check_interval": STEPS // 2, **options},
     )
     made = module(case.scheduled)
     feed: dict[str, Any] = {
@@ -224,29 +234,25 @@ def checkpoint(folder: Path, step: int | None = None) -> Path:
     return folder / f"step={max(steps) if step is None else step}.ckpt"
 
 
-def main(folder: Path, case: Case, *, killed: int | None, seed: int) -> None:
-    """Train unbroken, with another seed, and until killed; or, in another process, go on.
+def main(folder: Path, case: Case, *, step: int, seed: int) -> None:
+    """Train unbroken, with another seed for an epoch, and until killed; in the process after that one, go on.
 
     Args:
-        folder: Where files go.
+        folder: Where files go; where there is a folder "others" in it, a run of another number of ranks goes on too.
         case: The way to train.
-        killed: The step within which to die. Default: go on from the last checkpoint, and from one of another number of
-            ranks where there is a folder "others".
+        step: The step within which the first process dies.
         seed: That of the run.
     """
-    warnings.filterwarnings("ignore")
-    warnings.filterwarnings("error", message="Sampling goes on by")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
     rank = int(os.environ.get("RANK", 0))
 
     def keep(name: str, ran: Ran) -> None:
         torch.save({"steps": ran.steps, "weights": ran.weights}, folder / f"{name}{rank}.pt")
 
-    if killed is not None:
+    if not (folder / "killed").exists():
         keep("whole", train(case, folder / "whole", seed=seed))
-        keep("other", train(case, folder / "other", seed=seed + 1))
-        train(case, folder / "killed", seed=seed, watch=Watch(folder / f"killed{rank}.jsonl", killed))
+        keep("other", train(case, folder / "other", seed=seed + 1, max_epochs=1))
+        train(case, folder / "killed", seed=seed, watch=Watch(folder / f"killed{rank}.jsonl", step))
+        raise AssertionError("the run ended alive")
     # Of another seed, as a process that begins anew may be: all that counts is in the checkpoint.
     keep("resumed", train(case, folder / "resumed", seed=seed + 2, resume=checkpoint(folder / "killed")))
     if (folder / "others").exists():
@@ -255,6 +261,23 @@ def main(folder: Path, case: Case, *, killed: int | None, seed: int) -> None:
         )
 
 
+def is_successor() -> bool:
+    """Tell whether a process like this one was killed before: `torchrun` starts another; else this one waits for it."""
+    if "RANK" in os.environ:
+        return os.environ["TORCHELASTIC_RESTART_COUNT"] == "1"
+    child = os.fork()  # this process has imported everything, and trained nothing
+    if child == 0:
+        os.setsid()
+        return False
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    return True
+
+
 if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    warnings.filterwarnings("error", message="Sampling goes on by")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
     given = json.loads(sys.argv[2])
-    main(Path(sys.argv[1]), Case(**given["case"]), killed=given["killed"], seed=given["seed"])
+    assert is_successor() == (Path(sys.argv[1]) / "killed").exists()
+    main(Path(sys.argv[1]), Case(**given["case"]), step=given["step"], seed=given["seed"])
