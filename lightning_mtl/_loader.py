@@ -53,7 +53,7 @@ class MultiTaskLoader:
             generator=torch.Generator(),  # else it would draw from the random state of training, and once more after a resume
         )
         ahead = num_workers * (self._loader.prefetch_factor or 0)
-        if ahead >= LAG:
+        if ahead >= LAG and isinstance(sampler, MultiTaskSampler) and sampler.rule.feedback:
             raise ValueError(
                 f"`num_workers` must read fewer than {LAG} batches ahead, since new rates are announced so early, got "
                 f"{num_workers} workers with {self._loader.prefetch_factor} batches each. Take fewer workers: they serve all "

@@ -198,7 +198,12 @@ class TaskModule(PersistentModule):
         self._history.clear()
         step = self.trainer.global_step
         # Without logs, still look for losses that are not finite.
-        self._progress = _Progress(step, shown_at=step, every=getattr(self.trainer, "log_every_n_steps", 0) or 50)
+        seen = (
+            set(range(len(self.tasks))) if self.trainer.ckpt_path else set()
+        )  # what came before the resume is not known
+        self._progress = _Progress(
+            step, seen=seen, shown_at=step, every=getattr(self.trainer, "log_every_n_steps", 0) or 50
+        )
         self._note_last_batch()  # a run that is resumed within an epoch does not start it
 
     def on_train_epoch_start(self) -> None:
@@ -313,11 +318,6 @@ class TaskModule(PersistentModule):
             habits = replace(habits, lr=self.lr)
         # A fused step takes the scaling off the gradients itself, and Lightning then refuses to clip them.
         return habits.configure(self, self.heads, int(steps), fused=trainer.precision != "16-mixed")
-
-    def configure_callbacks(self) -> list[L.Callback]:
-        """Add what the sampling of our data module needs."""
-        wanted = getattr(getattr(self.trainer, "datamodule", None), "callbacks", None)
-        return [] if wanted is None else list(wanted())
 
     # Losses
 

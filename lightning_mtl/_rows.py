@@ -12,6 +12,7 @@ import pandas as pd
 from torch.utils.data import DataLoader, IterableDataset
 
 from .files import read_rows
+from .samplers import Once
 
 
 def rows_of(data: Any) -> Any:
@@ -60,7 +61,7 @@ def beginning(rows: Any, most: int | None = None) -> tuple[Any, Any]:
     """
     iterator = iter(rows)
     first = list(islice(iterator, most))
-    left = chain(first, iterator) if iterator is rows else rows
+    left = Once(chain(first, iterator)) if iterator is rows else rows
     if isinstance(rows, datasets.IterableDataset) and rows.features is not None:
         return datasets.Dataset.from_list(first, features=rows.features), left
     return rows_of(first), left
@@ -70,11 +71,12 @@ def saves_exactly(rows: Any) -> bool:
     """Say whether an iterable keeps a state from which it reads on with the very next row."""
     if not (hasattr(rows, "state_dict") and hasattr(rows, "load_state_dict")):
         return False
-    inner = getattr(rows, "_ex_iterable", None)
-    while inner is not None:
-        if "Shuffled" in type(inner).__name__ and "Buffer" in type(inner).__name__:
+    inner = [getattr(rows, "_ex_iterable", None)]
+    for part in inner:
+        if type(part).__name__.startswith("BufferShuffled"):
             return False  # `datasets` does not save what lies in the buffer
-        inner = getattr(inner, "ex_iterable", None)
+        inner += [getattr(part, "ex_iterable", None)] * hasattr(part, "ex_iterable")
+        inner += getattr(part, "ex_iterables", [])
     return True
 
 

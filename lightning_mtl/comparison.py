@@ -248,11 +248,23 @@ def _run(
     L.seed_everything(seed, verbose=False)
     run = trainer(f"{task or ALL}/seed{seed}")
     module = build(None if task is None else [task])
+    if task is None:
+        _refuse_part(run, data)
     results = _train(run, module, data)
     if finish is not None:
         finish(run)
     judged = {task.name: main for task in module.tasks if (main := task.main_metric()) is not None}
     return {name: (metric, sign, _result(results, name, metric)) for name, (metric, sign) in judged.items()}
+
+
+def _refuse_part(trainer: L.Trainer, data: MultiTaskDataModule) -> None:
+    """Refuse epochs that end early where sources are drawn: a twin, whose epochs are shorter, would take more steps than its share."""
+    early = trainer.limit_train_batches != 1.0 or trainer.max_steps != -1
+    if early and data.batches != "all" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        raise ValueError(
+            "`limit_train_batches` and `max_steps` must be left out of a comparison where sources are drawn, got "
+            f"{trainer.limit_train_batches} and {trainer.max_steps}. Use MultiTaskDataModule(steps_per_epoch=) and max_epochs."
+        )
 
 
 def t_quantile(degrees: int) -> float:

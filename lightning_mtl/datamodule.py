@@ -30,6 +30,7 @@ from .samplers import (
     Steps,
     Stream,
     Uniform,
+    refuse_rule,
     refuse_steps,
 )
 from .source import SPLITS, Source
@@ -109,20 +110,6 @@ class MultiTaskDataModule(L.LightningDataModule):
             if value < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value}.")
         refuse_steps(steps_per_epoch)
-        if batches == "all" and sampling is not None and not sampling.leaves_out:
-            raise ValueError(
-                f"`sampling` must leave out sources, e.g. Phases, where batches='all' hold a batch of every other, got {sampling}. "
-                "Use batches='homogeneous', 'stratified' or 'mixed'."
-            )
-        if sampling is not None and len(sources) == 1:
-            raise ValueError(
-                f"`sampling` must have several sources to choose from, got {list(sources)}. Leave it out, or give each task a source "
-                "of its own."
-            )
-        if sampling is not None and (unknown := sampling.names() - set(sources)):
-            raise ValueError(
-                f"`sampling` must name sources out of {list(sources)}, got {sorted(unknown)} too. Rename or drop them."
-            )
         if batches is not None and batches not in BATCHES:
             raise ValueError(f"`batches` must be one of {list(BATCHES)}, got {batches!r}.")
         self.sources = {name: data if isinstance(data, Source) else Source(data) for name, data in sources.items()}
@@ -130,6 +117,8 @@ class MultiTaskDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self.pin_memory = pin_memory
         self.sampling = sampling
+        if sampling is not None:
+            refuse_rule(sampling, sources, batches or "homogeneous")
         self.batches: Batches = batches or ("all" if sampling is None else "homogeneous")
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
@@ -149,6 +138,8 @@ class MultiTaskDataModule(L.LightningDataModule):
         Raises:
             ValueError: What is wrong with which source, row and column, and what to do.
         """
+        if self.trainer is not None:
+            self.trainer.callbacks[:0] = self._missing_callbacks()  # type: ignore[attr-defined]
         module: _Module | None = getattr(self.trainer, "lightning_module", None)
         tasks: tuple[Task, ...] = getattr(module, "tasks", ())
         reads = {task.name: task.resolve(self.sources) for task in tasks if not self._idle(task)}
@@ -184,10 +175,19 @@ class MultiTaskDataModule(L.LightningDataModule):
         if stage == "fit" and tasks:
             self._print(labels, inputs)
 
-    def callbacks(self) -> list[L.Callback]:
-        """Make the callbacks that sampling needs, where the Trainer has none of them yet."""
-        there = {type(callback) for callback in getattr(self.trainer, "callbacks", ())}
-        return [kind() for kind in (SamplingSchedule, SamplingMonitor) if kind not in there]
+    def _missing_callbacks(self) -> list[L.Callback]:
+        """Make the callbacks that sampling needs, where the Trainer has none of their kind."""
+        there = getattr(self.trainer, "callbacks", ())
+        kinds = (SamplingSchedule, SamplingMonitor)
+        return [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in there)]
+
+    def _rule(self) -> Rule:
+        """Give a fresh copy of the rule: of a `SamplingSchedule` that has one, or else of `sampling`."""
+        schedules = (of for of in getattr(self.trainer, "callbacks", ()) if isinstance(of, SamplingSchedule))
+        rule = next((of.rule for of in schedules if of.rule is not None), None)
+        if rule is not None:
+            refuse_rule(rule, self.sources, self.batches)
+        return copy.deepcopy(rule or self.sampling or Uniform())
 
     def reads(self) -> dict[str, str]:
         """Name the source that each task reads."""
@@ -200,11 +200,12 @@ class MultiTaskDataModule(L.LightningDataModule):
         epochs = getattr(self.trainer, "max_epochs", None)
         self.sampler = MultiTaskSampler(
             streams,
-            copy.deepcopy(self.sampling) if len(streams) > 1 else Uniform(),
+            self._rule() if len(streams) > 1 else Uniform(),
             batches=self.batches,
             batch=self.batch_size * self._ranks()["num_replicas"],
             steps=self.steps_per_epoch,
             epochs=epochs if epochs and epochs > 0 else None,
+            limit=getattr(self.trainer, "limit_train_batches", None) or 1.0,
             frozen=frozen,
             fill=isinstance(getattr(self.trainer, "strategy", None), SHARDED),
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed,

@@ -89,6 +89,10 @@ class Source:
         self.stream: Any = None
         """The training split, where it can only be read as a stream."""
         self.splits = {split: self._rows(split, data) for split, data in splits.items()}
+        if rows is not None and (rows < 1 or self.stream is None):
+            raise ValueError(
+                f"`rows` must be the number of rows of a training split that is read as a stream, got {rows}. Leave it out."
+            )
         self.rows = rows if rows is not None or self.stream is None else self._counted()
         self._kept: dict[str, tuple[str, datasets.Dataset]] = {}
 

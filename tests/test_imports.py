@@ -22,7 +22,7 @@ MAY_IMPORT = {  # from our own house
     "_description": set(),
     "_random_state": set(),
     "_history": {"_distributed"},
-    "_rows": {"files"},
+    "_rows": {"files", "samplers"},
     "splitting": {"_rows", "files"},
     "inputs": {"encoders"},
     "_labels": {"heads", "inputs"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning as L
@@ -28,14 +29,16 @@ class SamplingMonitor(L.Callback):
         self._sampler = sampler if isinstance(sampler, MultiTaskSampler) and len(sampler.names) > 1 else None
         if self._sampler is not None and self._prints(trainer):
             print(plan(self._sampler))
+        if self._sampler is not None and hasattr(pl_module, "also_shown"):
+            self._readers = {name: pl_module.routing.readers(name) for name in self._sampler.names}
+            self._names = [task.name for task in pl_module.tasks]
+            pl_module.also_shown.append(self.values)
+
+    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Let go of the module and the sampler."""
+        self._sampler = None
         if hasattr(pl_module, "also_shown"):
-            pl_module.also_shown = [
-                show for show in pl_module.also_shown if getattr(show, "__self__", None) is not self
-            ]
-            if self._sampler is not None:
-                self._readers = {name: pl_module.routing.readers(name) for name in self._sampler.names}
-                self._names = [task.name for task in pl_module.tasks]
-                pl_module.also_shown.append(self.values)
+            pl_module.also_shown = [show for show in pl_module.also_shown if show != self.values]
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Watch the new loader, where the Trainer made one."""
@@ -57,7 +60,7 @@ class SamplingMonitor(L.Callback):
                 shown[f"train/{task}/rate"] = rates[i]
                 shown[f"train/{task}/draws"] = float(self._sampler.drawn_rows(source))
                 shown[f"train/{task}/epochs"] = self._sampler.drawn_passes(source)
-        return shown
+        return {name: value for name, value in shown.items() if not math.isnan(value)}
 
     def _prints(self, trainer: L.Trainer) -> bool:
         assert self._sampler is not None
@@ -67,26 +70,23 @@ class SamplingMonitor(L.Callback):
 
 def plan(sampler: MultiTaskSampler) -> str:
     """Say how an epoch will be sampled, at the rates of the next step."""
-    rates = sampler.shown_rates()
     rows = []
-    for name, stream, rate in zip(sampler.names, sampler.streams.values(), rates, strict=True):
+    for name, stream, rate in zip(sampler.names, sampler.streams.values(), sampler.epoch_rates(), strict=True):
         passes = sampler.passes(name)
-        known = stream.rows is not None
+        size = "-" if stream.rows is None else f"{stream.rows:,}"
         rows.append(
-            [
-                name,
-                f"{stream.rows:,}" if known else "-",
-                f"{rate:.3f}",
-                f"{sampler.draws(name):,.0f}",
-                f"{passes:.2f}" if known else "-",
-            ]
+            [name, size, f"{rate:.3f}", f"{sampler.draws(name):,.0f}", "-" if passes != passes else f"{passes:.2f}"]
         )
     resumed = f", from step {sampler.delivered.step:,} on" if sampler.delivered.step else ""
-    later = "" if sampler.rule.constant else "; rates change while training runs"
-    return (
-        f"Sampling: batches={sampler.batches!r} by {sampler.rule}, {len(sampler):,} steps an epoch{resumed}{later}.\n"
-        + table(("source", "rows", "rate", "draws/epoch", "passes/epoch"), rows)
-    )
+    told = [f"Sampling: batches={sampler.batches!r} by {sampler.rule}, {sampler.taken:,} steps an epoch{resumed}."]
+    told.append(table(("source", "rows", "rate", "draws/epoch", "passes/epoch"), rows))
+    if sampler.rule.feedback:
+        told.append("Rates follow the run; these are the first ones.")
+    elif not sampler.rule.constant:
+        told.append("Rates follow the step; these are averages of the next epoch.")
+    if sampler.never:
+        told.append(f"No step draws {sampler.never}.")
+    return "\n".join(told)
 
 
 def draws(sampler: MultiTaskSampler) -> str:

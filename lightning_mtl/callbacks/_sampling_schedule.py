@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import lightning as L
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from .._distributed import gather_objects, of_first_rank
 from .._history import LossHistory
-from ..samplers import MultiTaskSampler, Rule, shares
+from ..samplers import MultiTaskSampler, Rule, asked
 
 _GUARDED = 3
 """Steps in which the ranks compare their plans."""
@@ -49,7 +48,7 @@ class SamplingSchedule(L.Callback):
         self._history = LossHistory(())
         self._window: list[Tensor] = []
         self._scores: dict[str, float] = {}
-        self._asked_at: list[int] = []
+        self._asked: tuple[int, tuple[int, ...]] = (0, ())
 
     @property
     def _sampler(self) -> MultiTaskSampler | None:
@@ -59,19 +58,19 @@ class SamplingSchedule(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take hold of the loader, whose workers did not start yet, and bring it to where the run stands."""
-        if not (trainer.ckpt_path or trainer.global_step):
-            self._saved = None
-        elif self._saved is None and self._loader is not None:
-            self._saved = self.state_dict()  # a second fit of the same Trainer goes on
-        self._loader, self._guarded = None, 0
         trainer.fit_loop.setup_data()  # a new loader that is due is made now: later, some resumed runs are not told of it
-        self._take(trainer, pl_module)
+        saved, self._saved = self._saved, None
+        before, self._loader = self._loader, None
+        self._guarded = 0
+        if not trainer.ckpt_path:  # then only a second fit of the same Trainer goes on, if it has the same sources
+            same = before is not None and trainer.global_step > 0 and before.sampler.made_of == _made_of(trainer)
+            saved = self._state(before) if same else None
+        self._take(trainer, pl_module, saved)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Bring a new loader, where the Trainer made one for this epoch, to where the old one stood."""
         if self._loader is not None and self._loader is not trainer.train_dataloader:
-            self._saved = self.state_dict()
-            self._take(trainer, pl_module)
+            self._take(trainer, pl_module, self.state_dict())
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Compare the plans of the ranks, in the first steps."""
@@ -101,20 +100,20 @@ class SamplingSchedule(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Note the scores."""
-        if self._sampler is not None and not trainer.sanity_checking:
+        if self._sampler is not None and self._sampler.rule.judges and not trainer.sanity_checking:
             self._scores = pl_module.scores()
 
     def state_dict(self) -> dict[str, Any]:
         """Give the state of sampling, and what the rule will be asked with; all ranks must call it together."""
-        if self._loader is None:
-            return {}
+        return {} if self._loader is None else self._state(self._loader)
+
+    def _state(self, loader: Any) -> dict[str, Any]:
         self._read()
-        window = torch.cat(self._window).tolist() if self._window else []
         return {
-            "loader": self._loader.state_dict(),
-            "losses": window,
+            "loader": loader.state_dict(),
+            "losses": torch.cat(self._window).tolist() if self._window else [],
             "scores": self._scores,
-            "asked_at": self._asked_at,
+            "asked": [self._asked[0], list(self._asked[1])],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -123,7 +122,7 @@ class SamplingSchedule(L.Callback):
 
     # What the rule sees
 
-    def _take(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def _take(self, trainer: L.Trainer, pl_module: L.LightningModule, saved: dict[str, Any] | None) -> None:
         loader: Any = trainer.train_dataloader
         if not isinstance(getattr(loader, "sampler", None), MultiTaskSampler):
             if self.rule is not None:
@@ -132,16 +131,15 @@ class SamplingSchedule(L.Callback):
                     "Trainer by one."
                 )
             return
-        self._loader = loader
-        sampler = loader.sampler
-        if self.rule is not None:
-            sampler.set_rule(copy.deepcopy(self.rule))
+        self._loader, sampler = loader, loader.sampler
         if sampler.rule.feedback:
             self._refuse_blindness(sampler.rule, trainer, pl_module)
         self._history = LossHistory(tuple(task.name for task in getattr(pl_module, "tasks", ())))
-        self._window, self._scores, self._asked_at = [], {}, [0] * len(sampler.names)
-        if self._saved is not None:
-            self._resume(self._saved)
+        self._window, self._scores, self._asked = [], {}, (0, sampler.delivered.places)
+        if saved is not None:
+            loader.load_state_dict(saved["loader"])
+            self._window = [torch.tensor(saved["losses"], dtype=torch.float64)] if saved["losses"] else []
+            self._scores, self._asked = dict(saved["scores"]), (saved["asked"][0], tuple(saved["asked"][1]))
 
     def _refuse_blindness(self, rule: Rule, trainer: L.Trainer, module: Any) -> None:
         name = type(rule).__name__
@@ -161,12 +159,6 @@ class SamplingSchedule(L.Callback):
                 "Put such a one first in their `metrics`."
             )
 
-    def _resume(self, saved: dict[str, Any]) -> None:
-        self._loader.load_state_dict(saved["loader"])
-        self._window = [torch.tensor(saved["losses"], dtype=torch.float64)] if saved["losses"] else []
-        self._scores, self._asked_at = dict(saved["scores"]), list(saved["asked_at"])
-        self._saved = None
-
     def _read(self) -> None:
         """Bring the losses since the last reading from the device, averaged over the ranks; NaN where a task had none."""
         if len(self._history):
@@ -176,17 +168,23 @@ class SamplingSchedule(L.Callback):
 
     def _ask(self, sampler: MultiTaskSampler, module: Any) -> None:
         self._read()
-        signals, at = sampler.signals, sampler.delivered
+        signals, (step, places) = sampler.signals, self._asked
+        now = sampler.delivered
         readers = [list(module.routing.readers(name)) for name in sampler.names]
         weights = torch.tensor([task.weight for task in module.tasks], dtype=torch.float64)
         means = torch.cat(self._window).nanmean(0) * weights
         scores = torch.tensor([self._scores.get(task.name, torch.nan) for task in module.tasks], dtype=torch.float64)
         signals.losses = torch.stack([_total(means[of]) for of in readers])
         signals.scores = torch.stack([scores[of].nanmean() for of in readers])
-        signals.draws = torch.tensor(at.places, dtype=torch.float64) - torch.tensor(self._asked_at, dtype=torch.float64)
-        rates = shares(sampler.rule, at.step, signals)
-        sampler.announce(torch.tensor(of_first_rank(rates.tolist()), dtype=torch.float64))
-        self._window, self._asked_at = [], list(at.places)
+        signals.draws, signals.drawn_by = sampler.draws_since(places), sampler.rates.mean(step, now.step)
+        rates = asked(sampler.rule, now.step, signals)
+        sampler.rates.announce(now.step, torch.tensor(of_first_rank(rates.tolist()), dtype=torch.float64))
+        self._window, self._asked = [], (now.step, now.places)
+
+
+def _made_of(trainer: L.Trainer) -> dict[str, Any] | None:
+    sampler = getattr(trainer.train_dataloader, "sampler", None)
+    return sampler.made_of if isinstance(sampler, MultiTaskSampler) else None
 
 
 def _total(losses: Tensor) -> Tensor:

@@ -1,19 +1,20 @@
 """How often each source is drawn, and which of its rows."""
 
 from ._annealed import Annealed
-from ._batches import BATCHES, BY_SOURCE, Batches
+from ._batches import BATCHES, BY_SOURCE, Batches, refuse_rule
 from ._dynamic_task_prioritization import DynamicTaskPrioritization
 from ._epoch import Steps, refuse_steps
 from ._evaluation import EvaluationSampler
 from ._exp3s import Exp3S
 from ._explicit import Explicit
-from ._flow import Flow
+from ._flow import Flow, Once
 from ._forgetting_driven import ForgettingDriven
 from ._function_of_step import FunctionOfStep
 from ._phases import Phase, Phases
 from ._proportional import Proportional
-from ._rule import Rule, Signals, shares
-from ._sampler import LAG, MultiTaskSampler, Plan, StandIn
+from ._rates import LAG, Rates
+from ._rule import Rule, Signals, asked, shares
+from ._sampler import MultiTaskSampler, Plan, StandIn
 from ._smoothing import Smoothing
 from ._stream import Ready, Rows, Stream
 from ._temperature import Temperature
@@ -37,6 +38,7 @@ __all__ = [
     "MultiTaskSampler",
     "EvaluationSampler",
     "Plan",
+    "Rates",
     "StandIn",
     "Batches",
     "BATCHES",
@@ -47,6 +49,9 @@ __all__ = [
     "Rows",
     "Ready",
     "Flow",
+    "Once",
+    "asked",
+    "refuse_rule",
     "refuse_steps",
     "shares",
 ]

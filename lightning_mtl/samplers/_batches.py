@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ._permutation import key
+from ._rule import Rule
+from ._stream import Stream
 
 Batches = Literal["all", "homogeneous", "stratified", "mixed"]
 """What a step holds: a batch of every source; a batch of one source, drawn anew in each step; rows of every source in fixed
@@ -47,16 +49,97 @@ class Draws:
         return torch.rand(count, dtype=torch.float64, generator=generator)
 
 
+class Contents:
+    """Says how many rows of which sources the global batch of a step holds.
+
+    Args:
+        kind: What a step holds.
+        rows: Rows of a global batch that holds rows of several sources ("stratified", "mixed").
+        streams: The sources' streams, by name.
+        fixed: Whether rates never change: then those that leave a source without rows are refused; else it gets one row.
+
+    Raises:
+        ValueError: Batches too small for a row of each source.
+    """
+
+    def __init__(self, kind: Batches, rows: int, streams: Mapping[str, Stream], *, fixed: bool) -> None:
+        if kind not in BATCHES:
+            raise ValueError(f"`batches` must be one of {list(BATCHES)}, got {kind!r}.")
+        if kind == "stratified" and rows < len(streams):
+            raise ValueError(
+                f"`batches='stratified'` must give each source a row of a global batch, got {rows} rows for the sources "
+                f"{list(streams)}. Raise `batch_size`, or use batches='mixed'."
+            )
+        self.kind, self.rows, self.names, self.fixed = kind, rows, list(streams), fixed
+        self._streams = list(streams.values())
+        self._rates: list[float] = []
+        self._form: Any = None
+        self.reseed(0)
+
+    def reseed(self, seed: int) -> None:
+        """Draw by another seed."""
+        self._draws = Draws(seed)
+
+    def of(self, step: int, rates: list[float], places: Sequence[int]) -> list[tuple[int, int]]:
+        """Give the number of each source that the step holds, and how many rows of it.
+
+        Args:
+            step: The step.
+            rates: The share of each source.
+            places: The place in each source's stream.
+        """
+        if rates != self._rates:  # made once, while they are the same
+            self._rates, self._form = rates, self._formed(rates)
+        form = self._form
+        if self.kind == "homogeneous":
+            i = bisect_right(form, self._draws.one(step))
+            return [(i, self._streams[i].batch(places[i]))]
+        if self.kind == "all":
+            return [(i, self._streams[i].batch(places[i])) for i in form]
+        counts = form if self.kind == "stratified" else multinomial(form, self._draws.many(step, self.rows))
+        return [(i, count) for i, count in enumerate(counts) if count]
+
+    def shares(self, rates: list[float]) -> list[float]:
+        """Give the part that each source has in a step at these rates: of the steps, or of the rows where a step holds rows of many.
+
+        It is 1 for each source that is not left out where a step holds a batch of all, and what is rounded is rounded.
+        """
+        if self.kind == "all":
+            return [float(rate > 0) for rate in rates]
+        return [count / self.rows for count in self._stratified(rates)] if self.kind == "stratified" else rates
+
+    def rows_of(self, source: int) -> float:
+        """Say how many rows a part of 1 is, on average."""
+        stream = self._streams[source]
+        if self.kind not in BY_SOURCE:
+            return self.rows
+        return stream.batch(0) if stream.rows is None else stream.rows / (stream.batches or 1)
+
+    def _formed(self, rates: list[float]) -> list[Any]:
+        if self.kind == "all":
+            return [i for i, rate in enumerate(rates) if rate > 0]
+        return self._stratified(rates) if self.kind == "stratified" else cumulated(rates)
+
+    def _stratified(self, rates: list[float]) -> list[int]:
+        counts = largest_remainders(rates, self.rows)
+        starved = [i for i, rate in enumerate(rates) if rate > 0 and counts[i] == 0]
+        if starved and self.fixed:
+            raise ValueError(
+                f"`batches='stratified'` must give each source a row of the {self.rows} in a global batch, got none for "
+                f"{[self.names[i] for i in starved]} at rates {dict(zip(self.names, rates, strict=True))}. Raise `batch_size` or "
+                "these rates, or use batches='mixed'."
+            )
+        for i in starved:
+            counts[counts.index(max(counts))] -= 1
+            counts[i] = 1
+        return counts
+
+
 def cumulated(shares: Sequence[float]) -> list[float]:
     """Add shares up; the last one that is not zero becomes 1, so that no rounding leads beyond it."""
     sums = list(accumulate(shares))
     last = max(i for i, share in enumerate(shares) if share > 0)
     return [*sums[:last], *[1.0] * (len(sums) - last)]
-
-
-def drawn(sums: Sequence[float], number: float) -> int:
-    """Find the source to which a random number belongs."""
-    return bisect_right(sums, number)
 
 
 def largest_remainders(shares: Sequence[float], rows: int) -> list[int]:
@@ -73,3 +156,30 @@ def multinomial(sums: Sequence[float], numbers: Float[Tensor, " rows"]) -> list[
     """Count the random numbers that belong to each source."""
     of = torch.searchsorted(torch.tensor(sums, dtype=torch.float64), numbers, right=True)
     return torch.bincount(of, minlength=len(sums)).tolist()
+
+
+def refuse_rule(rule: Any, sources: Collection[str], kind: Batches) -> None:
+    """Refuse a rule that cannot be followed.
+
+    Raises:
+        ValueError: It is none, there is a single source, it names others than there are, or steps hold all sources whatever it says.
+    """
+    if not isinstance(rule, Rule):
+        raise ValueError(
+            f"`sampling` must be a rule of lightning_mtl.samplers, or of a class of yours that inherits from its `Rule`, got {rule!r}. "
+            "Write e.g. Temperature(2.0)."
+        )
+    if len(sources) == 1:
+        raise ValueError(
+            f"`sampling` must have several sources to choose from, got {list(sources)}. Leave it out, or give each task a source of "
+            "its own."
+        )
+    if unknown := rule.names() - set(sources):
+        raise ValueError(
+            f"`sampling` must name sources out of {list(sources)}, got {sorted(unknown)} too. Rename or drop them."
+        )
+    if kind == "all" and not rule.leaves_out:
+        raise ValueError(
+            f"`sampling` must leave out sources, e.g. Phases, where batches='all' hold a batch of every other, got {rule}. Use "
+            "batches='homogeneous', 'stratified' or 'mixed'."
+        )

@@ -58,9 +58,10 @@ def refuse_steps(asked: Steps) -> None:
     Raises:
         ValueError: It is none of these.
     """
-    if isinstance(asked, int) and asked < 1:
+    if isinstance(asked, int) and not isinstance(asked, bool) and asked < 1:
         raise ValueError(f"`steps_per_epoch` must be at least 1, got {asked}.")
-    if isinstance(asked, str) and asked not in get_args(Policy):
+    known = asked in get_args(Policy) if isinstance(asked, str) else asked is None or isinstance(asked, int | Mapping)
+    if not known or isinstance(asked, bool):
         raise ValueError(
             f"`steps_per_epoch` must be a number, one of {list(get_args(Policy))}, or {{source: passes}}, got {asked!r}."
         )

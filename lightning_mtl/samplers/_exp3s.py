@@ -31,7 +31,7 @@ class Exp3S(Rule):
     keep a random sample of all. Losses of very different scales make rewards that cannot be compared: weigh their tasks.
 
     Where the paper has a round in each step, ours covers the window of steps between two calls of `rates`: `share_i` is the
-    source's share of the rows that were drawn in it. With one draw in a window it is Exp3.S to the letter. A source
+    source's share of the draws in it, and `pi` what they were drawn by. With one draw in a window it is Exp3.S to the letter. A source
     without a known loss in a window gets no reward, and only mixing moves its weight; a window without any reward is no round.
 
     Args:
@@ -73,7 +73,8 @@ class Exp3S(Rule):
         known = ~gains.isnan()
         if bool(known.any()):
             draws = signals.draws.nan_to_num(0.0)
-            moves = draws / draws.sum().clamp(min=1e-300) / self._policy(weights)
+            policy = signals.drawn_by.where(signals.drawn_by > 0, self._policy(weights))
+            moves = draws / draws.sum().clamp(min=1e-300) / policy
             moves[known] *= self._scaled(gains[known])
             moves[~known] = 0
             weights = self._mixed(weights + self.learning_rate * moves)

@@ -10,6 +10,19 @@ from typing import Any, ClassVar
 from ._stream import Stream
 
 
+class Once(Iterator[Any]):
+    """An iterator that can be read a single time, and counts what it has given."""
+
+    def __init__(self, rows: Iterator[Any]) -> None:
+        self.rows, self.given = rows, 0
+
+    def __next__(self) -> Any:
+        """Give the next row."""
+        row = next(self.rows)
+        self.given += 1
+        return row
+
+
 class Flow(Stream):
     """Rows that cannot be read by number: of an iterable, pass after pass, read by the main process.
 
@@ -46,7 +59,7 @@ class Flow(Stream):
         own: bool = False,
         saves: bool = False,
     ) -> None:
-        self.iterable: Any = rows
+        self.iterable: Any = _own_copy(rows) if saves else rows
         self.name, self.own, self.saves, self._batch = name, own, saves, batch
         self.rows = size
         self.batches = None if size is None else max(1, -(-size // batch))
@@ -60,6 +73,8 @@ class Flow(Stream):
         said = []
         if not self.saves:
             said.append("a resumed run reads the rows of the pass again up to where it stood")
+        if isinstance(self.iterable, Once):
+            said.append("it is a generator, which can be read once: training must end within a pass")
         if not self.own:
             said.append("with several processes each reads all rows and keeps its part")
         return said
@@ -86,7 +101,7 @@ class Flow(Stream):
             self._last = self._taken, row
             self._taken += 1
             return self._last
-        if self._taken == 0 or iter(self.iterable) is self.iterable:
+        if self._taken == 0 or isinstance(self.iterable, Once):
             raise ValueError(
                 f"Source {self.name!r} must give rows pass after pass, got an end after {self._taken} rows of pass {self._number}. "
                 "Give an iterable that can be read anew (a generator cannot; `datasets.IterableDataset.from_generator` can), or "
@@ -117,4 +132,19 @@ class Flow(Stream):
         else:
             self._begin()
             assert self._rows is not None
-            self._rows = islice(self._rows, self._taken, None)
+            again = self.iterable.given if isinstance(self.iterable, Once) else 0
+            if again > self._taken:
+                raise ValueError(
+                    f"Source {self.name!r} must give rows again from number {self._taken} on, since not all that was read ahead was "
+                    f"trained on, got a generator that has given {again}. Give an iterable that can be read anew "
+                    "(`datasets.IterableDataset.from_generator`), or let epochs end by `steps_per_epoch`, without workers."
+                )
+            self._rows = islice(self._rows, self._taken - again, None)
+
+
+def _own_copy(rows: Any) -> Any:
+    """Copy what keeps a state, where it can be copied, so that the user's own stays where it is."""
+    try:
+        return copy.deepcopy(rows)
+    except (TypeError, ValueError, copy.Error):  # open files, locks
+        return copy.copy(rows)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ._checks import require
 from ._proportional import Proportional
-from ._rule import Rule, Signals, shares
+from ._rule import Rule, Signals
 
 
 class ForgettingDriven(Rule):
@@ -22,7 +22,8 @@ class ForgettingDriven(Rule):
     often a source is drawn is our own: no paper proposes it. Where the other rule has stopped drawing a source, as `Phases`
     does, forgetting brings it back for a while.
 
-    A source without a score is drawn as the other rule says, which is asked as often as this one, not in every step.
+    A source without a score is drawn as the other rule says, which is asked in every step; what comes to its shares changes as often
+    as this rule is asked.
 
     Args:
         base: The other rule, one without feedback. Default: `Proportional()`.
@@ -34,20 +35,21 @@ class ForgettingDriven(Rule):
         ValueError: A number out of its range, or a base with feedback.
 
     Example:
+        >>> from lightning_mtl.samplers import shares
         >>> signals = Signals(("pos", "sick"), torch.tensor([75.0, 25.0]), torch.tensor([9.0, 1.0]))
         >>> rule, signals.scores = ForgettingDriven(), torch.tensor([0.97, 0.70], dtype=torch.float64)
-        >>> rule.rates(0, signals)
+        >>> shares(rule, 0, signals)
         tensor([0.7500, 0.2500], dtype=torch.float64)
         >>> signals.scores = torch.tensor([0.98, 0.50], dtype=torch.float64)
-        >>> rule.rates(1, signals)
-        tensor([0.7500, 1.2500], dtype=torch.float64)
+        >>> shares(rule, 1, signals)
+        tensor([0.3750, 0.6250], dtype=torch.float64)
     """
 
     feedback = True
     judges = True
 
     def __init__(self, base: Rule | None = None, strength: float = 10.0, tolerance: float = 0.0) -> None:
-        self.base = Proportional() if base is None else base
+        self.base: Rule = Proportional() if base is None else base
         remedy = "Combine it with Proportional(), Temperature(), Annealed() or another that depends on the step alone."
         require(not self.base.feedback, "base", "a rule without feedback", self.base, remedy)
         require(0 <= strength < math.inf, "strength", "finite and at least 0", strength, "0 turns it off.")
@@ -56,10 +58,9 @@ class ForgettingDriven(Rule):
         self._best: dict[str, float] = {}
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-        """Take in the latest scores, and raise the rates of what is being forgotten."""
-        base = shares(self.base, step, signals)
+        """Take in the latest scores, and give what comes to the shares of what is being forgotten."""
         forgotten = (self._drops(signals) - self.tolerance).clamp(min=0)
-        return base + self.strength / len(base) * forgotten
+        return self.strength / len(forgotten) * forgotten
 
     def names(self) -> set[str]:
         """Name the sources that the other rule mentions."""

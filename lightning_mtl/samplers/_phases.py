@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,31 +24,38 @@ class Phase:
         sources: Their names.
         steps: Length of the phase.
         passes: Its length in passes over all its sources together, a step for each batch: an alternative to `steps`.
+        epochs: Its length in epochs: another alternative.
         rates: {source: rate}, for each of its sources. Default: in proportion to their batches.
 
     Raises:
-        ValueError: No source, or one twice; both `steps` and `passes`, or one that is not above 0; rates that are not of
-            these sources.
+        ValueError: No source, or one twice; more than one length, or one that is not above 0; rates that are not of these
+            sources.
 
     Example:
         >>> Phase(["pos", "chunk"], passes=1.0)
-        Phase(sources=['pos', 'chunk'], steps=None, passes=1.0, rates=None)
+        Phase(sources=['pos', 'chunk'], steps=None, passes=1.0, epochs=None, rates=None)
     """
 
     sources: list[str]
     steps: int | None = None
     passes: float | None = None
+    epochs: float | None = None
     rates: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
+        many = not isinstance(self.sources, str)
+        require(many, "sources", "a list of names", self.sources, f"Write [{self.sources!r}].")
         require(len(self.sources) > 0, "sources", "names of sources", self.sources, "Name what is drawn in this phase.")
         once = len(set(self.sources)) == len(self.sources)
         require(once, "sources", "named once each", self.sources, "Say how often each is drawn with `rates`.")
         require(self.steps is None or self.steps >= 1, "steps", "at least 1", self.steps, "Leave the phase out.")
-        long = self.passes is None or 0 < self.passes < math.inf
-        require(long, "passes", "finite and above 0", self.passes, "1.0 reads as many batches as its sources have.")
-        both = (self.steps, self.passes)
-        require(None in both, "steps` or `passes", "the length of a phase, not both", both, "Drop one of them.")
+        for name, length in (("passes", self.passes), ("epochs", self.epochs)):
+            long = length is None or 0 < length < math.inf
+            require(long, name, "finite and above 0", length, "1.0 is a pass, or an epoch.")
+        given = [length for length in (self.steps, self.passes, self.epochs) if length is not None]
+        require(
+            len(given) < 2, "steps`, `passes` or `epochs", "the length of a phase, only one", given, "Drop the others."
+        )
         if self.rates is not None:
             self._check(self.rates)
 
@@ -96,15 +104,26 @@ class Phases(Rule):
     def __init__(self, phases: list[Phase], repeat: bool = True) -> None:
         require(len(phases) > 0, "phases", "a list of `Phase`", phases, "Name at least one.")
         for number, phase in enumerate(phases):
-            known = phase.steps is not None or phase.passes is not None
+            require(
+                isinstance(phase, Phase), f"phases[{number}]", "a `Phase`", phase, "Write Phase([source], steps=100)."
+            )
+            known = not (phase.steps is phase.passes is phase.epochs is None)
             open_ended = number == len(phases) - 1 and not repeat
-            remedy = "Give `steps` or `passes`; only the last phase of `repeat=False` has no end."
+            remedy = "Give `steps`, `passes` or `epochs`; only the last phase of `repeat=False` has no end."
             require(known or open_ended, f"phases[{number}]", "of a known length", phase, remedy)
         self.phases, self.repeat = list(phases), repeat
+        self._known: Any = None
+        self._plan: tuple[list[int], list[float]] = ([], [])
+        self._rates: dict[int, Tensor] = {}
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
         """Give rates to the sources of the step's phase."""
-        phase = self.phases[self.phase(step, signals)]
+        number = self.phase(step, signals)
+        if number not in self._rates:
+            self._rates[number] = self._rates_of(self.phases[number], signals)
+        return self._rates[number]
+
+    def _rates_of(self, phase: Phase, signals: Signals) -> Tensor:
         own = _only(phase, signals)
         given = (
             own.known_batches(f"{phase}").double()
@@ -125,9 +144,13 @@ class Phases(Rule):
         Raises:
             ValueError: No phase has a source that there is, or the batches of a source must be known and are not.
         """
-        present = self._present(signals)
-        *ends, last = accumulate(_length(self.phases[number], signals) for number in present)
-        return present[bisect_right(ends, step % last if self.repeat else step)]
+        known = (signals.sources, signals.batches.tolist(), signals.steps_per_epoch)
+        if known != self._known:  # asked in every step, for the same sources
+            present = self._present(signals)
+            ends = list(accumulate(_length(self.phases[number], signals) for number in present))
+            self._known, self._plan, self._rates = known, (present, ends), {}
+        present, ends = self._plan
+        return present[bisect_right(ends, step % ends[-1] if self.repeat else step, hi=len(ends) - 1)]
 
     def _present(self, signals: Signals) -> list[int]:
         present = [n for n, phase in enumerate(self.phases) if set(phase.sources) & set(signals.sources)]
@@ -150,6 +173,8 @@ def _only(phase: Phase, signals: Signals) -> Signals:
 
 def _length(phase: Phase, signals: Signals) -> float:
     """Count the steps of a phase; without `steps` and `passes` it has no end."""
+    if phase.epochs is not None:
+        return float(max(1, round(phase.epochs * signals.steps_per_epoch)))
     if phase.passes is None:
         return math.inf if phase.steps is None else float(phase.steps)
     steps = phase.passes * float(_only(phase, signals).known_batches(f"{phase}").double().sum())

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from ._checks import in_order
 
 
 @dataclass(slots=True)
@@ -24,7 +28,9 @@ class Signals:
         epochs: Epochs of the whole training, where they are known.
         losses: Training loss of each source since rates were asked for last: the sum of its tasks' weighted means.
         scores: Latest validation score of each source, higher is better: the mean of its tasks' main metrics.
-        draws: Rows of each source that were drawn since rates were asked for last.
+        draws: How often each source was drawn since rates were asked for last: batches, where a step holds whole batches of its
+            sources, else rows.
+        drawn_by: The shares by which it was drawn in that time, on average.
     """
 
     sources: tuple[str, ...]
@@ -35,13 +41,14 @@ class Signals:
     losses: Float[Tensor, " sources"] = field(default_factory=lambda: torch.empty(0))
     scores: Float[Tensor, " sources"] = field(default_factory=lambda: torch.empty(0))
     draws: Float[Tensor, " sources"] = field(default_factory=lambda: torch.empty(0))
+    drawn_by: Float[Tensor, " sources"] = field(default_factory=lambda: torch.empty(0))
 
     def __post_init__(self) -> None:
         """Know nothing of losses, scores and draws that were not given."""
         nothing = torch.full((len(self.sources),), torch.nan, dtype=torch.float64)
-        self.losses, self.scores, self.draws = (
-            given.double() if len(given) else nothing.clone() for given in (self.losses, self.scores, self.draws)
-        )
+        known = (self.losses, self.scores, self.draws, self.drawn_by)
+        made = (given.double() if len(given) else nothing.clone() for given in known)
+        self.losses, self.scores, self.draws, self.drawn_by = made
 
     def known_rows(self, rule: str) -> Float[Tensor, " sources"]:
         """Give the rows of each source, for a rule that cannot do without them.
@@ -90,6 +97,9 @@ class Rule(ABC):
     leaves_out: ClassVar[bool] = False
     """Whether some sources may have rate 0, so that it matters where each step holds all others."""
 
+    base: Rule | None = None
+    """A rule that is asked in every step: then `rates` are what is added to its shares."""
+
     @abstractmethod
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
         """Say how often each source is drawn.
@@ -128,15 +138,38 @@ def shares(rule: Rule, step: int, signals: Signals) -> Float[Tensor, " sources"]
     Raises:
         ValueError: Rates that are negative, not finite, all zero, or not one for each source.
     """
-    rates = torch.as_tensor(rule.rates(step, signals), dtype=torch.float64)
-    name, got = type(rule).__name__, dict(zip(signals.sources, rates.flatten().tolist(), strict=False))
+    return together(rule, asked(rule, step, signals), step, signals)
+
+
+def asked(rule: Rule, step: int, signals: Signals) -> Float[Tensor, " sources"]:
+    """Ask a rule for its rates: shares, or what is added to those of its base.
+
+    Raises:
+        ValueError: Rates that are negative, not finite, all zero (without a base), or not one for each source.
+    """
+    answer: Any = rule.rates(step, signals)
+    if isinstance(answer, Mapping):
+        answer = in_order(answer, signals.sources, "rates")
+    rates = torch.as_tensor(answer, dtype=torch.float64)
     if rates.shape != (len(signals.sources),):
         raise ValueError(
-            f"Rates of {name} must be one for each of the sources {list(signals.sources)}, got shape {list(rates.shape)} at "
-            f"step {step}. Return a tensor of {len(signals.sources)} numbers."
+            f"Rates of {type(rule).__name__} must be one for each of the sources {list(signals.sources)}, got shape "
+            f"{list(rates.shape)} at step {step}. Return a tensor of {len(signals.sources)} numbers."
         )
-    if not bool(rates.isfinite().all()) or bool((rates < 0).any()):
-        raise ValueError(f"Rates of {name} must be finite and not negative, got {got} at step {step}. Use 0 for never.")
-    if not bool(rates.sum() > 0):
-        raise ValueError(f"Rates of {name} must not all be zero, got {got} at step {step}. Draw at least one source.")
-    return rates / rates.sum()
+    lowest, total = float(rates.min()), float(rates.sum())
+    name, got = type(rule).__name__, f"got {rates.tolist()} for {list(signals.sources)} at step {step}"
+    if not (lowest >= 0 and total < math.inf):  # NaN is neither
+        raise ValueError(f"Rates of {name} must be finite and not negative, {got}. Use 0 for never.")
+    if rule.base is not None:
+        return rates
+    if total == 0:
+        raise ValueError(f"Rates of {name} must not all be zero, {got}. Draw at least one source.")
+    return rates / total
+
+
+def together(rule: Rule, rates: Tensor, step: int, signals: Signals) -> Float[Tensor, " sources"]:
+    """Add what a rule was asked for to the shares of its base in this step, if it has one."""
+    if rule.base is None:
+        return rates
+    total = shares(rule.base, step, signals) + rates
+    return total / total.sum()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler
 
-from ._batches import BATCHES, BY_SOURCE, Batches, Draws, cumulated, drawn, largest_remainders, multinomial
+from ._batches import BY_SOURCE, Batches, Contents
 from ._epoch import Steps, steps_of
-from ._rule import Rule, Signals, shares
+from ._rates import Rates
+from ._rule import Rule, Signals
 from ._stream import Ready, Stream
 from ._uniform import Uniform
 
@@ -28,10 +27,8 @@ class StandIn(list[Any]):
     """A row whose labels are not to be learned from: it is read so that this rank takes part in a source of the step."""
 
 
-_LOOK_AHEAD = 100
-"""Epochs whose rates are looked at before training."""
-LAG = 32
-"""Steps from the announcement of new rates to their first use: more than any loader reads ahead."""
+_LOOKS = 100
+"""Steps whose rates are looked at before training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +59,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         steps: Steps of an epoch: a number, a policy ("longest", "shortest", "proportional"), or {source: passes}. Default:
             "longest" where a step holds a batch of every source, else "proportional".
         epochs: Epochs of the whole training, for rules that ask for it.
+        limit: Steps of an epoch that the Trainer takes: a number, or a share (`limit_train_batches`).
         frozen: Whether every epoch is as the first.
         fill: Whether a rank without rows of a source that the step holds gets a `StandIn`: where parameters are sharded, every rank
             must run every source.
@@ -90,42 +88,50 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         batch: int = 1,
         steps: Steps = None,
         epochs: int | None = None,
+        limit: float = 1.0,
         frozen: bool = False,
         fill: bool = False,
         seed: int = 0,
         num_replicas: int = 1,
         rank: int = 0,
     ) -> None:
-        if batches not in BATCHES:
-            raise ValueError(f"`batches` must be one of {list(BATCHES)}, got {batches!r}.")
+        self.rule = rule or Uniform()
+        if frozen and self.rule.feedback:
+            raise ValueError(
+                f"`sampling` must not follow a run whose epochs are all the same (`overfit_batches`), got {self.rule}."
+            )
         self.streams, self.batches, self.batch, self.frozen, self.fill = dict(streams), batches, batch, frozen, fill
         self.num_replicas, self.rank, self.epoch = num_replicas, rank, 0
-        self.names = tuple(self.streams)
-        self._streams = tuple(self.streams.values())
+        self.names, self._streams = tuple(self.streams), tuple(self.streams.values())
+        self.contents = Contents(batches, batch, self.streams, fixed=self.rule.constant)
         self.signals = Signals(
             self.names,
             rows=_numbers([stream.rows for stream in self._streams]),
             batches=_numbers([self._batches_of(stream) for stream in self._streams]),
             epochs=epochs,
         )
+        self.rates = Rates(self.rule, self.signals)
         self.stateful = any(stream.stateful for stream in self._streams)
         """Whether a stream has a state of its own, which may differ between ranks."""
-        self.delivered = Position(0, 0, (0,) * len(self.names), self._states())
+        states = tuple(stream.state_dict() for stream in self._streams)
+        self.delivered = Position(0, 0, (0,) * len(self.names), states)
         """Where the batches stand that were handed out."""
         self._start = self.delivered
         self._planned: deque[Position] = deque()
         self._resumed: tuple[int, int] | None = None
         self._reseed(seed)
-        self.set_rule(rule or Uniform())
-        self.steps = self.signals.steps_per_epoch = self._count_steps(steps)
-        self._refuse_bad_rates()
+        self.steps = self._count_steps(steps)
+        self.signals.steps_per_epoch = self.taken = _limited(self.steps, limit)
+        """Steps of an epoch that the Trainer takes."""
+        parts = self._look(self.signals.epochs or 1)  # so that bad rates are refused before training
+        self.never = [name for name, part in zip(self.names, parts.sum(0).tolist(), strict=True) if not part]
+        """Sources that no step seems to hold."""
 
-    def _refuse_bad_rates(self) -> None:
-        """Ask a rule that follows the step for the rates at the start of each epoch, so that an error comes before training."""
-        for epoch in range(
-            1 if self.rule.constant or self.rule.feedback else min(self.signals.epochs or 1, _LOOK_AHEAD)
-        ):
-            self._form(self.rates_at(epoch * self.steps))
+    def _look(self, epochs: int) -> Tensor:
+        """Look at the part of each source in steps all over these epochs: [steps, sources]."""
+        first, steps = self.delivered.step, 1 if self.rule.constant or self.rule.feedback else self.taken * epochs
+        looks = range(first, first + steps, -(-steps // _LOOKS))
+        return torch.tensor([self.contents.shares(self.rates.at(step)) for step in looks], dtype=torch.float64)
 
     def _batches_of(self, stream: Stream) -> int | float | None:
         if self.batches in BY_SOURCE or stream.rows is None:
@@ -133,12 +139,13 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         return stream.rows / self.batch
 
     def _reseed(self, seed: int) -> None:
-        self.seed, self._draws = seed, Draws(seed)
+        self.seed = seed
+        self.contents.reseed(seed)
         for stream in self._streams:
             stream.reseed(seed)
 
     def _count_steps(self, asked: Steps) -> int:
-        rates = self.rates_at(0)
+        rates = self.rates.at(0)
         rows = self.signals.rows.tolist()
         batches = self.signals.batches.tolist()
         if self.batches == "all":
@@ -150,17 +157,17 @@ class MultiTaskSampler(DistributedSampler[Plan]):
             asked = asked or "proportional"
         return steps_of(asked, self.names, passes, rows, rows_a_step)
 
+    def epoch_rates(self) -> list[float]:
+        """Estimate the part that each source has in the next epoch, as `Contents.shares` has it."""
+        return self._look(1).mean(0).tolist()
+
     def draws(self, source: str) -> float:
-        """Estimate the rows of a source that an epoch draws, at the rates of its first step."""
+        """Estimate the rows of a source that the next epoch draws; at the rates of its first step, where they follow the run."""
         i = self.names.index(source)
-        stream, rate = self._streams[i], self.rates_at(self.delivered.step)[i]
-        if self.batches not in BY_SOURCE:
-            return self.steps * rate * self.batch
-        steps = self.steps * (rate if self.batches == "homogeneous" else rate > 0)
-        return steps * (stream.batch(0) if stream.rows is None else stream.rows / (stream.batches or 1))
+        return self.taken * self.epoch_rates()[i] * self.contents.rows_of(i)
 
     def passes(self, source: str) -> float:
-        """Estimate the passes over a source in an epoch, at the rates of its first step; NaN where its rows are not known."""
+        """Estimate the passes over a source in the next epoch; NaN where its rows are not known."""
         return self.draws(source) / (self.streams[source].rows or math.nan)
 
     def drawn_rows(self, source: str) -> int:
@@ -182,70 +189,16 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         at = self.delivered
         return max(1, round(read / max(at.step, 1) * self.steps))
 
-    # Rates
-
-    def set_rule(self, rule: Rule) -> None:
-        """Sample by this rule from the next planned step on."""
-        self.rule = rule
-        self._rule_made = re.sub(r" at 0x[0-9a-f]+", "", repr(rule))  # functions write where they lie in memory
-        rates = shares(rule, self.delivered.step, self.signals).tolist()
-        self._announced: list[tuple[int, list[float]]] = [(self.delivered.step, rates)]
-        self._cached: tuple[list[float], Any] | None = None
-        self._form(rates)
-
-    def announce(self, rates: Tensor) -> int:
-        """Change the rates of a rule that depends on feedback, and tell the step from which they hold.
-
-        Args:
-            rates: The share of each source; they must be equal on all ranks.
-        """
-        step = self.delivered.step
-        past = [entry for entry in self._announced if entry[0] <= step][-1:]
-        self._announced = [*past, *(entry for entry in self._announced if entry[0] > step)]
-        self._announced.append((step + LAG, rates.tolist()))
-        return step + LAG
-
-    def rates_at(self, step: int) -> list[float]:
-        """Give the share of each source in a step that is not long past."""
-        if self.rule.feedback or self.rule.constant:
-            return next(rates for since, rates in reversed(self._announced) if since <= step)
-        return shares(self.rule, step, self.signals).tolist()
-
     def shown_rates(self) -> list[float]:
-        """Give the rates of the next step as a user reads them: 1 for each source whose batch it holds in any case."""
-        rates = self.rates_at(self.delivered.step)
-        return [float(rate > 0) for rate in rates] if self.batches == "all" else rates
+        """Give the part that each source has in the next step."""
+        return self.contents.shares(self.rates.at(self.delivered.step))
 
-    def _form(self, rates: list[float]) -> Any:
-        """Make of rates what a step asks for: sums to draw from, or fixed numbers; once, while they are the same."""
-        if self._cached is None or self._cached[0] != rates:
-            self._cached = rates, self._fixed(rates) if self.batches in ("all", "stratified") else cumulated(rates)
-        return self._cached[1]
-
-    def _fixed(self, rates: list[float]) -> list[tuple[int, int]]:
-        if self.batches == "all":
-            return [(i, 1) for i, rate in enumerate(rates) if rate > 0]
-        counts = largest_remainders(rates, self.batch)
-        if starved := [self.names[i] for i, rate in enumerate(rates) if rate > 0 and counts[i] == 0]:
-            raise ValueError(
-                f"`batches='stratified'` must give each source a row of the {self.batch} in a global batch, got none for "
-                f"{starved} at rates {dict(zip(self.names, rates, strict=True))}. Raise `batch_size` or these rates, or use "
-                "batches='mixed'."
-            )
-        return [(i, count) for i, count in enumerate(counts) if count]
-
-    def _chosen(self, step: int, places: list[int]) -> list[tuple[int, int]]:
-        """Say how many rows of which sources the global batch of a step holds."""
-        form = self._form(self.rates_at(step))
-        if self.batches == "homogeneous":
-            i = drawn(form, self._draws.one(step))
-            return [(i, self._streams[i].batch(places[i]))]
-        if self.batches == "all":
-            return [(i, self._streams[i].batch(places[i])) for i, _ in form]
-        if self.batches == "stratified":
-            return list(form)
-        counts = multinomial(form, self._draws.many(step, self.batch))
-        return [(i, count) for i, count in enumerate(counts) if count]
+    def draws_since(self, places: Sequence[int]) -> Tensor:
+        """Count how often each source was drawn since its stream stood there: batches, or rows where a step holds rows of many."""
+        read: list[float] = [now - then for now, then in zip(self.delivered.places, places, strict=True)]
+        if self.batches in BY_SOURCE:
+            read = [rows / stream.batch(0) for rows, stream in zip(read, self._streams, strict=True)]
+        return torch.tensor(read, dtype=torch.float64)
 
     # Steps
 
@@ -261,18 +214,18 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         taken = taken if epoch == self.epoch and taken < self.steps else 0
         at = self._start if self.frozen and not taken else self.delivered
         if ahead:  # else every stream stands where it should
-            for stream, state in zip(self._streams, at.streams, strict=False):
+            for stream, state in zip(self._streams, at.streams, strict=True):
                 if state is not None:
                     stream.load_state_dict(state)
-        step, places = at.step, list(at.places)
+        step, places, states = at.step, list(at.places), list(at.streams)
         for done in range(taken + 1, self.steps + 1):
-            plan = self._cut(self._chosen(step, places), places)
+            chosen = self.contents.of(step, self.rates.at(step), places)
+            plan = self._cut(chosen, places)
             step += 1
-            self._planned.append(Position(step, done, tuple(places), self._states()))
+            for i in (i for i, _ in chosen if self._streams[i].stateful):
+                states[i] = self._streams[i].state_dict()
+            self._planned.append(Position(step, done, tuple(places), tuple(states)))
             yield plan
-
-    def _states(self) -> tuple[dict[str, Any] | None, ...]:
-        return tuple(stream.state_dict() for stream in self._streams) if self.stateful else ()
 
     def _cut(self, chosen: list[tuple[int, int]], places: list[int]) -> Plan:
         """Give each rank every n-th row of the global batch, counted through over its sources, and move on."""
@@ -316,9 +269,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
             "step": at.step,
             "places": list(at.places),
             "streams": list(at.streams),
-            "rule": self._rule_made,
-            "rule_state": self.rule.state_dict(),
-            "announced": [[step, list(rates)] for step, rates in self._announced],
+            "rates": self.rates.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -332,12 +283,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         self.delivered = Position(state["step"], state["taken"], tuple(state["places"]), tuple(state["streams"]))
         self._resumed = state["epoch"], state["taken"]
         self._planned.clear()
-        if state["rule"] == self._rule_made:
-            self.rule.load_state_dict(state["rule_state"])
-            self._announced = [(step, list(rates)) for step, rates in state["announced"]]
-        else:
-            warnings.warn(f"Sampling goes on by {self.rule}; it was saved under {state['rule']}.", stacklevel=2)
-            self.set_rule(self.rule)
+        self.rates.load_state_dict(state["rates"])
 
     def refuse_other(self, state: dict[str, Any]) -> None:
         """Refuse a state that another order of examples follows from.
@@ -357,3 +303,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
 
 def _numbers(values: Sequence[int | float | None]) -> Tensor:
     return torch.tensor([math.nan if value is None else value for value in values], dtype=torch.float64)
+
+
+def _limited(steps: int, limit: float) -> int:
+    return min(steps, limit) if isinstance(limit, int) else max(1, int(steps * limit))

@@ -1,0 +1,80 @@
+"""The rates of every step, by one rule."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ._rule import Rule, Signals, asked, together
+
+LAG = 32
+"""Steps from the announcement of new rates to their first use: more than any loader reads ahead."""
+
+
+class Rates:
+    """Tells the share of each source in any step from now on.
+
+    A rule that follows the step is asked for it; what one that depends on feedback answers is announced, and holds from
+    `LAG` steps after the last delivered one.
+
+    Args:
+        rule: The rule.
+        signals: What it may look at.
+
+    Example:
+        >>> from lightning_mtl.samplers import Exp3S
+        >>> rates = Rates(Exp3S(), Signals(("a", "b"), torch.tensor([9.0, 1.0]), torch.tensor([9.0, 1.0])))
+        >>> rates.announce(7, torch.tensor([0.9, 0.1], dtype=torch.float64))
+        39
+        >>> rates.at(38), rates.at(39)
+        ([0.5, 0.5], [0.9, 0.1])
+    """
+
+    def __init__(self, rule: Rule, signals: Signals) -> None:
+        self.rule, self.signals = rule, signals
+        self._made = re.sub(r" at 0x[0-9a-f]+", "", repr(rule))  # functions write where they lie in memory
+        self._announced: list[tuple[int, list[float]]] = [(0, asked(rule, 0, signals).tolist())]
+
+    def at(self, step: int) -> list[float]:
+        """Give the share of each source in a step that is not long past."""
+        if not (self.rule.feedback or self.rule.constant):
+            return asked(self.rule, step, self.signals).tolist()
+        announced = next(rates for since, rates in reversed(self._announced) if since <= step)
+        if self.rule.base is None:
+            return announced
+        added = torch.tensor(announced, dtype=torch.float64)
+        return together(self.rule, added, step, self.signals).tolist()
+
+    def mean(self, since: int, until: int) -> Float[Tensor, " sources"]:
+        """Average the shares over steps that were delivered since the last announcement."""
+        return torch.tensor([self.at(step) for step in range(since, until)], dtype=torch.float64).mean(0)
+
+    def announce(self, step: int, rates: Float[Tensor, " sources"]) -> int:
+        """Change the rates of a rule that depends on feedback, and tell the step from which they hold.
+
+        Args:
+            step: Steps that were delivered so far.
+            rates: What the rule answered; it must be equal on all ranks.
+        """
+        past = [entry for entry in self._announced if entry[0] <= step][-1:]
+        self._announced = [*past, *(entry for entry in self._announced if entry[0] > step)]
+        self._announced.append((step + LAG, rates.tolist()))
+        return step + LAG
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the rule as it was made, what it remembers, and what was announced."""
+        announced = [[step, list(rates)] for step, rates in self._announced]
+        return {"rule": self._made, "remembers": self.rule.state_dict(), "announced": announced}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave; another rule than that of the state begins anew, with a warning."""
+        if state["rule"] == self._made:
+            self.rule.load_state_dict(state["remembers"])
+            self._announced = [(step, list(rates)) for step, rates in state["announced"]]
+        else:
+            warnings.warn(f"Sampling goes on by {self.rule}; it was saved under {state['rule']}.", stacklevel=2)
