@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
+from . import samplers
 from .comparison import Comparison, compare, score
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
@@ -84,8 +85,8 @@ class MultiTaskCLI(LightningCLI):
         parser.add_argument(
             "--save_every",
             type=int,
-            default=100,
-            help="Steps from one last.ckpt to the next, with --compare=false (default: 100).",
+            default=50,
+            help="Steps from one last.ckpt to the next, with --compare=false (default: 50).",
         )
         parser.add_argument(
             "--ckpt_path", type=str, default=None, help="A last.ckpt to go on with, with --compare=false --seeds=1."
@@ -227,6 +228,10 @@ class _Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         known = [name for name in self._option_string_actions if name.startswith("--")]
+        rules = [name for name in samplers.__all__ if isinstance(getattr(samplers, name), type(samplers.Rule))]
+        for wrong in re.findall(r"dot import path string: (\w+)", message):
+            if close := get_close_matches(wrong, rules, 1):
+                message += f"\nDid you mean {close[0]}?"
         for wrong in re.findall(r"--[\w.]+", message):
             if wrong not in known and (close := get_close_matches(wrong, known, 1)):
                 message += f"\nThere is no option {wrong}. Did you mean {close[0]}?"

@@ -52,8 +52,8 @@ class _Module(Protocol):
 class MultiTaskDataModule(L.LightningDataModule):
     """Feed several sources to a multi-task module.
 
-    A step holds one batch of every source, `{source: {column: tensor}}`. An epoch is one pass of the longest source;
-    shorter ones start over in a new order. On several processes each reads its own part of every global batch: nothing
+    A step holds one batch of every source, `{source: {column: tensor}}`, and an epoch is one pass of the longest; shorter ones
+    start over in a new order. `sampling` and `batches` choose otherwise: which sources a step holds, and how often. On several processes each reads its own part of every global batch: nothing
     is read twice, nothing is left out. Before training the data are checked against the tasks, and a table is printed.
 
     Args:
@@ -67,7 +67,7 @@ class MultiTaskDataModule(L.LightningDataModule):
             step; "stratified", rows of every source in fixed numbers, as the rates say; "mixed", rows whose source is
             drawn for each. Default: "homogeneous" where `sampling` is given, else "all".
         steps_per_epoch: Steps in an epoch: a number; "longest" or "shortest", a pass of the source that takes most or fewest
-            steps; "proportional", as many steps as hold all rows; or {source: passes}. Default: "longest" where a step
+            steps; "proportional", as many as all sources have batches; or {source: passes}. Default: "longest" where a step
             holds a batch of every source, else "proportional".
         seed: Makes another order of the examples. Default: that of `seed_everything`, or 0.
         tokenizer: Turns texts into tensors. Default: the encoder's.

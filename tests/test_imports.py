@@ -67,7 +67,7 @@ MAY_IMPORT = {  # from our own house
     },
     "module": {"_answers", "_distributed", "_exporting", "_module", "_routing", "encoders", "inputs", "task"},
     "comparison": {"_table", "datamodule", "module"},
-    "cli": {"comparison", "datamodule", "module"},
+    "cli": {"comparison", "datamodule", "module", "samplers"},
     "sweep": set(),
 }
 TORCH_ONLY = {"heads", "encoders", "samplers", "metrics"}

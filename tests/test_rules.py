@@ -591,7 +591,7 @@ ERRORS: list[tuple[Callable[[], object], str]] = [
     (lambda: Phase(["a"], passes=0.0), r"`passes` must be finite and above 0, got 0.0"),
     (
         lambda: Phase(["a"], steps=1, passes=1.0),
-        r"`steps` or `passes` must be the length of a phase, not both, got \(1, 1.0\)",
+        r"`steps`, `passes` or `epochs` must be the length of a phase, only one, got \[1, 1.0\]",
     ),
     (
         lambda: Phase(["chunk"], rates={"chnk": 1.0}),
@@ -604,7 +604,7 @@ ERRORS: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: Phase(["a"], rates={"a": 0.0}), r"`rates` must be above 0 for a source at least"),
     (lambda: Phases([]), r"`phases` must be a list of `Phase`, got \[\]. Name at least one"),
-    (lambda: Phases([Phase(["a"])]), r"`phases\[0\]` must be of a known length, .* Give `steps` or `passes`"),
+    (lambda: Phases([Phase(["a"])]), r"`phases\[0\]` must be of a known length, .* Give `steps`, `passes` or `epochs`"),
     (lambda: Phases([Phase(["a"]), Phase(["b"])], repeat=False), r"`phases\[0\]` must be of a known length"),
     (lambda: Exp3S(learning_rate=0.0), r"`learning_rate` must be finite and above 0, got 0.0"),
     (lambda: Exp3S(mixing=1.5), r"`mixing` must be from 0 to 1, got 1.5. None makes it fall"),
@@ -631,7 +631,11 @@ FIRST = Phases([Phase(["chunk"], steps=1), Phase(["b"], steps=1)])
 UNFIT: list[tuple[Rule, dict[str, float], str]] = [
     (Explicit({"sik": 1.0}), {"sick": 5}, r"got none for 'sick'; rates are of \['sik'\]. Did you mean it by 'sik'\?"),
     (Explicit({"xyz": 1.0}), {"sick": 5}, r"`rates` must hold a rate for every source, .* Give it one, 0 for never"),
-    (Explicit({"a": 1.0, "b": 0.0}), {"b": 5}, r"Rates of Explicit must not all be zero, got {'b': 0.0} at step 3"),
+    (
+        Explicit({"a": 1.0, "b": 0.0}),
+        {"b": 5},
+        r"Rates of Explicit must not all be zero, got \[0.0\] for \['b'\] at step 3",
+    ),
     (
         FunctionOfStep(lambda _: {"sik": 1.0}),
         {"sick": 5},
@@ -645,7 +649,7 @@ UNFIT: list[tuple[Rule, dict[str, float], str]] = [
     (
         FunctionOfStep(lambda _: [1.0, -1.0]),
         {"a": 5, "b": 5},
-        r"finite and not negative, got {'a': 1.0, 'b': -1.0} at step 3",
+        r"finite and not negative, got \[1.0, -1.0\] for \['a', 'b'\] at step 3",
     ),
     (
         FunctionOfStep(lambda _: [1.0, NAN]),

@@ -38,7 +38,7 @@ from lightning_mtl.samplers import (
     Smoothing,
     Temperature,
     Uniform,
-    shares,
+    asked,
 )
 from lightning_mtl.samplers._batches import largest_remainders
 
@@ -298,9 +298,9 @@ def test_draws_follow_the_rates_that_a_rule_with_feedback_announced(rule: Rule) 
     known = copy.copy(plan.signals)
     for losses, scores in (([1.0, 1.0, 1.0], [0.9, 0.6, 0.3]), ([0.9, 0.5, 1.0], [0.7, 0.6, 0.35])):
         known.losses, known.scores, known.draws = (torch.tensor(of).double() for of in (losses, scores, [40.0, 30, 20]))
-        rates = shares(rule, plan.delivered.step, known)
-        plan.announce(rates)
+        plan.rates.announce(plan.delivered.step, asked(rule, plan.delivered.step, known))
         read(plan, LAG)
+        rates = torch.tensor(plan.rates.at(plan.delivered.step), dtype=torch.float64)
         drawn = read(plan, 700)
         assert likely([sum(name in step for step in drawn) for name in MANY], (700 * rates).tolist())
     assert rates.std() > 0.03
@@ -386,13 +386,13 @@ def test_announced_rates_hold_from_their_step_on(batches: Batches, ahead: int) -
     whole = read(sampler(sizes, batches, known, steps=60), 90)
     plan = sampler(sizes, batches, Told(), steps=60)
     steps = read(plan, 11, ahead)
-    assert plan.announce(torch.tensor(new, dtype=torch.float64) / 2) == 11 + LAG
+    assert plan.rates.announce(plan.delivered.step, torch.tensor(new, dtype=torch.float64) / 2) == 11 + LAG
     steps += read(plan, 9, ahead)
-    plan.announce(torch.tensor(last, dtype=torch.float64) / 8)
+    plan.rates.announce(plan.delivered.step, torch.tensor(last, dtype=torch.float64) / 8)
     saved = through_a_file(plan.state_dict())
     steps += read(plan, 70, ahead)
     assert steps == whole
-    assert plan.rates_at(20 + LAG) == [rate / 8 for rate in last]
+    assert plan.rates.at(20 + LAG) == [rate / 8 for rate in last]
     resumed = goes_on(sampler(sizes, batches, Told(), steps=60, seed=5), saved)
     assert read(resumed, 70, ahead) == whole[20:]
     assert set(whole[12 + LAG]) <= {"a", "c"}
@@ -534,7 +534,7 @@ def test_a_loader_delivers_the_plan_for_any_number_of_workers(batches: Batches) 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 16 worker processes")
 def test_new_rates_are_announced_earlier_than_workers_read() -> None:
-    data = MultiTaskDataModule(numbered({"a": 10}), num_workers=LAG // 2)
+    data = MultiTaskDataModule(numbered({"a": 10, "b": 10}), num_workers=LAG // 2, sampling=Exp3S())
     data.setup("fit")
     with pytest.raises(
         ValueError, match=f"must read fewer than {LAG} batches ahead.* got 16 workers with 2 batches each"

@@ -112,8 +112,8 @@ class Contents:
         """Say how many rows a part of 1 is, on average."""
         stream = self._streams[source]
         if self.kind not in BY_SOURCE:
-            return self.rows
-        return stream.batch(0) if stream.rows is None else stream.rows / (stream.batches or 1)
+            return float(self.rows)
+        return float(stream.batch(0)) if stream.rows is None else stream.rows / (stream.batches or 1)
 
     def _formed(self, rates: list[float]) -> list[Any]:
         if self.kind == "all":

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 Policy = Literal["longest", "shortest", "proportional"]
-"""A pass of the source that takes most steps; of the one that takes fewest; as many steps as hold all rows there are."""
+"""A pass of the source that takes most steps; of the one that takes fewest; as many steps as all
+sources have batches."""
 Steps = int | Policy | Mapping[str, int | float] | None
 """A number, a policy, or {source: passes}: as many steps as this number of passes of one source takes."""
 

@@ -88,7 +88,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         batch: int = 1,
         steps: Steps = None,
         epochs: int | None = None,
-        limit: float = 1.0,
+        limit: int | float = 1.0,
         frozen: bool = False,
         fill: bool = False,
         seed: int = 0,
@@ -305,5 +305,5 @@ def _numbers(values: Sequence[int | float | None]) -> Tensor:
     return torch.tensor([math.nan if value is None else value for value in values], dtype=torch.float64)
 
 
-def _limited(steps: int, limit: float) -> int:
+def _limited(steps: int, limit: int | float) -> int:
     return min(steps, limit) if isinstance(limit, int) else max(1, int(steps * limit))

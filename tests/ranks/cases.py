@@ -173,7 +173,7 @@ class Sharded(MultiTaskModule):
         super().configure_model()
         if self.device_mesh is not None:
             for part in (self.encoder, *self.heads.values()):
-                fully_shard(part, mesh=self.device_mesh["data_parallel"])  # type: ignore[call-overload]
+                fully_shard(part, mesh=self.device_mesh["data_parallel"])
 
 
 def run(case: str, folder: Path) -> dict[str, Tensor]:
@@ -222,7 +222,12 @@ def other_data(folder: Path) -> str:
     """Give each rank other data, and tell what stops the run."""
     rank = int(os.environ["RANK"])
     data = MultiTaskDataModule({"s": splits(ROWS + 8 * rank)}, batch_size=BATCH, seed=0, summary=False)
-    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "num_sanity_val_steps": 0}
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "num_sanity_val_steps": 0,
+    }
     trainer = L.Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, enable_model_summary=False, **quiet)
     try:
         trainer.fit(module(), data)

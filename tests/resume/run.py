@@ -146,8 +146,8 @@ class Watch(L.Callback):
             {
                 "step": trainer.global_step,
                 "read": {name: part["id"].tolist() for name, part in batch.items()},
-                "rates": sampler.rates_at(sampler.delivered.step - 1),
-                "announced": sampler.state_dict()["announced"],
+                "rates": sampler.rates.at(sampler.delivered.step - 1),
+                "announced": sampler.state_dict()["rates"]["announced"],
             }
         )
         if self.file is not None:
