@@ -235,7 +235,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         sources = {task.source for task in module.tasks if self._idle(task)}
         return {name: inputs for name, inputs in module.inputs.items() if name in sources}
 
-    def _inputs(self, module: _Module | None) -> dict[str, Inputs]:
+    def _inputs(self, module: Any) -> dict[str, Inputs]:
         """Learn from the training splits how rows become tensors, where the model does not know it already."""
         known: Mapping[str, Inputs] = getattr(module, "inputs", {})
         tokenizer = self.tokenizer or getattr(getattr(module, "encoder", None), "tokenizer", None)
