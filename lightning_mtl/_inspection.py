@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from ._examples import Examples
+from ._table import table
 from .heads import Head
 from .inputs import label_values
+from .samplers import MultiTaskSampler
 from .task import ROWS, Task
 
 SCAN = 10_000
@@ -142,6 +144,42 @@ def warn_of_copies(train: Examples, other: Examples, name: str, split: str) -> N
             "Split by content, or drop the copies, for scores that mean something.",
             stacklevel=2,
         )
+
+
+def task_table(
+    tasks: Mapping[str, Sequence[Task]],
+    labels: Mapping[str, Mapping[str, Labels]],
+    sampler: MultiTaskSampler,
+    streams: Collection[str],
+) -> str:
+    """Lay out what the data hold for each task, and how many labelled rows an epoch draws of it.
+
+    Args:
+        tasks: The tasks that read each source.
+        labels: For each split what it holds for each task.
+        sampler: What plans the steps of training.
+        streams: Sources that are read as streams, of whose training split only a part was looked at.
+    """
+    rows = []
+    for name, readers in tasks.items():
+        draws = sampler.draws(name)
+        for task in readers:
+            of, held_out = labels["train"][task.name], labels.get("validation", {}).get(task.name)
+            rows.append(
+                [
+                    task.name,
+                    name,
+                    type(task.head).__name__,
+                    "stream" if name in streams else f"{of.rows:,}",
+                    "-" if held_out is None else f"{held_out.rows:,}",
+                    "-" if of.classes is None else str(of.classes),
+                    "-" if of.majority is None else f"{of.majority:.1%}",
+                    f"{of.labelled / of.seen:.1%}" + ("" if of.seen == of.rows else f" of {of.seen:,}"),
+                    f"{round(draws * of.labelled / of.seen):,}",
+                ]
+            )
+    header = ("task", "source", "head", "train", "validation", "classes", "majority", "labelled", "draws/epoch")
+    return table(header, rows)
 
 
 def _columns(examples: Examples, targets: Sequence[str], most: int) -> dict[str, Any]:

@@ -11,10 +11,9 @@ import lightning as L
 
 from ._distributed import SHARDED
 from ._examples import Examples
-from ._inspection import Labels, labels_of, refuse_bad_inputs, refuse_uneven, warn_of_copies
+from ._inspection import Labels, labels_of, refuse_bad_inputs, refuse_uneven, task_table, warn_of_copies
 from ._loader import MultiTaskLoader
 from ._settling import fit_heads, settle
-from ._table import table
 from .callbacks import SamplingMonitor, SamplingSchedule
 from .encoders import Tokenizer, Vocabulary
 from .inputs import Inputs
@@ -169,7 +168,7 @@ class MultiTaskDataModule(L.LightningDataModule):
             complete = stage == "fit" and all(of.seen == of.rows == of.labelled for of in found.values())
             # All labels of a row of words may lie beyond what the encoder reads.
             complete = complete and not any(task.known_head().per_position for task in tasks)
-            complete = complete and self.batches == "all" and self.sampling is None
+            complete = complete and self.batches == "all" and isinstance(self._rule(), Uniform)
             complete = complete and all(self.sources[name].stream is None for name in self._tasks)
             module.routing.bind(list(self.sources), reads, every_task_every_step=complete)
         if stage == "fit" and tasks:
@@ -382,29 +381,17 @@ class MultiTaskDataModule(L.LightningDataModule):
         return self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
 
     def _print(self, labels: Mapping[str, Mapping[str, Labels]], inputs: Mapping[str, Inputs]) -> None:
-        self.train_dataloader()
+        self.train_dataloader()  # so that what its sampler refuses is refused now
         assert self.sampler is not None
-        rows = []
-        for name, tasks in self._tasks.items():
-            for task in tasks:
-                of = labels["train"][task.name]
-                held_out = labels.get("validation", {}).get(task.name)
-                rows.append(
-                    [
-                        task.name,
-                        name,
-                        type(task.head).__name__,
-                        f"{of.rows:,}" if self.sources[name].stream is None else "stream",
-                        "-" if held_out is None else f"{held_out.rows:,}",
-                        "-" if of.classes is None else str(of.classes),
-                        "-" if of.majority is None else f"{of.majority:.1%}",
-                        f"{of.labelled / of.seen:.1%}" + ("" if of.seen == of.rows else f" of {of.seen:,}"),
-                        f"{round(self.sampler.draws(name) * of.labelled / of.seen):,}",
-                    ]
-                )
-        header = ("task", "source", "head", "train", "validation", "classes", "majority", "labelled", "draws/epoch")
         if self.summary and self.trainer is not None and self.trainer.is_global_zero:
-            print(table(header, rows))
+            print(
+                task_table(
+                    self._tasks,
+                    labels,
+                    self.sampler,
+                    [name for name in self._tasks if self.sources[name].stream is not None],
+                )
+            )
             for name, made in inputs.items():
                 for note in [*made.notes(), *self._examples["train"][name].notes(), *self.sampler.streams[name].notes]:
                     print(f"Source {name!r}: {note}.")

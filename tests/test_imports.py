@@ -32,7 +32,7 @@ MAY_IMPORT = {  # from our own house
     "_examples": {"inputs"},
     "source": {"_examples", "_rows", "encoders", "inputs", "samplers"},
     "_inference": {"heads", "inputs", "task"},
-    "_inspection": {"_examples", "heads", "inputs", "task"},
+    "_inspection": {"_examples", "_table", "heads", "inputs", "samplers", "task"},
     "_loader": {"_distributed", "_examples", "samplers", "task"},
     "datamodule": {
         "_distributed",
@@ -40,7 +40,6 @@ MAY_IMPORT = {  # from our own house
         "_inspection",
         "_loader",
         "_settling",
-        "_table",
         "callbacks",
         "encoders",
         "inputs",
