@@ -58,7 +58,7 @@ class Examples:
             made = self.inputs.whole([row for _, row in numbers] if self.given else [self.rows[i] for i in numbers])
             return {name: column for name, column in made.items() if name not in self.inputs.leave_out}
         if self.given:
-            columns = {name: [row[name] for _, row in numbers] for name in numbers[0][1]}
+            columns = self._given(numbers)
             numbers = [number for number, _ in numbers]
         else:
             columns = self.read(numbers)
@@ -70,6 +70,16 @@ class Examples:
         if self.shown is not None:
             batch[RAW] = columns[self.shown]
         return batch
+
+    def _given(self, rows: list[Any]) -> dict[str, list[Any]]:
+        """Bring given rows into columns; a target that a row lacks is no label, an input that it lacks is an error."""
+        for number, row in rows:
+            if lacking := [name for name in self.inputs.columns if name not in row]:
+                raise ValueError(
+                    f"A row of a stream must have the columns {self.inputs.columns}, got none of {lacking} in row {number}. Add them."
+                )
+        names = dict.fromkeys(name for _, row in rows for name in row)
+        return {name: [row.get(name) for _, row in rows] for name in names}
 
     def read(self, numbers: list[int] | slice) -> dict[str, list[Any]]:
         """Read the raw columns of the rows with these numbers."""
