@@ -326,7 +326,7 @@ def test_twins_read_streams_too(trainer: TrainerMaker) -> None:
 def test_a_rule_that_follows_the_run_draws_streams(trainer: TrainerMaker) -> None:
     sources = {
         "sign": {"train": Table(), "validation": rows(20, 1)},
-        "size": {"train": rows(30, 3)},
+        "size": {"train": rows(30, 3), "validation": rows(20, 2)},
     }
     fed = MultiTaskDataModule(sources, batch_size=8, sampling=Exp3S(), steps_per_epoch=40, summary=False)
     trainer(max_epochs=3).fit(module(), fed)
