@@ -58,7 +58,7 @@ class Examples:
             made = self.inputs.whole([row for _, row in numbers] if self.given else [self.rows[i] for i in numbers])
             return {name: column for name, column in made.items() if name not in self.inputs.leave_out}
         if self.given:
-            columns = self._given(numbers)
+            columns = self.inputs.columns_of(numbers)
             numbers = [number for number, _ in numbers]
         else:
             columns = self.read(numbers)
@@ -71,23 +71,12 @@ class Examples:
             batch[RAW] = columns[self.shown]
         return batch
 
-    def _given(self, rows: list[Any]) -> dict[str, list[Any]]:
-        """Bring given rows into columns; a target that a row lacks is no label, an input that it lacks is an error."""
-        for number, row in rows:
-            if lacking := [name for name in self.inputs.columns if name not in row]:
-                raise ValueError(
-                    f"A row of a stream must have the columns {self.inputs.columns}, got none of {lacking} in row {number}. Add them."
-                )
-        names = dict.fromkeys(name for _, row in rows for name in row)
-        return {name: [row.get(name) for _, row in rows] for name in names}
-
     def read(self, numbers: list[int] | slice) -> dict[str, list[Any]]:
         """Read the raw columns of the rows with these numbers."""
         if isinstance(self.rows, datasets.Dataset):
             return dict(self.rows[numbers])
         picked = range(len(self.rows))[numbers] if isinstance(numbers, slice) else numbers
-        rows = [self.rows[i] for i in picked]
-        return {column: [row[column] for row in rows] for column in rows[0]}
+        return dict(self.inputs.columns_of([(i, self.rows[i]) for i in picked]))
 
     def lengths(self) -> Tensor | None:
         """Count the tokens of every row, where texts were tokenized once."""

@@ -93,10 +93,17 @@ def refuse_bad_inputs(examples: Examples, where: str, vocabulary: int | None) ->
     _refuse_token(examples.largest_token(), vocabulary, where)
     rows = min(SCAN, len(examples))
     for start in range(0, rows, 1000):
-        batch = examples[list(range(start, min(start + 1000, rows)))]
+        batch = _read(examples, range(start, min(start + 1000, rows)), where)
         _refuse_nan({name: of for name, of in batch.items() if name not in (examples.targets or ())}, where, start)
         if examples.tokenizes and isinstance(tokens := batch.get("input_ids"), Tensor) and tokens.numel():
             _refuse_token(int(tokens.max()), vocabulary, where)
+
+
+def _read(examples: Examples, rows: range, where: str) -> dict[str, Any]:
+    try:
+        return examples[list(rows)]
+    except ValueError as error:
+        raise ValueError(f"S{where.removesuffix(', row')[1:]}: {error}") from error
 
 
 def _refuse_nan(columns: Mapping[str, Any], where: str, start: int) -> None:

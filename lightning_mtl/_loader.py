@@ -123,7 +123,10 @@ class _Batches(Dataset[dict[str, dict[str, Any]]]):
         return {name: self._labelled(name, rows) for name, rows in plan.items() if rows}
 
     def _labelled(self, source: str, rows: list[Any]) -> dict[str, Any]:
-        columns = self.examples[source][rows]
+        try:
+            columns = self.examples[source][rows]
+        except ValueError as error:
+            raise ValueError(f"Source {source!r}, in a batch: {error}") from error
         if isinstance(rows, StandIn):
             return columns | {ROWS: {task.name: torch.empty(0, dtype=torch.long) for task in self.tasks[source]}}
         columns[ROWS] = {}

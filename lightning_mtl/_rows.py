@@ -12,7 +12,7 @@ import pandas as pd
 from torch.utils.data import DataLoader, IterableDataset
 
 from .files import read_rows
-from .samplers import Once
+from .samplers import Once, own_copy
 
 
 def rows_of(data: Any) -> Any:
@@ -59,7 +59,9 @@ def beginning(rows: Any, most: int | None = None) -> tuple[Any, Any]:
     Returns:
         The rows, by number, and the iterable, which gives them all the same.
     """
-    iterator = iter(rows)
+    own = _keeps_state(rows) and not isinstance(rows, datasets.IterableDataset)
+    read = own_copy(rows) if own else rows  # what knows where it stands may go on from where reading ended
+    iterator = iter(read)
     first = list(islice(iterator, most))
     left = Once(chain(first, iterator)) if iterator is rows else rows
     if isinstance(rows, datasets.IterableDataset) and rows.features is not None:
@@ -69,7 +71,7 @@ def beginning(rows: Any, most: int | None = None) -> tuple[Any, Any]:
 
 def saves_exactly(rows: Any) -> bool:
     """Say whether an iterable keeps a state from which it reads on with the very next row."""
-    if not (hasattr(rows, "state_dict") and hasattr(rows, "load_state_dict")):
+    if not _keeps_state(rows):
         return False
     inner = [getattr(rows, "_ex_iterable", None)]
     for part in inner:
@@ -78,6 +80,10 @@ def saves_exactly(rows: Any) -> bool:
         inner += [getattr(part, "ex_iterable", None)] * hasattr(part, "ex_iterable")
         inner += getattr(part, "ex_iterables", [])
     return True
+
+
+def _keeps_state(rows: Any) -> bool:
+    return hasattr(rows, "state_dict") and hasattr(rows, "load_state_dict")
 
 
 def _refuse_mixture(column: str, values: list[Any]) -> None:

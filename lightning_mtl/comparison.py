@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -166,6 +166,7 @@ def compare(
     chosen = tuple(seeds)
     if not chosen:
         raise ValueError("`seeds` must hold at least one seed, got none.")
+    _refuse_once(data)
     own_steps, own_summary, own_columns = data.steps_per_epoch, data.summary, data.not_inputs
     # The targets of the other tasks are no inputs of a twin.
     data.not_inputs = own_columns | {column for task in build(None).tasks for column in task.columns}
@@ -220,6 +221,8 @@ def score(
     values, chosen = [], tuple(seeds)
     if ckpt_path is not None and len(chosen) != 1:
         raise ValueError(f"`ckpt_path` must be of the run of one seed, got seeds {list(chosen)}. Name that one.")
+    if len(chosen) > 1:
+        _refuse_once(data)
     for seed in chosen:
         L.seed_everything(seed, verbose=False)
         run, module = trainer(f"{ALL}/seed{seed}"), build(None)
@@ -296,3 +299,12 @@ def _result(results: dict[str, float], task: str, metric: str) -> float:
     if key not in results:
         raise ValueError(f"The split 'test' must have at least two labels for task {task!r}, got no {key!r}. Add them.")
     return results[key]
+
+
+def _refuse_once(data: MultiTaskDataModule) -> None:
+    """Refuse generators: the second network would read on where the first one stopped."""
+    if once := [name for name, source in data.sources.items() if isinstance(source.stream, Iterator)]:
+        raise ValueError(
+            f"`data` must give each network the same rows, got generators, which can be read once, for {once}. Give iterables that "
+            "can be read anew, e.g. by `datasets.IterableDataset.from_generator`."
+        )

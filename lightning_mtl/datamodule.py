@@ -334,19 +334,20 @@ class MultiTaskDataModule(L.LightningDataModule):
     def _stream(self, split: str, name: str, examples: Examples, *, shuffle: bool, bucket: bool) -> Stream:
         source, ranks = self.sources[name], self._ranks()["num_replicas"]
         rows_per_step = source.rows_per_step(split, self.batch_size) * ranks
-        if split == "train" and source.stream is not None:
-            return source.flow(rows_per_step, name, self._ranks()["rank"], ranks)
-        if len(examples) < ranks:
-            raise ValueError(
-                f"Source {name!r} must have a row for each process in split {split!r}, got {len(examples)} for {ranks}. Add rows, "
-                "or use fewer processes."
-            )
-        batches = source.ready_batches(split, name, ranks)
+        flows = split == "train" and source.stream is not None
+        batches = None if flows else source.ready_batches(split, name, ranks)
         own = batches is not None or source.batch_size is not None
         if own and split == "train" and self.batches not in BY_SOURCE:
             raise ValueError(
                 f"Source {name!r} must have no batches of its own where batches={self.batches!r} draws rows of all sources "
                 "into one. Give its dataset without `batch_size`, or use batches='homogeneous'."
+            )
+        if flows:
+            return source.flow(rows_per_step, name, self._ranks()["rank"], ranks)
+        if len(examples) < ranks:
+            raise ValueError(
+                f"Source {name!r} must have a row for each process in split {split!r}, got {len(examples)} for {ranks}. Add rows, "
+                "or use fewer processes."
             )
         if batches is not None:
             return Ready(batches, len(examples))

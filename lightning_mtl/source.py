@@ -161,11 +161,7 @@ class Source:
             return list(data.column_names)
         collate = self._collate(split)
         first = collate([data[0]]) if collate else data[0]
-        if not isinstance(first, Mapping):
-            raise ValueError(
-                f"Rows of a source must be mappings of columns, got {type(first).__name__}. Give `collate` that makes "
-                "{column: tensor} of a list of rows."
-            )
+        _refuse_no_mapping(first, 0)
         return list(first)
 
     def inputs(
@@ -226,7 +222,7 @@ class Source:
         rows = self.splits[split]
         if isinstance(rows, datasets.Dataset):
             return dict(rows.with_format(None).select_columns(list(columns))[:])
-        return {column: [row[column] for row in map(rows.__getitem__, range(len(rows)))] for column in columns}
+        return {column: [_value(rows[i], i, column) for i in range(len(rows))] for column in columns}
 
     def labels(self, split: str, columns: Sequence[str], name: str) -> tuple[Columns | None, Mapping[str, Any]]:
         """Read the values of target columns, and the types of all columns where the data tell them.
@@ -354,3 +350,20 @@ class Source:
     def _collate(self, split: str) -> Callable[[list[Any]], Any] | None:
         loader = self.loaders.get(split)
         return self.collate or (loader.collate_fn if loader is not None else None)
+
+
+def _refuse_no_mapping(row: Any, number: int) -> None:
+    if not isinstance(row, Mapping):
+        raise ValueError(
+            f"Rows of a source must be mappings of columns, got {type(row).__name__} as row {number}. Give `collate` that makes "
+            "{column: tensor} of a list of rows."
+        )
+
+
+def _value(row: Any, number: int, column: str) -> Any:
+    _refuse_no_mapping(row, number)
+    if column not in row:
+        raise ValueError(
+            f"Row {number} must have column {column!r}, got columns {list(row)}. Add it; None is no label."
+        )
+    return row[column]

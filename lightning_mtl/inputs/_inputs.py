@@ -87,6 +87,24 @@ class Inputs:
         wanted = self.columns or list(dict.fromkeys(name for row in picked for name in row))
         return {name: [row[name] for row in picked] for name in wanted}
 
+    def columns_of(self, numbered: Sequence[tuple[int, Any]]) -> Columns:
+        """Bring rows, each with its number, into columns; what a row lacks that is no input is None there.
+
+        Raises:
+            ValueError: A row is no mapping, or lacks an input column.
+        """
+        needed = set(self.columns)
+        for number, row in numbered:
+            if not isinstance(row, Mapping):
+                raise ValueError(
+                    f"Row {number} must be {{column: value}}, got {type(row).__name__}. Give mappings, or `collate` that makes "
+                    "{column: tensor} of a list of rows."
+                )
+            if not needed <= row.keys():
+                self.refuse_missing(row, f"row {number}")
+        names = dict.fromkeys(name for _, row in numbered for name in row)
+        return {name: [row.get(name) for _, row in numbered] for name in names}
+
     def prepare(self, columns: Columns, rows: Sequence[int]) -> list[Columns]:
         """Make of raw rows, part by part, what batches are made of.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ._base import Columns, Input
 from ._tensors import stacked
 
@@ -26,8 +28,19 @@ class Plain(Input):
 
     def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
         """Pick the columns."""
+        for name in self.columns:
+            _refuse_gaps(name, columns.get(name, []), rows)
         return {name: columns[name] for name in self.columns if name in columns}
 
     def collate(self, prepared: Columns) -> dict[str, Any]:
         """Stack the values."""
         return {name: stacked(values) for name, values in prepared.items()}
+
+
+def _refuse_gaps(column: str, values: list[Any], rows: Sequence[int]) -> None:
+    """Refuse a row without a list or an array where others have one; a missing number is NaN, which is named later."""
+    if any(value is None for value in values) and any(isinstance(value, list | np.ndarray) for value in values):
+        row = next(row for row, value in zip(rows, values, strict=True) if value is None)
+        raise ValueError(
+            f"Column {column!r} must have a value in every row, got none in row {row}. Fill it or drop the row."
+        )

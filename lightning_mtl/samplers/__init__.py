@@ -7,7 +7,7 @@ from ._epoch import Steps, refuse_steps
 from ._evaluation import EvaluationSampler
 from ._exp3s import Exp3S
 from ._explicit import Explicit
-from ._flow import Flow, Once
+from ._flow import Flow, Once, own_copy
 from ._forgetting_driven import ForgettingDriven
 from ._function_of_step import FunctionOfStep
 from ._phases import Phase, Phases
@@ -51,6 +51,7 @@ __all__ = [
     "Flow",
     "Once",
     "asked",
+    "own_copy",
     "refuse_rule",
     "refuse_steps",
     "shares",

@@ -47,7 +47,7 @@ def steps_of(
     if not all(math.isfinite(steps) for steps in wanted):
         raise ValueError(
             f"`steps_per_epoch` must be a number where a source does not know its rows, or is not drawn at first, got {asked!r} "
-            f"for {dict(zip(sources, rows, strict=True))} rows. Give a number."
+            f"for {dict(zip(sources, rows, strict=True))} rows. Give a number; or say how many rows a stream has: Source(..., rows=)."
         )
     steps = min(wanted) if asked == "shortest" else max(wanted)
     return max(1, math.floor(steps + 1e-9) if asked == "shortest" else math.ceil(steps - 1e-9))

@@ -59,13 +59,16 @@ class Flow(Stream):
         own: bool = False,
         saves: bool = False,
     ) -> None:
-        self.iterable: Any = _own_copy(rows) if saves else rows
+        self._fresh = rows
+        self.iterable: Any = own_copy(rows) if saves else rows
         self.name, self.own, self.saves, self._batch = name, own, saves, batch
         self.rows = size
         self.batches = None if size is None else max(1, -(-size // batch))
         self._number, self._taken = 0, 0
         self._rows: Iterator[Any] | None = None
         self._last: tuple[int, Any] | None = None
+        self._loaded: Any = None
+        """The iterable's own state while nothing was read since it was loaded: the iterable itself may still tell another."""
 
     @property
     def notes(self) -> list[str]:
@@ -98,7 +101,7 @@ class Flow(Stream):
             self._begin()
         assert self._rows is not None
         for row in self._rows:
-            self._last = self._taken, row
+            self._last, self._loaded = (self._taken, row), None
             self._taken += 1
             return self._last
         if self._taken == 0 or isinstance(self.iterable, Once):
@@ -118,18 +121,22 @@ class Flow(Stream):
 
     def state_dict(self) -> dict[str, Any]:
         """Give the pass, the rows that were read in it, and the iterable's own state."""
-        own = copy.deepcopy(self.iterable.state_dict()) if self.saves and self._rows is not None else None
+        own = self._loaded
+        if own is None and self.saves and self._taken:
+            own = copy.deepcopy(self.iterable.state_dict())
         return {"pass": self._number, "taken": self._taken, "iterable": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to where `state_dict` was read."""
-        self._number, self._taken = state["pass"], state["taken"]
+        self._number, self._taken, self._loaded = state["pass"], state["taken"], state["iterable"]
         if state["iterable"] is not None:
             if hasattr(self.iterable, "set_epoch"):
                 self.iterable.set_epoch(self._number)
             self.iterable.load_state_dict(copy.deepcopy(state["iterable"]))
             self._rows = iter(self.iterable)
         else:
+            if self.saves:
+                self.iterable = own_copy(self._fresh)
             self._begin()
             assert self._rows is not None
             again = self.iterable.given if isinstance(self.iterable, Once) else 0
@@ -142,7 +149,7 @@ class Flow(Stream):
             self._rows = islice(self._rows, self._taken - again, None)
 
 
-def _own_copy(rows: Any) -> Any:
+def own_copy(rows: Any) -> Any:
     """Copy what keeps a state, where it can be copied, so that the user's own stays where it is."""
     try:
         return copy.deepcopy(rows)
