@@ -301,6 +301,11 @@ def test_sources_that_are_never_drawn_are_named(trainer: TrainerMaker, capsys: p
     said = capsys.readouterr().out
     assert "No step draws ['size']." in said
     assert "averages of the next epoch" in said
+    turns = Phases([Phase(["sign"], steps=5), Phase(["size"], steps=5)])
+    trainer().fit(module(), data(ForgettingDriven(turns), summary=True))
+    said = capsys.readouterr().out
+    assert "No step draws" not in said
+    assert "sign     200  0.5" in said
 
 
 def test_nothing_is_said_where_each_step_holds_a_batch_of_every_source(

@@ -129,7 +129,8 @@ class MultiTaskSampler(DistributedSampler[Plan]):
 
     def _look(self, epochs: int) -> Tensor:
         """Look at the part of each source in steps all over these epochs: [steps, sources]."""
-        first, steps = self.delivered.step, 1 if self.rule.constant or self.rule.feedback else self.taken * epochs
+        stays = self.rule.constant or (self.rule.feedback and self.rule.base is None)
+        first, steps = self.delivered.step, 1 if stays else self.taken * epochs
         looks = range(first, first + steps, -(-steps // _LOOKS))
         return torch.tensor([self.contents.shares(self.rates.at(step)) for step in looks], dtype=torch.float64)
 
