@@ -151,11 +151,11 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         batches = self.signals.batches.tolist()
         if self.batches == "all":
             passes, rows_a_step = batches, sum(n / b for n, b in zip(rows, batches, strict=True))
-            asked = asked or "longest"
+            asked = "longest" if asked is None else asked
         else:
             passes = [b / rate if rate > 0 else math.inf for b, rate in zip(batches, rates, strict=True)]
             rows_a_step = sum(rows) / sum(batches)
-            asked = asked or "proportional"
+            asked = "proportional" if asked is None else asked
         return steps_of(asked, self.names, passes, rows, rows_a_step)
 
     def epoch_rates(self) -> list[float]:
