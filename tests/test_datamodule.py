@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch.utils.data import DataLoader, RandomSampler, WeightedRandomSampler
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, WeightedRandomSampler
 
 from lightning_mtl import (
     BagOfWords,
@@ -23,6 +24,8 @@ from lightning_mtl import (
     Source,
     Task,
 )
+from lightning_mtl.callbacks import SamplingSchedule
+from lightning_mtl.samplers import DynamicTaskPrioritization, Uniform
 
 from .builders import columns, encoder, module, rows, splits, tasks
 from .conftest import TrainerMaker
@@ -224,6 +227,11 @@ def _set(split: str, row: int, column: str, value: Any) -> Any:
     return lambda part: part[split][row].update({column: value})
 
 
+class Untouched(MultiTaskModule):
+    def training_step(self, *args: Any) -> Any:
+        raise AssertionError("a step was taken")
+
+
 @pytest.mark.parametrize(
     ("sources", "which", "says"),
     [
@@ -253,10 +261,6 @@ def _set(split: str, row: int, column: str, value: Any) -> Any:
     ],
 )
 def test_bad_data_are_named_before_the_first_step(sources: Any, which: Any, says: str, trainer: TrainerMaker) -> None:
-    class Untouched(MultiTaskModule):
-        def training_step(self, *args: Any) -> Any:
-            raise AssertionError("a step was taken")
-
     made = Untouched(which or tasks(), encoder())
     with pytest.raises(ValueError, match=says):
         fit(MultiTaskDataModule(sources, summary=False), trainer, made)
@@ -318,3 +322,114 @@ def test_frozen_tasks_without_data_still_predict_after_another_was_added(trainer
 def test_workers_stop_when_training_ends(trainer: TrainerMaker) -> None:
     fit(MultiTaskDataModule({"s": splits()}, batch_size=8, num_workers=1, summary=False), trainer)
     assert not multiprocessing.active_children()
+
+
+# Bad input of sampling, before the first step
+
+
+class Lines(IterableDataset[Any]):
+    """Gives rows one after another."""
+
+    def __init__(self, of: Sequence[Any]) -> None:
+        self.of = of
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.of)
+
+
+def pair(**changed: Any) -> dict[str, Any]:
+    return {"sign": splits(40), "size": splits(20, seed=5)} | changed
+
+
+def weighted() -> DataLoader[Any]:
+    of: Any = rows(20)
+    return DataLoader(of, 4, sampler=WeightedRandomSampler([1.0] * 20, 20), collate_fn=columns)
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [
+        (weighted, "DataLoader of source 'size' must have a plain sampler to be cut over 2 ranks, got WeightedRandomSampler"),
+        (
+            lambda: DataLoader(rows(21), 4, drop_last=True, collate_fn=columns),  # type: ignore[arg-type]
+            "to be cut over 2 ranks, got SequentialSampler with drop_last=True. Give its dataset instead",
+        ),
+        (lambda: rows(1), "Source 'size' must have a row for each process in split 'train', got 1 for 2. Add rows"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_cut_over_ranks(size: Callable[[], Any], says: str, trainer: TrainerMaker) -> None:
+    data = MultiTaskDataModule(pair(size={"train": size()}), summary=False)
+    data.trainer = trainer(devices=2, strategy="ddp")
+    data.setup("fit")
+    with pytest.raises(ValueError, match=says):
+        data.train_dataloader()
+
+
+@pytest.mark.parametrize("batches", ["stratified", "mixed"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        lambda: Source(splits(20), batch_size=4),
+        lambda: Source({"train": Lines(rows(20))}, batch_size=4),
+        lambda: {"train": weighted()},
+    ],
+    ids=["rows", "stream", "ready loader"],
+)
+def test_batches_of_a_sources_own_where_steps_draw_rows_of_all(
+    size: Callable[[], Any], batches: Any, trainer: TrainerMaker
+) -> None:
+    says = f"Source 'size' must have no batches of its own where batches='{batches}' draws rows of all sources"
+    with pytest.raises(ValueError, match=says):
+        fit(
+            MultiTaskDataModule(pair(size=size()), batches=batches, summary=False),
+            trainer,
+            Untouched(tasks(), encoder()),
+        )
+
+
+@pytest.mark.parametrize("options", [{}, {"limit_val_batches": 0}])
+def test_a_rule_that_judges_needs_a_validation(options: dict[str, Any], trainer: TrainerMaker) -> None:
+    sources = pair() if options else {name: of["train"] for name, of in pair().items()}
+    data = MultiTaskDataModule(sources, sampling=DynamicTaskPrioritization(), summary=False)
+    with pytest.raises(
+        ValueError, match=r"DynamicTaskPrioritization must see validation scores, .* without validation"
+    ):
+        trainer(**options).fit(Untouched(tasks(), encoder()), data)
+
+
+def test_a_rule_of_a_callback_needs_our_loader(trainer: TrainerMaker) -> None:
+    theirs: DataLoader[Any] = DataLoader(columns(rows(8))["x"], 4)  # type: ignore[arg-type]
+    run = trainer(callbacks=[SamplingSchedule(Uniform())])
+    with pytest.raises(
+        ValueError, match=r"`rule` of SamplingSchedule must have a `MultiTaskDataModule` .*, got DataLoader"
+    ):
+        run.fit(Untouched(tasks(), encoder()), theirs)
+
+
+@pytest.mark.parametrize("asked", [{}, {"sign": 0}, {"sgin": 1}, {"sign": 1, "size": 1}], ids=str)
+@pytest.mark.parametrize("batches", ["all", "mixed"])
+def test_passes_of_one_source_that_there_is(asked: dict[str, int], batches: Any, trainer: TrainerMaker) -> None:
+    data = MultiTaskDataModule(pair(), batches=batches, steps_per_epoch=asked, summary=False)
+    with pytest.raises(
+        ValueError, match=r"`steps_per_epoch` must name one of the sources \['sign', 'size'\] with a number"
+    ):
+        fit(data, trainer, Untouched(tasks(), encoder()))
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [
+        ({"rows": 19}, r"same sources .* got \{'sign': 40, 'size': 19\} today and \{'sign': 40, 'size': 20\} in the checkpoint"),
+        ({"batch_size": 5}, r"same global batches of a pass .* 'size': 4\} today and .*'size': 3\} in the checkpoint"),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_of_another_stream(size: dict[str, int], says: str, trainer: TrainerMaker, tmp_path: Path) -> None:
+    def data(**options: Any) -> MultiTaskDataModule:
+        stream = Source({"train": Lines(rows(20)), "validation": rows(9, 9)}, **{"rows": 20, **options})
+        return MultiTaskDataModule(pair(size=stream), batch_size=8, summary=False)
+
+    first = trainer()
+    first.fit(module(), data())
+    first.save_checkpoint(tmp_path / "saved.ckpt")
+    with pytest.raises(ValueError, match=says):
+        trainer(max_epochs=2).fit(Untouched(tasks(), encoder()), data(**size), ckpt_path=tmp_path / "saved.ckpt")
