@@ -709,3 +709,27 @@ def test_what_a_generator_gave_is_not_given_again() -> None:
         ValueError, match=r"Source 'g' must give rows again from number 0 on.* a generator that has given 4"
     ):
         flow.load_state_dict(state)
+
+
+@pytest.mark.parametrize("seed", [3, None])
+def test_a_stream_that_comes_in_another_order_is_no_resume(seed: int | None) -> None:
+    """Shuffled without a seed, every process has an order of its own; the guard over ranks compares the same."""
+    made = []
+    for _ in range(2):
+        rows_of = datasets.Dataset.from_dict({"x": [float(i) for i in range(40)]}).to_iterable_dataset()
+        shuffled = rows_of.shuffle(seed=seed, buffer_size=20)
+        data = MultiTaskDataModule({"s": {"train": shuffled}}, batch_size=4, summary=False)
+        data.setup("fit")
+        made.append(data.train_dataloader())
+    if seed is not None:
+        made[1].load_state_dict(made[0].state_dict())
+        return
+    with pytest.raises(ValueError, match="must be of the same first rows of streams"):
+        made[1].load_state_dict(made[0].state_dict())
+
+
+def test_an_epoch_of_a_generator_ends_with_its_last_whole_batch(trainer: TrainerMaker) -> None:
+    data = MultiTaskDataModule({"s": {"train": iter(rows(19))}}, batch_size=4, summary=False)
+    run = trainer()
+    run.fit(module(), data)
+    assert run.global_step == 4

@@ -85,7 +85,7 @@ class SamplingSchedule(L.Callback):
             if other is not None:
                 raise ValueError(
                     f"The ranks must plan the same steps, got {what}: {here} on rank 0 and {plans[other][what]} on rank {other}. "
-                    "Give all of them the same data, in the same order, and the same seed."
+                    "Give all of them the same data, in the same order (shuffled by a seed, if at all), and the same seed."
                 )
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

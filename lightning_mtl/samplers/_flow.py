@@ -37,6 +37,7 @@ class Flow(Stream):
         size: Rows of a pass over all ranks, where they are known.
         own: Whether the iterable gives the rows of this rank alone; otherwise every rank reads all of them and keeps its part.
         saves: Whether the iterable's own state is exact.
+        first: A number that stands for its first rows: they must be the same on all ranks, and after a resume.
 
     Raises:
         ValueError: The iterable has no rows, or none are left and it cannot begin again.
@@ -58,12 +59,14 @@ class Flow(Stream):
         size: int | None = None,
         own: bool = False,
         saves: bool = False,
+        first: int = 0,
     ) -> None:
-        self._fresh = rows
+        self._fresh, self.first = rows, first
         self.iterable: Any = own_copy(rows) if saves else rows
         self.name, self.own, self.saves, self._batch = name, own, saves, batch
         self.rows = size
-        self.batches = None if size is None else max(1, -(-size // batch))
+        more = 0 if isinstance(rows, Once) else batch - 1  # what can be read once ends with its last whole batch
+        self.batches = None if size is None else max(1, (size + more) // batch)
         self._number, self._taken = 0, 0
         self._rows: Iterator[Any] | None = None
         self._last: tuple[int, Any] | None = None

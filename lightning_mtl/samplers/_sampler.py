@@ -252,6 +252,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         return {
             "sources": {name: stream.rows for name, stream in self.streams.items()},
             "kinds of sources": {name: type(stream).__name__ for name, stream in self.streams.items()},
+            "first rows of streams": {name: stream.first for name, stream in self.streams.items() if stream.first},
             "batches": self.batches,
             "global batches of a pass": {name: stream.batches for name, stream in self.streams.items()},
             "rows of a global batch": {name: stream.batch(0) for name, stream in self.streams.items()}

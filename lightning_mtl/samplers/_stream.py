@@ -28,6 +28,8 @@ class Stream(ABC):
     """Whether the place in the stream is not enough to read on."""
     own = False
     """Whether each rank has rows of its own, rather than its part of the same rows."""
+    first = 0
+    """A number that stands for its first rows, where only these tell that it comes in the same order again."""
     rows: int | None
     """Rows of a pass, where they are known."""
     batches: int | None
