@@ -177,9 +177,9 @@ class MultiTaskDataModule(L.LightningDataModule):
     def _missing_callbacks(self) -> list[L.Callback]:
         """Make the callbacks that sampling needs, where the Trainer has none of their kind."""
         there = getattr(self.trainer, "callbacks", ())
-        kinds = (SamplingSchedule, SamplingMonitor)[
-            : len(self.sources)
-        ]  # each costs in every step; one source needs no monitor
+        kinds: list[type[L.Callback]] = [SamplingSchedule]
+        if len(self.sources) > 1:  # a callback costs in every step
+            kinds.append(SamplingMonitor)
         return [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in there)]
 
     def _rule(self) -> Rule:
