@@ -168,8 +168,8 @@ def task_table(
         streams: Sources that are read as streams, of whose training split only a part was looked at.
     """
     rows = []
+    draws = sampler.epoch_draws(sampler.epoch_rates())
     for name, readers in tasks.items():
-        draws = sampler.draws(name)
         for task in readers:
             of, held_out = labels["train"][task.name], labels.get("validation", {}).get(task.name)
             rows.append(
@@ -182,7 +182,7 @@ def task_table(
                     "-" if of.classes is None else str(of.classes),
                     "-" if of.majority is None else f"{of.majority:.1%}",
                     f"{of.labelled / of.seen:.1%}" + ("" if of.seen == of.rows else f" of {of.seen:,}"),
-                    f"{round(draws * of.labelled / of.seen):,}",
+                    f"{round(draws[name] * of.labelled / of.seen):,}",
                 ]
             )
     header = ("task", "source", "head", "train", "validation", "classes", "majority", "labelled", "draws/epoch")

@@ -123,19 +123,22 @@ class Source:
         own = isinstance(self.stream, datasets.IterableDataset)
         rows = split_dataset_by_node(self.stream, rank, ranks) if own and ranks > 1 else self.stream
         saves = saves_exactly(rows)
-        first = (
-            0
-            if saves
-            else zlib.crc32(repr([self.splits["train"][i] for i in range(min(16, len(self.splits["train"])))]).encode())
-        )
+        first = 0 if saves else self._first_rows()
         return Flow(rows, batch, name=name, size=self.rows, own=own, saves=saves, first=first)
+
+    def _first_rows(self) -> int:
+        """Make a number of the first rows of the stream."""
+        seen = self.splits["train"]
+        return zlib.crc32(repr([seen[i] for i in range(min(16, len(seen)))]).encode())
 
     def given(self, inputs: Inputs, targets: Sequence[str] | None) -> Examples:
         """Make the rows of the stream, as they come, batches of tensors."""
-        own = self._collate("train")
-        if own is not None and own is not inputs.whole:
-            inputs = Inputs([], whole=own, leave_out=inputs.leave_out)
-        return Examples((), inputs, targets, given=True)
+        return Examples((), self._as_collated("train", inputs), targets, given=True)
+
+    def _as_collated(self, split: str, inputs: Inputs) -> Inputs:
+        """Leave the making of batches to the split's own collate, where it has one."""
+        own = self._collate(split)
+        return inputs if own is None or own is inputs.whole else Inputs([], whole=own, leave_out=inputs.leave_out)
 
     @property
     def named(self) -> list[str]:
@@ -266,9 +269,7 @@ class Source:
             )
         named = [] if inputs.whole else inputs.columns
         self._refuse_unknown([*named, *(targets or ())], self.columns(split), split, name)
-        own = self._collate(split)
-        if own is not None and own is not inputs.whole:
-            inputs = Inputs([], whole=own, leave_out=inputs.leave_out)
+        inputs = self._as_collated(split, inputs)
         try:
             return Examples(self._prepared(split, inputs), inputs, targets, show=show)
         except ValueError as error:

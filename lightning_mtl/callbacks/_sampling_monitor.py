@@ -69,14 +69,14 @@ class SamplingMonitor(L.Callback):
 
 
 def plan(sampler: MultiTaskSampler) -> str:
-    """Say how an epoch will be sampled, at the rates of the next step."""
+    """Say how the next epoch will be sampled."""
+    rates = sampler.epoch_rates()
     rows = []
-    for name, stream, rate in zip(sampler.names, sampler.streams.values(), sampler.epoch_rates(), strict=True):
-        passes = sampler.passes(name)
-        size = "-" if stream.rows is None else f"{stream.rows:,}"
-        rows.append(
-            [name, size, f"{rate:.3f}", f"{sampler.draws(name):,.0f}", "-" if passes != passes else f"{passes:.2f}"]
-        )
+    for (name, drawn), stream, rate in zip(
+        sampler.epoch_draws(rates).items(), sampler.streams.values(), rates, strict=True
+    ):
+        size, passes = ("-", "-") if stream.rows is None else (f"{stream.rows:,}", f"{drawn / stream.rows:.2f}")
+        rows.append([name, size, f"{rate:.3f}", f"{drawn:,.0f}", passes])
     resumed = f", from step {sampler.delivered.step:,} on" if sampler.delivered.step else ""
     told = [f"Sampling: batches={sampler.batches!r} by {sampler.rule}, {sampler.taken:,} steps an epoch{resumed}."]
     told.append(table(("source", "rows", "rate", "draws/epoch", "passes/epoch"), rows))

@@ -172,7 +172,7 @@ def _only(phase: Phase, signals: Signals) -> Signals:
 
 
 def _length(phase: Phase, signals: Signals) -> float:
-    """Count the steps of a phase; without `steps` and `passes` it has no end."""
+    """Count the steps of a phase; without a length it has no end."""
     if phase.epochs is not None:
         return float(max(1, round(phase.epochs * signals.steps_per_epoch)))
     if phase.passes is None:

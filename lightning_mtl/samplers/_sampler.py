@@ -159,17 +159,15 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         return steps_of(asked, self.names, passes, rows, rows_a_step)
 
     def epoch_rates(self) -> list[float]:
-        """Estimate the part that each source has in the next epoch, as `Contents.shares` has it."""
+        """Estimate the part that each source has in the next epoch, as `Contents.shares` has it; the first one, where it follows the run."""
         return self._look(1).mean(0).tolist()
 
-    def draws(self, source: str) -> float:
-        """Estimate the rows of a source that the next epoch draws; at the rates of its first step, where they follow the run."""
-        i = self.names.index(source)
-        return self.taken * self.epoch_rates()[i] * self.contents.rows_of(i)
-
-    def passes(self, source: str) -> float:
-        """Estimate the passes over a source in the next epoch; NaN where its rows are not known."""
-        return self.draws(source) / (self.streams[source].rows or math.nan)
+    def epoch_draws(self, rates: Sequence[float]) -> dict[str, float]:
+        """Estimate the rows of each source that an epoch draws at such `epoch_rates`."""
+        return {
+            name: self.taken * rate * self.contents.rows_of(i)
+            for i, (name, rate) in enumerate(zip(self.names, rates, strict=True))
+        }
 
     def drawn_rows(self, source: str) -> int:
         """Count the rows of a source, on all ranks, that were delivered since training began."""
