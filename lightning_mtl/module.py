@@ -129,7 +129,7 @@ class MultiTaskModule(TaskModule):
             >>> rows = [{"text": "good", "mood": "happy"}, {"text": "bad", "mood": "sad"}] * 20
             >>> module = MultiTaskModule([Task("mood")], HardSharing(BagOfWords()))
             >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-            >>> trainer = L.Trainer(max_epochs=20, enable_model_summary=False, accelerator="cpu", **quiet)
+            >>> trainer = L.Trainer(max_epochs=40, enable_model_summary=False, accelerator="cpu", **quiet)
             >>> data = MultiTaskDataModule({"texts": Source(rows, text="text")}, batch_size=8, summary=False)
             >>> trainer.fit(module, data)
             >>> module.predict("so good")["mood"]["label"]
