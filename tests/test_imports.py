@@ -13,6 +13,7 @@ MAY_IMPORT = {  # from our own house
     "encoders": set(),
     "metrics": set(),
     "samplers": set(),
+    "balancers": set(),
     "_table": set(),
     "callbacks": {"_distributed", "_history", "_table", "samplers"},
     "_settling": {"_examples", "_inference", "_inspection", "inputs", "source", "task"},
@@ -69,7 +70,7 @@ MAY_IMPORT = {  # from our own house
     "cli": {"comparison", "datamodule", "module", "samplers"},
     "sweep": set(),
 }
-TORCH_ONLY = {"heads", "encoders", "samplers", "metrics"}
+TORCH_ONLY = {"heads", "encoders", "balancers", "samplers", "metrics"}
 FREE = {"__init__", "recipes"}
 
 
