@@ -19,7 +19,6 @@ import lightning as L
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
-from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from lightning_mtl import (
@@ -166,16 +165,6 @@ SAMPLING: dict[str, dict[str, Any]] = {
 SAMPLING |= {f"sharded, {case}": SAMPLING[case] for case in ("a source in each step", "rows of sources that are drawn")}
 
 
-class Sharded(MultiTaskModule):
-    """Cuts encoder and heads over the ranks, each on its own (FSDP2), where there are several."""
-
-    def configure_model(self) -> None:
-        super().configure_model()
-        if self.device_mesh is not None:
-            for part in (self.encoder, *self.heads.values()):
-                fully_shard(part, mesh=self.device_mesh["data_parallel"])
-
-
 def run(case: str, folder: Path) -> dict[str, Tensor]:
     """Train a case on the ranks that there are, and return weights, figures and what was read."""
     ranks = int(os.environ.get("WORLD_SIZE", 1))
@@ -187,8 +176,6 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
     torch.manual_seed(2)  # layers that are made in `fit`
     trained = MODELS[case]() if case in MODELS else module(which)
     sharded = case.startswith("sharded")
-    if sharded:
-        trained.__class__ = Sharded
     strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1) if sharded else "ddp"
     watch = _Watch()
     trainer = L.Trainer(
