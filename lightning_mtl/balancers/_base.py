@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from ._kept import Index, carried, index, wide
+
+EPSILON = 1e-8
+"""Added to losses before their logarithm or inverse, so that one that is exactly zero keeps the step finite."""
 
 
 class Balancer(nn.Module, ABC):
@@ -57,10 +62,18 @@ class Balancer(nn.Module, ABC):
 
 
 class LossBalancer(Balancer):
-    """Balances by the losses alone: from the losses of a step to the one loss that is minimised."""
+    """Balances by the losses alone: from the losses of a step to the one loss that is minimised.
 
-    positive: ClassVar[bool] = False
-    """Whether losses must be above zero."""
+    `forward` reads what is kept and changes none of it; what is kept changes in `observe` alone, and what is learned in
+    the optimizer. Both stay float32 where the module is cast to half precision.
+    """
+
+    positive: bool = False
+    """Whether losses must not be below zero."""
+    kept: ClassVar[Mapping[str, float]] = {}
+    """Names of buffers with one number for each task, and the first value of each."""
+    learned: ClassVar[Mapping[str, float]] = {}
+    """Names of parameters with one number for each task, and the first value of each."""
 
     @abstractmethod
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
@@ -70,6 +83,50 @@ class LossBalancer(Balancer):
             losses: Losses of the tasks that are there; their values are means over all ranks.
             tasks: Their numbers. Default: all tasks.
         """
+
+    def build(self, names: Sequence[str]) -> None:
+        """Make what is kept and learned of these tasks; numbers of tasks of the same name stay."""
+        if self.names == tuple(names):
+            return
+        was = {name: number for number, name in enumerate(self.names)}
+        stays = [(number, was[name]) for number, name in enumerate(names) if name in was]
+        super().build(names)
+        for name, first in self.kept.items():
+            self.register_buffer(name, carried(getattr(self, name, None), first, len(names), stays))
+        for name, first in self.learned.items():
+            values = carried(getattr(self, name, None), first, len(names), stays)
+            self.register_parameter(name, nn.Parameter(values))
+
+    def give(self, name: str, values: Float[Tensor, " tasks"]) -> None:
+        """Make a buffer of an argument, beside what is kept; checkpoints are without it."""
+        old = getattr(self, name, values)
+        self.register_buffer(name, values.to(old), persistent=False)
+
+    def present(
+        self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None
+    ) -> tuple[Float[Tensor, " present"], Index]:
+        """Say which of the tasks are there, in a form that indexes what is kept; None is all of them, in their order.
+
+        Returns:
+            The losses, float32 at least, and the index.
+
+        Raises:
+            ValueError: There are more or fewer losses than tasks.
+        """
+        losses = losses.float() if losses.itemsize < 4 else losses
+        if not self.names:
+            self.build([str(number) for number in range(len(losses) if tasks is None else max(tasks) + 1)])
+            self.to(losses.device, losses.dtype)
+        expected = len(self.names if tasks is None else tasks)
+        if len(losses) != expected:
+            raise ValueError(
+                f"`losses` must be one for each of {expected} tasks, got {len(losses)}. "
+                "Give the numbers of the tasks that are there as `tasks`."
+            )
+        return losses, index(tasks, len(self.names), losses.device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        return super()._apply(lambda tensor: wide(tensor, fn(tensor)), recurse)  # type: ignore[no-untyped-call]
 
 
 class GradientBalancer(Balancer):

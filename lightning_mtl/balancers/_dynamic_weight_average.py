@@ -1,0 +1,78 @@
+"""Weights from how fast each loss falls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ._base import LossBalancer
+from ._checks import require
+from ._kept import take
+
+
+class DynamicWeightAverage(LossBalancer):
+    """Give more weight to losses that fall slowly: w = K softmax(r / T), r[k] = mean of the last epoch / the one before.
+
+    The first two epochs are uniform. A task that was absent for an epoch keeps the means it has; one with fewer than two
+    has r = 1. Reference: Liu, Johns and Davison, "End-to-end multi-task learning with attention", CVPR 2019.
+
+    Args:
+        temperature: The higher, the more alike are the weights.
+
+    Raises:
+        ValueError: The temperature is not above 0.
+
+    Example:
+        >>> import torch
+        >>> balancer = DynamicWeightAverage()
+        >>> for epoch, losses in enumerate([[4.0, 4.0], [2.0, 4.0], [1.0, 1.0]]):
+        ...     balancer.observe(torch.tensor(losses), step=epoch, epoch=epoch)
+        >>> losses = torch.ones(2, requires_grad=True)
+        >>> balancer(losses).backward()
+        >>> losses.grad
+        tensor([0.8756, 1.1244])
+    """
+
+    kept: ClassVar = {"sums": 0.0, "counts": 0.0, "last": math.nan, "before": math.nan, "epochs": 0.0}
+    sums: Tensor
+    counts: Tensor
+    last: Tensor
+    before: Tensor
+    epochs: Tensor
+
+    def __init__(self, temperature: float = 2.0) -> None:
+        super().__init__()
+        require(temperature > 0, "temperature", "above 0", temperature, "The paper's is 2.")
+        self.temperature = temperature
+
+    def observe(
+        self, losses: Float[Tensor, " present"], step: int, epoch: int, tasks: Sequence[int] | None = None
+    ) -> None:
+        """Add up the losses of the epoch; at the first step of another, take the means of the one that ended."""
+        super().observe(losses, step, epoch, tasks)
+        losses, there = self.present(losses, tasks)
+        self._end(epoch)
+        for kept, more in ((self.sums, losses), (self.counts, 1)):
+            if there is None:
+                kept.add_(more)
+            else:
+                kept[there] += more
+
+    def _end(self, epoch: int) -> None:
+        """Where `epochs` is another epoch, move its mean to `last`: on the device, so that nothing waits for it."""
+        ended = (self.epochs != epoch) & (self.counts > 0)
+        self.before.copy_(self.last.where(ended, self.before))
+        self.last.copy_((self.sums / self.counts).where(ended, self.last))
+        self.sums.masked_fill_(ended, 0)
+        self.counts.masked_fill_(ended, 0)
+        self.epochs.fill_(epoch)
+
+    def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
+        """Add up the losses times the weights."""
+        losses, there = self.present(losses, tasks)
+        ratios = (take(self.last, there) / take(self.before, there)).nan_to_num(1.0)
+        return len(losses) * (ratios / self.temperature).softmax(0) @ losses

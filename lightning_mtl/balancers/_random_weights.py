@@ -1,0 +1,59 @@
+"""Random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ._base import LossBalancer
+from ._checks import require
+from ._draws import generator
+
+
+class RandomWeights(LossBalancer):
+    """Draw new weights at every step, which add up to 1: a baseline that other methods have to beat.
+
+    They depend on the seed and the step alone, so ranks agree, and resumed runs draw what unbroken ones do. Reference: Lin
+    et al., "Reasonable effectiveness of random weighting: a litmus test for multi-task learning", TMLR 2022.
+
+    Args:
+        distribution: "normal" is the softmax of standard normal numbers, "dirichlet" is uniform on the simplex.
+        seed: Draws other weights. Default: the seed of `lightning.seed_everything`, or 0.
+
+    Raises:
+        ValueError: There is no such distribution.
+
+    Example:
+        >>> import torch
+        >>> balancer = RandomWeights(seed=1)
+        >>> balancer.observe(torch.ones(3), step=5, epoch=0)
+        >>> round(balancer(torch.ones(3)).item(), 4)
+        1.0
+    """
+
+    random = True
+
+    def __init__(self, distribution: Literal["normal", "dirichlet"] = "normal", seed: int | None = None) -> None:
+        super().__init__()
+        known = distribution in ("normal", "dirichlet")
+        require(known, "distribution", "'normal' or 'dirichlet'", distribution, "The paper finds them alike.")
+        self.distribution, self.seed = distribution, seed
+
+    def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
+        """Add up the losses times the weights."""
+        losses, _ = self.present(losses, tasks)
+        weights = self._draw() if tasks is None else self._draw()[list(tasks)]
+        return (weights / weights.sum()).to(losses, non_blocking=True) @ losses
+
+    def _draw(self) -> Float[Tensor, " tasks"]:
+        """Draw for all tasks, on the CPU; those that are there share what they got."""
+        random, empty = generator(self.seed, self.step), torch.empty(len(self.names))
+        return (
+            empty.normal_(generator=random).exp()
+            if self.distribution == "normal"
+            else empty.exponential_(generator=random)
+        )

@@ -1,0 +1,59 @@
+"""A smooth maximum of the losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ._base import LossBalancer
+from ._checks import listed, per_task, require
+from ._kept import take
+
+
+class SmoothTchebycheff(LossBalancer):
+    """Minimise a smooth maximum of the losses: S = mu log(sum of exp(p[k] L[k] / mu)).
+
+    The smaller mu, the more the worst task alone is trained. It reaches all Pareto-optimal networks, which no weighted
+    sum does where they lie on a front that is not convex. Reference: Lin et al., "Smooth Tchebycheff scalarization for
+    multi-objective optimization", ICML 2024, with an ideal point of zero.
+
+    Args:
+        mu: How smooth. It goes with the scale of the losses times the preferences.
+        preferences: By name of the task, or in the order of the tasks; they are divided by the sum of those that are there.
+            Default: equal ones. Names of no task are left out.
+
+    Raises:
+        ValueError: `mu` or a preference is not above 0 or not finite; from `build`: a task has none.
+
+    Example:
+        >>> import torch
+        >>> losses = torch.tensor([1.0, 3.0], requires_grad=True)
+        >>> SmoothTchebycheff(mu=0.5)(losses).backward()
+        >>> losses.grad
+        tensor([0.0596, 0.4404])
+    """
+
+    given: Tensor
+
+    def __init__(self, mu: float = 0.1, preferences: dict[str, float] | list[float] | None = None) -> None:
+        super().__init__()
+        require(0 < mu < float("inf"), "mu", "above 0 and finite", mu, "The paper tries 0.01 to 1.")
+        holds = all(0 < preference < float("inf") for preference in listed(preferences))
+        require(holds, "preferences", "above 0 and finite", preferences, "Equal ones need not be given.")
+        self.mu, self.preferences = mu, preferences
+
+    def build(self, names: Sequence[str]) -> None:
+        """Put the preferences into the order of the tasks."""
+        super().build(names)
+        if self.preferences is not None:
+            self.give("given", per_task(self.preferences, names, "preferences"))
+
+    def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
+        """Take the smooth maximum of the losses times the preferences."""
+        losses, there = self.present(losses, tasks)
+        if self.preferences is None:
+            return self.mu * (losses / (len(losses) * self.mu)).logsumexp(0)
+        given = take(self.given, there)
+        return self.mu * (losses * (given / (given.sum() * self.mu))).logsumexp(0)
