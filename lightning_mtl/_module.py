@@ -213,9 +213,14 @@ class TaskModule(PersistentModule):
                 self.double()  # Lightning does so after it has read a checkpoint, which would be rounded
             self._set_metrics_dtype()
             if self.device_mesh is not None:
-                learned = [self.balancer] if self.balancer is not None and any(self.balancer.parameters()) else []
-                blocks = self.encoder.blocks()
-                shard([*blocks, self.encoder, *self.heads.values(), *learned], self.device_mesh["data_parallel"])
+                self._shard()
+
+    def _shard(self) -> None:
+        """Cut the parameters over the ranks, block by block (FSDP2)."""
+        learned = [] if self.balancer is None or not list(self.balancer.parameters()) else [self.balancer]
+        assert self.device_mesh is not None
+        parts = [*self.encoder.blocks(), self.encoder, *self.heads.values(), *learned]
+        shard(parts, self.device_mesh["data_parallel"])
 
     def _set_metrics_dtype(self) -> None:
         if self._trainer is not None:
