@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 
 SHARDED = (FSDPStrategy, ModelParallelStrategy)
 """Strategies that cut parameters over the ranks."""
@@ -39,8 +41,33 @@ def sum_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
 
 
-def sum_over_ranks(tensor: Tensor) -> Tensor:
+def sum_over_ranks(tensor: Tensor, group: Any = None) -> Tensor:
     """Add up a tensor over all ranks, in place; with one process, do nothing."""
     if world_size() > 1:
-        dist.all_reduce(tensor)
+        dist.all_reduce(tensor, group=group)
     return tensor
+
+
+def own_group() -> Any:
+    """Make a group of all ranks whose messages no others can get between."""
+    return dist.new_group()
+
+
+def mean_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Average the gradients of all ranks; a parameter that has none on any rank stays without."""
+    there = torch.tensor([float(p.grad is not None) for p in parameters])
+    found = sum_over_ranks(there.to(parameters[0].device)).tolist()
+    chosen = [p for p, ranks in zip(parameters, found, strict=True) if ranks]
+    for p in chosen:
+        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+    for dtype in {p.dtype for p in chosen}:
+        gradients = [p.grad for p in chosen if p.grad is not None and p.dtype == dtype]
+        flat = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients])).div_(world_size())
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        torch._foreach_copy_(gradients, [part.view_as(of) for part, of in zip(parts, gradients, strict=True)])
+
+
+def shard(parts: Iterable[nn.Module], mesh: Any) -> None:
+    """Cut the parameters of each part over the ranks of a mesh (FSDP2); inner parts first."""
+    for part in parts:
+        fully_shard(part, mesh=mesh)

@@ -16,18 +16,22 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ._distributed import SHARDED, gather_objects, sum_dtype, sum_over_ranks, world_size
+from ._balancing import Balance, GradientBalancing, Measuring, balance_of, own_balancer
+from ._distributed import SHARDED, gather_objects, shard, sum_dtype, sum_over_ranks, world_size
+from ._gradients import Cut, chosen
 from ._history import LossHistory
 from ._metrics import TaskMetrics
 from ._persistence import PersistentModule
 from ._random_state import random_state, set_random_state
 from ._routing import Batch, Routing
+from .balancers import Balancer, GradientBalancer, Weighting
 from .encoders import Encoder
 from .fine_tuning import FineTuning
 from .inputs import Inputs
 from .task import Loss, Task
 
 _RANDOM = "lightning_mtl.random_state"
+_BALANCE = "lightning_mtl.balance"
 
 
 @dataclass(slots=True)
@@ -40,8 +44,28 @@ class Step:
     tasks: list[int] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     answers: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list)
-    nothing: list[Tensor] = field(default_factory=list)
-    """Zeros that hang on what was run for no label's sake (see `TaskModule.sharded`)."""
+    passes: list[int] = field(default_factory=list)
+    """For each loss the pass through the encoder that it comes from; without it all losses may hang together."""
+    features: Tensor | None = None
+    """What the encoder gave, for a batch without labels to hang on."""
+    idle: dict[int, Tensor] = field(default_factory=dict)
+    """Zeros that hang on heads which were run for no label's sake (see `TaskModule.sharded`)."""
+
+    def in_order(self) -> Step:
+        """Bring the tasks into the order of their numbers."""
+        if self.tasks == sorted(self.tasks):
+            return self
+        order = sorted(range(len(self.tasks)), key=self.tasks.__getitem__)
+        columns: Any = (self.tasks, self.losses, self.answers, self.passes)
+        tasks, losses, answers, passes = ([of[i] for i in order] if of else [] for of in columns)
+        return Step(tasks, losses, answers, passes, self.features, self.idle)
+
+    def kept(self) -> list[bool]:
+        """Say of each loss whether the graph it hangs on is needed by a later one."""
+        last = len(self.losses) - 1
+        if not self.passes:
+            return [i < last for i in range(last + 1)]
+        return [number in self.passes[i + 1 :] for i, number in enumerate(self.passes)]
 
 
 @dataclass(slots=True)
@@ -56,6 +80,8 @@ class _Progress:
     present: Sequence[int] = ()
     losses: Tensor | None = None
     seen: set[int] = field(default_factory=set)
+    observed: int = -1
+    balance: Callable[[], Balance] | None = None
 
 
 class TaskModule(PersistentModule):
@@ -65,9 +91,17 @@ class TaskModule(PersistentModule):
     """Rate that replaces the optimizer's own (`FineTuning.lr`, or that of every group), e.g. from Lightning's `Tuner`."""
 
     def __init__(
-        self, tasks: Sequence[Task], encoder: Encoder, *, optimizer: Callable[[Iterable[Any]], Optimizer] | None = None
+        self,
+        tasks: Sequence[Task],
+        encoder: Encoder,
+        *,
+        balancer: Balancer | Weighting | None = None,
+        measuring: Measuring | None = None,
+        optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
     ) -> None:
         super().__init__()
+        measuring = measuring or Measuring()
+        measuring.refuse(balancer)
         if not isinstance(encoder, Encoder):
             raise TypeError(
                 f"`encoder` must be an Encoder, got {type(encoder).__name__}. Share it whole: "
@@ -80,6 +114,10 @@ class TaskModule(PersistentModule):
         self.losses = nn.ModuleDict()
         self.also_shown: list[Callable[[], dict[str, float]]] = []
         """Functions whose values are shown with the training losses, every `log_every_n_steps`; callbacks add theirs."""
+        self.balancer = own_balancer(balancer)
+        """How the tasks of a step share it; with a single task it is left out."""
+        self.measuring = measuring
+        self._gradients: GradientBalancing | None = None
         self._kept: list[nn.Module] = []
         self._optimizer = optimizer
         self._world_size = 1
@@ -97,8 +135,14 @@ class TaskModule(PersistentModule):
         if all(weight == 1 for weight in self._weights):
             self._weights = None
         self.routing = Routing(tasks)
-        self._history = LossHistory(tuple(task.name for task in tasks))
+        names = tuple(task.name for task in tasks)
+        self._history = LossHistory(names)
         self._progress = _Progress()
+        if self.balancer is not None:
+            self.balancer.build(names)
+        self._balances = self.balancer is not None and len(tasks) > 1
+        is_gradient = self._balances and isinstance(self.balancer, GradientBalancer)
+        self._gradients = GradientBalancing(self.balancer, len(tasks), self.measuring) if is_gradient else None
         self._build()
 
     def add_task(self, task: Task, *, freeze: bool = False) -> None:
@@ -145,7 +189,15 @@ class TaskModule(PersistentModule):
 
     @abstractmethod
     def run(self, batch: Batch) -> Step:
-        """Compute the losses of the tasks that have labels in this batch."""
+        """Compute the losses of the tasks that have labels in this batch.
+
+        Where there is a `cut`, the features that the heads read must be led through it.
+        """
+
+    @property
+    def cut(self) -> Cut | None:
+        """Where the shared part of a training step ends, if a balancer weighs gradients there."""
+        return None if self._gradients is None else self._gradients.cut
 
     # Hooks of Lightning
 
@@ -160,6 +212,15 @@ class TaskModule(PersistentModule):
             if self.trainer.precision == "64-true":
                 self.double()  # Lightning does so after it has read a checkpoint, which would be rounded
             self._set_metrics_dtype()
+            if self.device_mesh is not None:
+                self._shard()
+
+    def _shard(self) -> None:
+        """Cut the parameters over the ranks, block by block (FSDP2)."""
+        learned = [] if self.balancer is None or not list(self.balancer.parameters()) else [self.balancer]
+        assert self.device_mesh is not None
+        parts = [*self.encoder.blocks(), self.encoder, *self.heads.values(), *learned]
+        shard(parts, self.device_mesh["data_parallel"])
 
     def _set_metrics_dtype(self) -> None:
         if self._trainer is not None:
@@ -177,6 +238,8 @@ class TaskModule(PersistentModule):
         if strategy.root_device.type != "cpu" and not self.routing.fed and not own_hook:
             # Loaders of the user's own: find the rows with labels on the CPU, so that no step waits for the device.
             self.on_before_batch_transfer = self._label_before_transfer  # type: ignore[method-assign]
+        if stage == "fit" and self._gradients is not None:
+            self._gradients.prepare(self)
         if stage != "fit" or self.routing.every_task_every_step or not isinstance(strategy, DDPStrategy):
             return
         if not strategy._ddp_kwargs.setdefault("find_unused_parameters", True):
@@ -207,20 +270,29 @@ class TaskModule(PersistentModule):
         self._note_last_batch()  # a run that is resumed within an epoch does not start it
 
     def on_train_epoch_start(self) -> None:
-        """Note which batch is the last one: its metrics are shown."""
+        """Note which batch is the last one: its metrics are shown; and which parameters are trained."""
         self._note_last_batch()
+        if self._gradients is not None:
+            self._gradients.take(self)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Settle how the gradients of this batch are balanced, before the strategy sees it."""
+        if self._gradients is not None:
+            self._gradients.begin(self, batch)
 
     def _note_last_batch(self) -> None:
         self._progress.last_batch = self.trainer.num_training_batches - 1
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Run one batch, and return its weighted sum of losses."""
-        step = self.run(batch)
-        if not step.losses:
-            return sum(step.nothing, self._nothing(batch))
-        losses = torch.stack(step.losses)
-        if self._world_size > 1:
-            losses = losses * self._share(step, losses)
+        """Run one batch, and return the loss that is minimised."""
+        if self._gradients is not None:
+            self._gradients.open()
+            step = self.run(batch).in_order()
+            losses = self._gradients.enter(step)
+        else:
+            step = self.run(batch).in_order()
+            losses = torch.stack(step.losses) if step.losses else self._no_losses(step)
+        losses, present, means = self._over_ranks(step, losses)
         progress = self._progress
         self._history.append(progress.step, step.tasks, losses)
         progress.present, progress.losses = step.tasks, losses.detach()
@@ -228,7 +300,14 @@ class TaskModule(PersistentModule):
             progress.last = Step(
                 step.tasks, answers=[(answer.detach(), target, rows) for answer, target, rows in step.answers]
             )
-        return sum(step.nothing, self._total(losses, step.tasks))
+        return sum(self._nothing(step, present), self._total(losses, step.tasks, present, means))
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Run the backward pass; a gradient balancer may measure the gradients of each task in it."""
+        if self._gradients is None:
+            super().backward(loss, *args, **kwargs)
+        else:
+            self._gradients.backward(loss, last=not self.trainer.fit_loop._should_accumulate(), **kwargs)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Show losses and metrics every `log_every_n_steps`; without logs, only look for losses that are not finite."""
@@ -260,11 +339,15 @@ class TaskModule(PersistentModule):
         if len(self._history):
             self._history.read()
         checkpoint[_RANDOM] = gather_objects(random_state())
+        if self._gradients is not None:
+            checkpoint[_BALANCE] = self._gradients.state()
         super().on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the random states until training goes on."""
         self._resumed = checkpoint.get(_RANDOM)
+        if self._gradients is not None:
+            self._gradients.load_state(checkpoint.get(_BALANCE, {}))
         super().on_load_checkpoint(checkpoint)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -298,13 +381,18 @@ class TaskModule(PersistentModule):
         if isinstance(self._optimizer, FineTuning):
             return self._fine_tune(self._optimizer)
         in_heads = {id(p) for p in self.heads.parameters()}
+        learned = [] if self.balancer is None else list(self.balancer.parameters())
+        in_balancer = {id(p) for p in learned}
         groups: dict[str, list[nn.Parameter]] = {"trunk": [], "heads": []}
         for parameter in self.parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad and id(parameter) not in in_balancer:
                 groups["heads" if id(parameter) in in_heads else "trunk"].append(parameter)
         make = self._optimizer or torch.optim.AdamW
         rate = {} if self.lr is None else {"lr": self.lr}
-        return make([{"params": params, "name": name, **rate} for name, params in groups.items() if params])
+        made: list[dict[str, Any]] = [
+            {"params": params, "name": name, **rate} for name, params in groups.items() if params
+        ]
+        return make(made + ([{"params": learned, "name": "balancer", "weight_decay": 0.0}] if learned else []))
 
     def _fine_tune(self, habits: FineTuning) -> dict[str, Any]:
         trainer = self.trainer
@@ -327,30 +415,74 @@ class TaskModule(PersistentModule):
         assert progress.losses is not None, "there was no step yet"
         return progress.present, progress.losses
 
-    def _share(self, step: Step, like: Tensor) -> Tensor:
-        """Weigh this rank's mean losses so that the ranks' average is the mean over all ranks' labelled examples."""
+    @property
+    def balance(self) -> Balance | None:
+        """How the last training step was balanced: weights, and norms and cosines of gradients; None without a balancer."""
+        if self._gradients is not None:
+            return self._gradients.balance()
+        return None if self._progress.balance is None else self._progress.balance()
+
+    def _no_losses(self, step: Step) -> Tensor:
+        return torch.zeros(0, device=self.device) if step.features is None else step.features.new_zeros(0)
+
+    def _over_ranks(self, step: Step, losses: Tensor) -> tuple[Tensor, Sequence[int], Tensor]:
+        """Weigh this rank's mean losses so that the ranks' average is the mean over all ranks' labelled examples.
+
+        Returns:
+            The weighed losses; and the tasks that any rank has labels for, with their mean losses over all ranks, where it
+            matters: with a balancer, and where parameters are cut over the ranks.
+        """
+        if self._world_size == 1:
+            return losses, step.tasks, losses.detach()
         local = self._label_counts(step)
-        shares = (local * self._world_size / sum_over_ranks(local.clone())).to(like.dtype).unbind()
-        return torch.stack([shares[task] for task in step.tasks]) if step.tasks else like
+        if not self._balances and not self.sharded:
+            return losses * self._shares(step, local, sum_over_ranks(local.clone()), losses), step.tasks, losses
+        sums = torch.zeros_like(local)
+        if step.tasks:
+            sums[step.tasks] = losses.detach().to(sums) * local[step.tasks]
+        counts, sums = sum_over_ranks(torch.stack([local, sums])).unbind()
+        everyone = range(len(self.tasks))
+        # Where labels can be missing, all ranks must know of which tasks before they go on: this waits for the device.
+        present = everyone if self.routing.every_task_every_step else [i for i, n in enumerate(counts.tolist()) if n]
+        return losses * self._shares(step, local, counts, losses), present, chosen(sums / counts, present).to(losses)
 
-    def _total(self, losses: Tensor, present: Sequence[int]) -> Tensor:
-        if self._weights is None:
+    def _shares(self, step: Step, local: Tensor, counts: Tensor, like: Tensor) -> Tensor:
+        return chosen((local * self._world_size / counts).to(like.dtype), step.tasks)
+
+    def _total(self, losses: Tensor, tasks: Sequence[int], present: Sequence[int], means: Tensor) -> Tensor:
+        """Make one loss of those of this rank, with the mean losses of all ranks beside them."""
+        losses = self._weighted(losses, tasks)
+        if not self._balances:
             return losses.sum()
-        weighted = [self._weights[i] * loss for i, loss in zip(present, losses.unbind(), strict=True)]
-        return torch.stack(weighted).sum()
+        means = self._weighted(means, present)
+        self._observe(means, present)
+        if self._gradients is not None:
+            return self._gradients.total(losses, present, means)
+        balancer: Any = self.balancer
+        if self._world_size > 1 and present:
+            losses = _spread(losses, tasks, means, present)
+        self._progress.balance = lambda: balance_of(balancer, means, present)
+        return balancer(losses, present) if present else losses.sum()
 
-    def _nothing(self, batch: Batch) -> Tensor:
-        """Give a zero that hangs on the trunk, for a batch without any label: other ranks may have some."""
-        source, columns = next((name, part) for name, part in batch.items() if part is not None)
-        names = [self.tasks[i].name for i in self.routing.readers(source)]
-        features = self.encoder(self.routing.inputs(source, columns), names)[names[0]]
-        values: Tensor = features[0] if isinstance(features, tuple) else features
-        nothing = values.new_zeros(0)
-        if self._world_size > 1:
-            self._share(Step(), nothing)
-        self._history.append(self._progress.step, [], nothing)
-        self._progress.present, self._progress.losses = [], nothing
-        return 0 * values.sum()
+    def _weighted(self, losses: Tensor, tasks: Sequence[int]) -> Tensor:
+        if self._weights is None or not len(losses):
+            return losses
+        return torch.stack([self._weights[i] * loss for i, loss in zip(tasks, losses.unbind(), strict=True)])
+
+    def _observe(self, means: Tensor, present: Sequence[int]) -> None:
+        """Tell the balancer the losses, once for each step of the optimizer."""
+        progress = self._progress
+        if progress.observed != progress.step and present:
+            progress.observed = progress.step
+            balancer: Any = self.balancer
+            balancer.observe(means, progress.step, self.trainer.current_epoch, present)
+
+    def _nothing(self, step: Step, present: Sequence[int]) -> list[Tensor]:
+        """Give zeros that hang on what was run without labels: other ranks have some, or wait for its gradients."""
+        zeros = [zero for task, zero in step.idle.items() if task in present]
+        if step.features is not None and not (present if self.sharded else step.losses):
+            zeros.append(0 * step.features.sum())
+        return zeros
 
     # Training: what is shown
 
@@ -369,6 +501,9 @@ class TaskModule(PersistentModule):
             if not math.isnan(mean)
         }
         values |= self._loss_shares(losses)
+        if (balance := self.balance) is not None:
+            weights_of = zip(balance.tasks, balance.weights.tolist(), strict=True)
+            values |= {f"train/{name}/loss_weight": weight for name, weight in weights_of}
         for more in self.also_shown:
             values |= more()
         for task, answer in zip(progress.last.tasks, progress.last.answers, strict=True):
@@ -457,6 +592,12 @@ class TaskModule(PersistentModule):
     def _judge(self, stage: str, task: int, prediction: Tensor, target: Tensor, sequence: Tensor | None) -> None:
         head: Any = self.heads[self.tasks[task].name]
         self.metrics.update(stage, task, head.judged(head.predict(prediction)), target, sequence)
+
+
+def _spread(losses: Tensor, tasks: Sequence[int], means: Tensor, present: Sequence[int]) -> Tensor:
+    """Give losses whose values are those of all ranks, and whose gradients those of this one."""
+    own = dict(zip(tasks, (losses - losses.detach()).unbind(), strict=True))
+    return torch.stack([mean + own[i] if i in own else mean for i, mean in zip(present, means.unbind(), strict=True)])
 
 
 def _refuse_tasks(tasks: Sequence[Task]) -> None:

@@ -84,6 +84,10 @@ class Routing:
             )
         return readers
 
+    def reads(self, source: str) -> tuple[int, ...]:
+        """Number the tasks that read this source, if any."""
+        return self._readers.get(source, ())
+
     def idle(self, task: int) -> bool:
         """Say whether a data module has no source for this task, which is frozen then."""
         return self.fed and not any(task in readers for readers in self._readers.values())

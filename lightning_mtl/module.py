@@ -12,11 +12,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ._answers import Answer, batches, evaluating, listed, readable
+from ._balancing import Measuring, Scope
 from ._distributed import gather_objects
 from ._exporting import FORMATS, Exported, Format, traced
 from ._module import Step, TaskModule
 from ._routing import Batch
-from .encoders import Encoder
+from .balancers import Balancer, Weighting
+from .encoders import Encoder, Features
 from .inputs import RAW, WORDS, Inputs
 from .task import ROWS, Task
 
@@ -34,15 +36,31 @@ class MultiTaskModule(TaskModule):
     averaged over the tasks. While training, losses are averages over the last `log_every_n_steps`, and metrics are those
     of the last batch; with several processes all of them are over all processes.
 
+    With a `balancer` the tasks share the step by another rule: a loss balancer makes one loss of the losses; a gradient balancer
+    weighs the gradients that the tasks send into the encoder. With a single task it is left out. `balance` tells how the last step
+    was balanced, and `train/<task>/loss_weight` is logged.
+
     Args:
         tasks: The tasks, with different names.
         encoder: The shared part.
-        optimizer: Makes the optimizer from the parameter groups "trunk" and "heads". Default: AdamW at 0.001. For more
-            than that, override `configure_optimizers`.
+        balancer: How the tasks share a step: one of `lightning_mtl.balancers`, or a function from the Gramian [K, K] of the
+            tasks' gradients to weights [K]. Default: losses are added up.
+        scope: Where a gradient balancer measures. "representation": at the features, within the one backward pass, at next to no
+            cost. "parameters": the gradients of the encoder's parameters, exactly, which costs a backward pass for each task
+            through the examples that it reads. Default: "representation" where the tasks of a step read one representation of the
+            same examples, else "parameters".
+        weight_heads: Whether a gradient balancer weighs the heads too. Default: each head gets its own gradient.
+        refresh_every: Steps for which a gradient balancer's weights are kept.
+        sketch: With the scope "parameters", the size of a random sketch of the gradients that is measured in their place: several
+            processes then send no more than they do without a balancer. 4096 keeps cosines to 1 to 2 percent.
+        gradient_memory: With the scope "parameters", how much the tasks' gradients may take while they are measured, in multiples of
+            the encoder's parameters; less takes more backward passes. Default: one for each task.
+        optimizer: Makes the optimizer from the parameter groups "trunk" and "heads" ("balancer", if it learns). Default: AdamW at
+            0.001. For more than that, override `configure_optimizers`.
 
     Raises:
         ValueError: There is no task, two have one name, or one has no metric that says which way is better.
-        TypeError: `encoder` is no `Encoder`.
+        TypeError: `encoder` is no `Encoder`, or `balancer` no balancer.
 
     Example:
         >>> import torch
@@ -60,9 +78,16 @@ class MultiTaskModule(TaskModule):
         tasks: Sequence[Task],
         encoder: Encoder,
         *,
+        balancer: Balancer | Weighting | None = None,
+        scope: Scope | None = None,
+        weight_heads: bool = False,
+        refresh_every: int = 1,
+        sketch: int | None = None,
+        gradient_memory: float | None = None,
         optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
     ) -> None:
-        super().__init__(tasks, encoder, optimizer=optimizer)
+        measuring = Measuring(scope, weight_heads, refresh_every, sketch, gradient_memory)
+        super().__init__(tasks, encoder, balancer=balancer, measuring=measuring, optimizer=optimizer)
         self.predict_tasks: Sequence[str] | None = None
         """Names of the tasks that `Trainer.predict` predicts. Default: all of them."""
 
@@ -183,26 +208,41 @@ class MultiTaskModule(TaskModule):
                     answers[number][task.name] = answer
 
     def run(self, batch: Batch) -> Step:
-        """Compute the losses of the tasks that have labels in this batch."""
-        step, tasks, routing = Step(), self.tasks, self.routing
-        for source, columns in routing.label(batch).items():
-            rows = columns[ROWS]
-            present: Sequence[int] = routing.readers(source)
-            if rows:
-                present = [i for i in present if len(rows.get(tasks[i].name, "all"))]
-            if not present:
-                if self.sharded:
-                    answers = self._answer(routing.inputs(source, columns), routing.readers(source))
-                    step.nothing += [0 * answer.sum() for answer in answers]
-                continue
-            predictions = self._answer(routing.inputs(source, columns), present)
-            for i, prediction in zip(present, predictions, strict=True):
-                prediction, target, sequence = _labelled(tasks[i], prediction, columns)
+        """Compute the losses of the tasks that have labels in this batch; see `TaskModule`."""
+        step, parts, cut = Step(), self._parts(batch), self.cut
+        encoded = [self._encode(inputs, read) for _, inputs, read, _ in parts]
+        if cut is not None:
+            encoded = cut.gated(encoded)
+        for number, (columns, _, read, present) in enumerate(parts):
+            if step.features is None:
+                step.features = next(
+                    values[0] if isinstance(values, tuple) else values for values in encoded[0].values()
+                )
+            answered = read if self.sharded else present
+            for i, prediction in zip(answered, self._predictions(encoded[number], answered), strict=True):
+                if i not in present:
+                    step.idle[i] = 0 * prediction.sum()
+                    continue
+                prediction, target, sequence = _labelled(self.tasks[i], prediction, columns)
                 loss = self._losses[i](prediction, target)
                 step.tasks.append(i)
                 step.losses.append(loss.mean() if loss.ndim else loss)
                 step.answers.append((prediction, target, sequence))
+                step.passes.append(number)
         return step
+
+    def _parts(self, batch: Batch) -> list[tuple[dict[str, Any], dict[str, Any], Sequence[int], Sequence[int]]]:
+        """Say what is to be run: of each source the columns, the encoder's inputs, the tasks that read it, those with labels."""
+        parts = []
+        for source, columns in self.routing.label(batch).items():
+            read: Sequence[int] = self.routing.readers(source)
+            present = [i for i in read if len(columns[ROWS].get(self.tasks[i].name, "all"))] if columns[ROWS] else read
+            parts.append((columns, self.routing.inputs(source, columns), read, present))
+        if self.sharded:
+            return parts
+        # In training a batch without any label runs the encoder all the same, for the sake of the other ranks.
+        labelled = [(columns, inputs, present, present) for columns, inputs, _, present in parts if present]
+        return labelled or (parts[:1] if self.training else [])
 
     def export(
         self,
@@ -285,10 +325,15 @@ class MultiTaskModule(TaskModule):
         return {ROWS, WORDS, RAW, *(column for task in others for column in (task.column, *task.columns))}
 
     def _answer(self, inputs: dict[str, Any], tasks: Sequence[int]) -> list[Tensor]:
-        names = [self.tasks[i].name for i in tasks]
-        features = self.encoder(inputs, names)
+        return self._predictions(self._encode(inputs, tasks), tasks)
+
+    def _encode(self, inputs: dict[str, Any], tasks: Sequence[int]) -> dict[int, Features]:
+        features = self.encoder(inputs, [self.tasks[i].name for i in tasks])
+        return {i: features[self.tasks[i].name] for i in tasks}
+
+    def _predictions(self, features: Mapping[int, Features], tasks: Sequence[int]) -> list[Tensor]:
         heads: Any = self.heads._modules  # its own look-up costs as much as a small layer
-        read = [(heads[name], features[name]) for name in names]
+        read = [(heads[self.tasks[i].name], features[i]) for i in tasks]
         return [head(*of) if isinstance(of, tuple) else head(of) for head, of in read]
 
 

@@ -35,12 +35,16 @@ def encoder(width: int = 8, seed: int = 0) -> HardSharing:
     return HardSharing(nn.Sequential(nn.Linear(4, width), nn.Tanh()), width=width, inputs=["x"])
 
 
-def module(which: Sequence[Task] | None = None, lr: float = 0.05, seed: int = 0) -> MultiTaskModule:
+def module(which: Sequence[Task] | None = None, lr: float = 0.05, seed: int = 0, **options: Any) -> MultiTaskModule:
     shared = encoder(seed=seed)
     torch.manual_seed(seed + 1)
-    return MultiTaskModule(
-        tasks() if which is None else which, shared, optimizer=lambda groups: torch.optim.SGD(groups, lr=lr)
-    )
+    made = tasks() if which is None else which
+    return MultiTaskModule(made, shared, optimizer=lambda groups: torch.optim.SGD(groups, lr=lr), **options)
+
+
+def leaning(gramian: Tensor) -> Tensor:
+    """Weigh by a rule that feels the directions, the lengths and the scale of the gradients."""
+    return 1 / (1 + gramian.diagonal()) + gramian.sum(1) / gramian.trace()
 
 
 def columns(of: Sequence[Row]) -> dict[str, Tensor]:

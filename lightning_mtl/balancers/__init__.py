@@ -3,6 +3,7 @@
 from ._base import Balancer, GradientBalancer, LossBalancer
 from ._dynamic_weight_average import DynamicWeightAverage
 from ._famo import FAMO
+from ._from_gramian import FromGramian, Weighting
 from ._geometric_mean import GeometricMean
 from ._imtl_l import IMTLL
 from ._log_sum import LogSum
@@ -16,6 +17,8 @@ __all__ = [
     "Balancer",
     "LossBalancer",
     "GradientBalancer",
+    "FromGramian",
+    "Weighting",
     "Static",
     "LogSum",
     "GeometricMean",

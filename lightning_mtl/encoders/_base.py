@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -46,6 +46,13 @@ class Encoder(nn.Module, ABC):
     width: int
     tokenizer: Tokenizer | None = None
     vocabulary: int | None = None
+    shares_features: ClassVar[bool] = False
+    """Whether all tasks that read a source get the same features, so that their gradients meet there."""
+
+    def blocks(self) -> list[nn.Module]:
+        """Give the parts that are cut over the ranks one by one (FSDP2): by default the longest list of modules."""
+        lists = [list(part) for part in self.modules() if isinstance(part, nn.ModuleList)]
+        return max(lists, key=len, default=[])
 
     def build(self, sizes: dict[str, int]) -> None:
         """Make what has to wait for the data; called before training, and then again with the same sizes.

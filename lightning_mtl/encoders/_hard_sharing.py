@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -32,6 +32,8 @@ class HardSharing(Encoder):
         >>> encoder({"x": torch.ones(2, 5)}, ["a", "b"])["b"].shape
         torch.Size([2, 16])
     """
+
+    shares_features: ClassVar[bool] = True
 
     def __init__(
         self,

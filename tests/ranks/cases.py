@@ -19,7 +19,6 @@ import lightning as L
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
-from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from lightning_mtl import (
@@ -34,8 +33,9 @@ from lightning_mtl import (
     Tabular,
     Task,
 )
+from lightning_mtl.balancers import FAMO, LogSum, Uncertainty
 from lightning_mtl.samplers import EvaluationSampler, Explicit, MultiTaskSampler, Plan, Proportional, Rows, Temperature
-from tests.builders import module, splits
+from tests.builders import leaning, module, splits
 from tests.models import table_rows, word_rows
 
 ROWS, BATCH = 48, 8
@@ -147,6 +147,43 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     "sharded, a source in each step": (two_sources, {}),
     "sharded, rows of sources that are drawn": (two_sources, {}),
 }
+BALANCING: dict[str, dict[str, Any]] = {
+    "log sum, labels here and there": {"balancer": LogSum()},
+    "uncertainty, a task missing on one rank": {"balancer": Uncertainty()},
+    "famo, accumulated": {"balancer": FAMO()},
+    "gate, labels here and there": {"balancer": leaning},
+    "gate, no label at all on one rank": {"balancer": leaning},
+    "gate, no label at all in one step": {"balancer": leaning},
+    "gate of two sources": {"balancer": leaning, "scope": "representation"},
+    "gate, heads weighed, accumulated": {"balancer": leaning, "weight_heads": True},
+    "gate, asked every second step": {"balancer": leaning, "refresh_every": 2},
+    "rows of two sources": {"balancer": leaning},
+    "rows, heads weighed, accumulated": {"balancer": leaning, "scope": "parameters", "weight_heads": True},
+    "rows, a task missing on all ranks in one step": {"balancer": leaning, "scope": "parameters"},
+    "rows, asked every second step": {"balancer": leaning, "scope": "parameters", "refresh_every": 2},
+    "pieces, a task missing on one rank": {"balancer": leaning, "gradient_memory": 0.5},
+    "sketch, labels here and there": {"balancer": leaning, "sketch": 16},
+    "sharded, log sum": {"balancer": LogSum()},
+    "sharded, uncertainty": {"balancer": Uncertainty()},
+    "sharded gate, labels here and there": {"balancer": leaning},
+    "sharded gate, heads weighed, a task missing on one rank": {"balancer": leaning, "weight_heads": True},
+    "sharded gate, a task missing on all ranks in one step": {"balancer": leaning},
+}
+"""How the steps of a case are balanced; in any other case losses are added up."""
+MISSING: dict[str, Callable[[], dict[str, Any]]] = {
+    "labels here and there": sparse,
+    "accumulated": sparse,
+    "two sources": two_sources,
+    "a task missing on one rank": lambda: unlabelled(lambda rank, step: rank == 1),
+    "a task missing on all ranks in one step": lambda: unlabelled(lambda rank, step: step == 1),
+    "no label at all on one rank": lambda: unlabelled(lambda rank, step: (rank, step) == (1, 0), ("size", "sign")),
+    "no label at all in one step": lambda: unlabelled(lambda rank, step: step == 1, ("size", "sign")),
+}
+"""What the data of a balanced case lack, by the end of its name."""
+for _case in BALANCING:
+    _data = next((make for end, make in MISSING.items() if _case.endswith(end)), one_source)
+    CASES[_case] = (_data, {"accumulate_grad_batches": 3} if _case.endswith("accumulated") else {})
+
 SAMPLING: dict[str, dict[str, Any]] = {
     "a source in each step": {"sampling": Temperature(), "steps_per_epoch": 6},
     "rows of both sources in fixed numbers": {"sampling": Proportional(), "batches": "stratified"},
@@ -166,16 +203,6 @@ SAMPLING: dict[str, dict[str, Any]] = {
 SAMPLING |= {f"sharded, {case}": SAMPLING[case] for case in ("a source in each step", "rows of sources that are drawn")}
 
 
-class Sharded(MultiTaskModule):
-    """Cuts encoder and heads over the ranks, each on its own (FSDP2), where there are several."""
-
-    def configure_model(self) -> None:
-        super().configure_model()
-        if self.device_mesh is not None:
-            for part in (self.encoder, *self.heads.values()):
-                fully_shard(part, mesh=self.device_mesh["data_parallel"])
-
-
 def run(case: str, folder: Path) -> dict[str, Tensor]:
     """Train a case on the ranks that there are, and return weights, figures and what was read."""
     ranks = int(os.environ.get("WORLD_SIZE", 1))
@@ -185,10 +212,8 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
         Task("size", head=Regression(2 if "outputs" in case else 1), loss=_distance),
     ]
     torch.manual_seed(2)  # layers that are made in `fit`
-    trained = MODELS[case]() if case in MODELS else module(which)
+    trained = MODELS[case]() if case in MODELS else module(which, **BALANCING.get(case, {}))
     sharded = case.startswith("sharded")
-    if sharded:
-        trained.__class__ = Sharded
     strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1) if sharded else "ddp"
     watch = _Watch()
     trainer = L.Trainer(
@@ -209,7 +234,7 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
     drawn = SAMPLING.get(case, {})
     trainer.fit(trained, MultiTaskDataModule(make(), batch_size=BATCH * 2 // ranks, seed=0, summary=False, **drawn))
     figures = {name: value.double() for name, value in trainer.callback_metrics.items()}
-    if case == "a task missing on all ranks in one step":
+    if case.endswith("a task missing on all ranks in one step"):
         assert watch.idle == [False, True, False], watch.idle
     weights = {
         f"weight {name}": value.full_tensor() if isinstance(value, DTensor) else value
@@ -260,7 +285,8 @@ def main(folder: Path) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     rank = int(os.environ["RANK"])
-    torch.save({case: run(case, folder) for case in CASES}, folder / f"rank{rank}.pt")
+    cases = sys.argv[2:] or list(CASES)
+    torch.save({case: run(case, folder) for case in cases}, folder / f"rank{rank}.pt")
     (folder / f"refusal{rank}.txt").write_text(other_data(folder))
 
 

@@ -1,0 +1,475 @@
+"""What a module does with its balancer, step by step."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from ._distributed import mean_gradients, own_group, sum_dtype, sum_over_ranks, world_size
+from ._gradients import Cut, Rows, Sketch, gradients_of, pieces
+from .balancers import Balancer, FromGramian, GradientBalancer, Weighting
+
+Scope = Literal["representation", "parameters"]
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How a step was balanced.
+
+    Args:
+        tasks: Names of the tasks that were there.
+        losses: Their losses, times `Task.weight`, averaged over the ranks.
+        weights: What each was multiplied by: the loss, or the gradient.
+        gramian: Inner products of their gradients, where the balancer looks at gradients: of the features, or of the shared
+            parameters. On the CPU.
+    """
+
+    tasks: tuple[str, ...]
+    losses: Tensor
+    weights: Tensor
+    gramian: Tensor | None = None
+
+    @property
+    def norms(self) -> Tensor:
+        """The norm of each task's gradient."""
+        assert self.gramian is not None, "the balancer looks at losses only"
+        return self.gramian.diagonal().sqrt()
+
+    @property
+    def cosines(self) -> Tensor:
+        """The cosine between each two tasks' gradients; below 0 they conflict."""
+        assert self.gramian is not None, "the balancer looks at losses only"
+        norms = self.norms
+        return self.gramian / (norms[:, None] * norms)
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How a gradient balancer gets its Gramian; see `MultiTaskModule`."""
+
+    scope: Scope | None = None
+    weight_heads: bool = False
+    refresh_every: int = 1
+    sketch: int | None = None
+    gradient_memory: float | None = None
+
+    def refuse(self, balancer: Any) -> None:
+        """Look whether these go together, and with the balancer.
+
+        Raises:
+            ValueError: They do not.
+            TypeError: The balancer is none.
+        """
+        if balancer is not None and not callable(balancer):
+            raise TypeError(
+                f"`balancer` must be a Balancer or a function from a Gramian to weights, got {balancer!r}. Use one of "
+                "lightning_mtl.balancers, e.g. PCGrad()."
+            )
+        if isinstance(balancer, type):
+            raise TypeError(f"`balancer` must be an object, got the class. Make it: {balancer.__name__}().")
+        self._refuse_values()
+        gradients = isinstance(balancer, GradientBalancer) or (balancer and not isinstance(balancer, Balancer))
+        given = [name for name, default in _DEFAULTS.items() if getattr(self, name) != default]
+        if given and not gradients:
+            raise ValueError(
+                f"`{given[0]}` must be left out without a gradient balancer, got {getattr(self, given[0])!r} with balancer="
+                f"{balancer!r}. Give one, e.g. balancer=PCGrad()."
+            )
+
+    def _refuse_values(self) -> None:
+        if self.scope not in (None, "representation", "parameters"):
+            raise ValueError(f"`scope` must be 'representation' or 'parameters', got {self.scope!r}.")
+        for name in ("refresh_every", "sketch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value!r}.")
+        if self.gradient_memory is not None and self.gradient_memory <= 0:
+            raise ValueError(f"`gradient_memory` must be above 0, got {self.gradient_memory!r}.")
+        if self.scope == "representation" and (self.sketch or self.gradient_memory):
+            name = "sketch" if self.sketch else "gradient_memory"
+            raise ValueError(
+                f"`{name}` must go with scope='parameters', got scope='representation'. Leave it out there."
+            )
+        if self.sketch and self.gradient_memory:
+            raise ValueError(
+                "`gradient_memory` must be left out with `sketch`, which holds one gradient at a time, got both."
+            )
+
+
+_DEFAULTS = {name: getattr(Measuring(), name) for name in Measuring.__dataclass_fields__}
+
+
+def own_balancer(balancer: Balancer | Weighting | None) -> Balancer | None:
+    """Make a module's own balancer: a copy, or one of a function."""
+    if balancer is None or isinstance(balancer, Balancer):
+        return copy.deepcopy(balancer)
+    return FromGramian(copy.deepcopy(balancer))
+
+
+def balance_of(balancer: Balancer, losses: Tensor, tasks: Sequence[int]) -> Balance:
+    """Tell how a loss balancer weighs these losses."""
+    with torch.enable_grad():
+        leaf = losses.detach().requires_grad_()
+        (weights,) = torch.autograd.grad(balancer(leaf, tasks), leaf) if len(tasks) else (losses,)
+    return Balance(tuple(balancer.names[task] for task in tasks), losses, weights)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What a step left for its backward pass."""
+
+    cut: Cut | None
+    losses: list[Tensor]
+    tasks: Sequence[int]
+    stacked: Tensor
+    unit: Tensor
+    keep: Sequence[bool]
+
+
+class GradientBalancing:
+    """Measures the tasks' gradients where `scope` says, and weighs them.
+
+    At the representation the gate does it all within the one backward pass. For the parameters there are two ways: rows of
+    gradients, of which the gradient is made (exact, no second backward pass); or two passes, of which the first measures
+    (in pieces that fit, or by a sketch) and the second is an ordinary backward pass, in which the gate weighs.
+    """
+
+    def __init__(self, balancer: Any, count: int, measuring: Measuring) -> None:
+        self.balancer: GradientBalancer = balancer
+        self.count = count
+        self.measuring = measuring
+        self.scope = measuring.scope
+        if self.scope is None and (measuring.sketch or measuring.gradient_memory):
+            self.scope = "parameters"
+        self.weights = torch.full((count,), torch.nan, dtype=torch.float64)
+        """The latest weight of each task."""
+        self._gramian: Tensor | None = None
+        self._losses: Tensor | None = None
+        self._present: Sequence[int] = ()
+        """The tasks of this step, on any rank."""
+        self.cut: Cut | None = None
+        """The cut of the training step that is running."""
+        self._accumulated = 1
+        self._group: Any = None
+        self._measures = True
+        self._window: set[int] = set()
+        self._pending: _Pending | None = None
+        self._rows: Rows | None = None
+        self._sketch: Sketch | None = None
+        self._shared: list[nn.Parameter] = []
+        self._own: list[list[nn.Parameter]] = []
+        self._all: list[nn.Parameter] = []
+        self._held: dict[nn.Parameter, Tensor] = {}
+
+    def balance(self) -> Balance | None:
+        """Tell how the last step was balanced; None before the first one."""
+        if self._losses is None:
+            return None
+        present = list(self._present)
+        names = tuple(self.balancer.names[task] for task in present)
+        return Balance(names, self._losses, self.weights[present], self._gramian if self._measures else None)
+
+    # Before training
+
+    def prepare(self, module: Any) -> None:
+        """Look at strategy and data before the strategy wraps the model.
+
+        Raises:
+            ValueError: They do not go with the balancer or its scope.
+        """
+        trainer, measuring = module.trainer, self.measuring
+        self._accumulated = trainer.accumulate_grad_batches
+        if measuring.gradient_memory and self._accumulated != 1:
+            raise ValueError(
+                f"`gradient_memory` must be left out with accumulation, got accumulate_grad_batches={self._accumulated}, for which all "
+                "gradients are held from batch to batch. Leave one of them out."
+            )
+        data: Any = getattr(trainer, "datamodule", None)
+        if self.scope is None and module.routing.fed:
+            self._settle(module, getattr(data, "batches", "all") == "homogeneous", list(data.sources))
+        self._refuse_scope(module)
+        if module.routing.fed and getattr(data, "batches", "all") == "homogeneous":
+            self._refuse_lone_tasks(module, list(data.sources))
+        if world_size() > 1 and self._group is None:
+            self._group = own_group()
+
+    def _settle(self, module: Any, one_source: bool, sources: Sequence[str]) -> None:
+        """Choose the scope: the representation, where the tasks of a step read one representation of the same examples."""
+        read = [name for name in sources if module.routing.reads(name)]
+        one = module.encoder.shares_features and (one_source or len(read) == 1)
+        self.scope = "representation" if one else "parameters"
+
+    def _refuse_scope(self, module: Any) -> None:
+        strategy = type(module.trainer.strategy).__name__
+        if self.scope == "parameters" and module.sharded:
+            raise ValueError(
+                f"`scope` must be 'representation' where parameters are cut over the ranks ({strategy}), got "
+                f"{self.measuring.scope or 'parameters (chosen, since tasks read different features)'!r}. Give scope='representation'."
+            )
+        if "DeepSpeed" in strategy and (self.scope == "parameters" or self.measuring.weight_heads):
+            raise ValueError(
+                f"`scope` must be 'representation', and `weight_heads` false, under {strategy}, which runs a backward pass of its own, got "
+                f"{self.scope!r} and {self.measuring.weight_heads}."
+            )
+
+    def _refuse_lone_tasks(self, module: Any, sources: Sequence[str]) -> None:
+        if all(len(module.routing.reads(name)) < 2 for name in sources):
+            raise ValueError(
+                f"`balancer` must find two tasks in a step to balance their gradients, got steps of a single one: each holds one of the "
+                f"sources {list(sources)}. Use MultiTaskDataModule(batches='all'), or a loss balancer."
+            )
+
+    def take(self, module: Any) -> None:
+        """Take the parameters that are trained: the shared ones, those of each task, and all there are.
+
+        Raises:
+            ValueError: No shared parameter is trained.
+        """
+        shared = [p for p in module.encoder.parameters() if p.requires_grad]
+        if not shared:
+            raise ValueError(
+                "`balancer` must find shared parameters that are trained, got an encoder that is frozen. Leave the balancer out."
+            )
+        if [id(p) for p in shared] != [id(p) for p in self._shared]:
+            self._rows = self._sketch = None
+        self._shared = shared
+        self._all = [p for p in module.parameters() if p.requires_grad]
+        of_tasks = [
+            [*module.heads[task.name].parameters(), *_parameters(module.losses, task.name)] for task in module.tasks
+        ]
+        known = {id(p) for p in shared} | {id(p) for of in of_tasks for p in of}
+        rest = [p for p in self._all if id(p) not in known]  # what a subclass added: each task's gradient is its own
+        self._own = [[p for p in of if p.requires_grad] + rest for of in of_tasks]
+
+    # In a step
+
+    def begin(self, module: Any, batch: Any) -> None:
+        """Decide what this batch is for, before the strategy sees it."""
+        trainer = module.trainer
+        if self.scope is None:
+            module.routing.settle(batch)
+            self._settle(module, False, [name for name, part in batch.items() if part is not None])
+            self._refuse_scope(module)
+        due = trainer.global_step % self.measuring.refresh_every == 0
+        self._measures = due or bool(self.weights.isnan().all())
+        if self.scope == "parameters":
+            _keep_buffers(module)
+        if isinstance(trainer.strategy, DDPStrategy):
+            ddp: Any = trainer.strategy.model
+            ddp.require_backward_grad_sync = not self._by_rows  # rows are added up here
+
+    @property
+    def _by_rows(self) -> bool:
+        two_passes = self.measuring.sketch or self.measuring.gradient_memory
+        return self._measures and self.scope == "parameters" and not two_passes
+
+    def open(self) -> None:
+        """Make the cut of a training step; none where gradients are made out of rows."""
+        measure = self._at_the_gate if self._measures and self.scope == "representation" else None
+        self.cut = None if self._by_rows else Cut(self.count, measure, heads=self.measuring.weight_heads)
+
+    def enter(self, step: Any) -> Tensor:
+        """Take the losses of a step, and give them as one tensor, of which the step is to make its loss."""
+        cut, self.cut = self.cut, None
+        like = self._shared[0] if step.features is None else step.features
+        stacked = torch.stack(step.losses) if step.losses else like.new_zeros(0)
+        if cut is None:
+            stacked = stacked.detach().requires_grad_()
+            unit = like.new_ones(()).requires_grad_()
+        else:
+            self._refuse_features(cut, step)
+            unit = cut.unit
+        self._pending = _Pending(cut, step.losses, step.tasks, stacked, unit, step.kept())
+        return stacked
+
+    def _refuse_features(self, cut: Cut, step: Any) -> None:
+        if cut.unit is None:
+            raise ValueError(
+                "`run` must lead the features through `self.cut` where there is one, got a step that did not. Call super().run(batch), "
+                "or features = self.cut.gated(features)."
+            )
+        if cut.measure is not None and step.passes and len(cut.shared) > max(step.passes) + 1:
+            raise ValueError(
+                "`scope` must be 'parameters' where the encoder gives each task features of its own, got 'representation'. Give "
+                "scope='parameters'."
+            )
+
+    def total(self, losses: Tensor, present: Sequence[int], means: Tensor) -> Tensor:
+        """Add up the losses, of which `present` are there on any rank."""
+        pending = self._pending
+        assert pending is not None
+        self._present, self._losses = present, means
+        if pending.cut is not None:
+            losses = pending.cut.weighed(losses, pending.tasks)
+            if not self._measures:
+                pending.cut.weights = self._known(losses.device)
+        return losses.sum() + (pending.unit - pending.unit.detach())
+
+    def backward(self, loss: Tensor, *, last: bool, **options: Any) -> None:
+        """Run the backward pass.
+
+        Args:
+            loss: The loss of the step.
+            last: Whether an optimizer step follows.
+            options: For `Tensor.backward`.
+        """
+        pending, self._pending = self._pending, None
+        if pending is None:
+            torch.autograd.backward(loss, **options)
+        elif pending.cut is None:
+            self._back_by_rows(loss, pending, last)
+        else:
+            self._measure_first(loss, pending.cut, pending)
+            torch.autograd.backward(loss, **options)
+
+    def _measure_first(self, loss: Tensor, cut: Cut, pending: _Pending) -> None:
+        """Find the weights before the backward pass, where they do not come within it."""
+        if not self._measures:
+            return
+        if self.scope == "parameters":
+            self._measure_parameters(loss, cut, pending)
+        elif cut.heads:
+            torch.autograd.grad(loss, cut.shared, retain_graph=True)
+
+    # At the representation
+
+    def _at_the_gate(self, gramian: Tensor, unit: Tensor) -> Tensor:
+        """Weigh the gradients of the features; examples on other ranks are other coordinates, so Gramians add up."""
+        gramian = gramian.to(sum_dtype(gramian.device)) / (unit * world_size()) ** 2
+        return self._weigh(sum_over_ranks(gramian, self._group), self._present).to(gramian)
+
+    # Of the parameters
+
+    def _back_by_rows(self, loss: Tensor, pending: _Pending, last: bool) -> None:
+        torch.autograd.backward(loss)
+        scales, unit = pending.stacked.grad, pending.unit.grad
+        assert unit is not None
+        if self._rows is None:
+            self._rows = Rows(self._shared, self.count)
+        self._fill(pending, scales)
+        self._window.update(self._present)
+        if not last:
+            return
+        rows, present = self._rows, sorted(self._window)
+        rows.clear_others()
+        if world_size() > 1:
+            sum_over_ranks(rows.values).div_(world_size())
+        weights = self._weigh(rows.gramian() / (unit * self._accumulated) ** 2, present)
+        self._hand_over(rows, weights)
+        self._window.clear()
+
+    def _fill(self, pending: _Pending, scales: Tensor | None) -> None:
+        """Compute the gradients of each task: of the shared parameters a row, of its own what they get."""
+        if scales is None:
+            return
+        assert self._rows is not None
+        wanted = [self._shared + self._own[task] for task in pending.tasks]
+        each = gradients_of(pending.losses, scales, wanted, pending.keep)
+        for task, gradients in zip(pending.tasks, each, strict=True):
+            self._rows.add(task, gradients[: len(self._shared)])
+            for p, gradient in zip(self._own[task], gradients[len(self._shared) :], strict=True):
+                if gradient is not None:
+                    held = self._held.get(p)
+                    self._held[p] = gradient if held is None else held.add_(gradient)
+
+    def _hand_over(self, rows: Rows, weights: Tensor) -> None:
+        """Give each parameter its gradient: the shared ones a weighed sum, those of a task its own."""
+        for task, own in enumerate(self._own):
+            for p in own:
+                if p in self._held:
+                    gradient = self._held.pop(p)
+                    _add(p, gradient * weights[task].to(gradient) if self.measuring.weight_heads else gradient)
+        if world_size() > 1:
+            mean_gradients(self._all)
+        for p, gradient in zip(self._shared, rows.sum(weights), strict=True):
+            _add(p, gradient)
+        rows.filled.clear()
+
+    def _measure_parameters(self, loss: Tensor, cut: Cut, pending: _Pending) -> None:
+        scales, unit = torch.autograd.grad(loss, (pending.stacked, pending.unit), retain_graph=True)
+        gramian = self._sketched(pending, scales) if self.measuring.sketch else self._in_pieces(pending, scales)
+        cut.weights = self._weigh(gramian / unit**2, self._present).to(scales.device)
+
+    def _sketched(self, pending: _Pending, scales: Tensor) -> Tensor:
+        size = self.measuring.sketch
+        assert size is not None
+        if self._sketch is None:
+            self._sketch = Sketch(self._shared, size, seed=0)
+        sums = torch.zeros(self.count, size, dtype=sum_dtype(scales.device), device=scales.device)
+        wanted, keep = [self._shared] * len(pending.tasks), [True] * len(pending.tasks)
+        for task, gradients in zip(pending.tasks, gradients_of(pending.losses, scales, wanted, keep), strict=True):
+            sums[task] = self._sketch(gradients)
+        sums = sum_over_ranks(sums) / world_size()
+        return sums @ sums.T
+
+    def _in_pieces(self, pending: _Pending, scales: Tensor) -> Tensor:
+        """Add up the Gramians of pieces of the parameters, each with gradients that fit into the memory allowed."""
+        memory = self.measuring.gradient_memory
+        assert memory is not None
+        limit = memory * sum(p.numel() for p in self._shared) / self.count
+        total = torch.zeros(self.count, self.count, dtype=sum_dtype(scales.device), device=scales.device)
+        keep = [True] * len(pending.tasks)
+        for piece in pieces(self._shared, limit):
+            rows = Rows(piece, self.count)
+            each = gradients_of(pending.losses, scales, [piece] * len(pending.tasks), keep)
+            for task, gradients in zip(pending.tasks, each, strict=True):
+                rows.add(task, gradients)
+            sum_over_ranks(rows.values).div_(world_size())
+            total += rows.gramian()
+        return total
+
+    # Weights
+
+    def _weigh(self, gramian: Tensor, present: Sequence[int]) -> Tensor:
+        """Ask the balancer for the weights of the tasks that are there; those of the others are as they were."""
+        if not present:
+            return torch.ones_like(self.weights)
+        gramian = gramian.detach().to("cpu", torch.float64)
+        if len(present) < self.count:
+            gramian = gramian[list(present)][:, list(present)]
+        weights = self.balancer(gramian, present)
+        if bool(gramian.isfinite().all()):
+            self.balancer.remember(gramian, present)
+        self._gramian = gramian
+        self.weights[list(present)] = weights.detach().to("cpu", torch.float64)
+        return self.weights.nan_to_num(nan=1.0)
+
+    def _known(self, device: torch.device) -> Tensor:
+        """Give the latest weights; a task that was never weighed has the mean of the others."""
+        known = self.weights.isfinite()
+        return self.weights.where(known, self.weights[known].mean()).to(device)
+
+    def state(self) -> dict[str, Any]:
+        """Give the latest weights as plain data."""
+        return {"weights": self.weights.tolist()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with the weights of a checkpoint, where it is of as many tasks."""
+        weights = torch.tensor(state.get("weights", ()), dtype=torch.float64)
+        if len(weights) == self.count:
+            self.weights = weights
+
+
+def _add(parameter: nn.Parameter, gradient: Tensor) -> None:
+    if parameter.grad is None:
+        parameter.grad = gradient
+    else:
+        parameter.grad.add_(gradient)
+
+
+def _parameters(parts: nn.ModuleDict, name: str) -> list[nn.Parameter]:
+    return list(parts[name].parameters()) if name in parts else []
+
+
+def _keep_buffers(module: nn.Module) -> None:
+    """Tell compiled parts that their graph is run more than once."""
+    if any(isinstance(part, torch._dynamo.OptimizedModule) or part._compiled_call_impl for part in module.modules()):
+        import torch._functorch.config as functorch
+
+        functorch.donated_buffer = False

@@ -1,0 +1,51 @@
+"""A gradient balancer out of any function of the Gramian."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ._base import GradientBalancer
+
+Weighting = Callable[[Tensor], Tensor]
+"""From inner products [K, K] to weights [K]."""
+
+
+class FromGramian(GradientBalancer):
+    """Use any function from the Gramian to weights, such as the weightings of TorchJD, as a gradient balancer.
+
+    A module takes the function itself, `MultiTaskModule(..., balancer=function)`, and makes this of it. Where some tasks are
+    not in a step, the function gets the Gramian of the others.
+
+    Args:
+        function: From inner products [K, K], in float64 on the CPU, to weights [K].
+
+    Example:
+        >>> import torch
+        >>> balancer = FromGramian(lambda gramian: 1 / gramian.diagonal().sqrt())
+        >>> balancer(torch.diag(torch.tensor([4.0, 1.0])))
+        tensor([0.5000, 1.0000])
+    """
+
+    def __init__(self, function: Weighting) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(
+        self, gramian: Float[Tensor, "present present"], tasks: Sequence[int] | None = None
+    ) -> Float[Tensor, " present"]:
+        """Ask the function; see `GradientBalancer`.
+
+        Raises:
+            ValueError: It does not give a weight for each task.
+        """
+        weights = self.function(gramian)
+        if not isinstance(weights, Tensor) or weights.shape != gramian.shape[:1]:
+            got = list(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+            raise ValueError(
+                f"`balancer` must give a tensor of {len(gramian)} weights for a Gramian of {len(gramian)} tasks, got {got}. "
+                "Return one number for each row."
+            )
+        return weights.detach().to(gramian)
