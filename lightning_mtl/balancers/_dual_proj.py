@@ -10,7 +10,7 @@ from ._nonnegative import nonnegative
 class DualProj(CosineBalancer):
     """Project the mean of the gradients onto the directions that make no task worse: min |d - mean|, g[k].d >= 0 for all k.
 
-    The projection is exact. Reference: Quinton and Rey, "Jacobian descent for multi-objective optimization", 2024, section 3;
+    The projection is exact. Reference: Quinton and Rey, "Jacobian descent for multi-objective optimization", 2024;
     it is the step of Lopez-Paz and Ranzato, "Gradient episodic memory for continual learning", NeurIPS 2017, with the mean in
     the place of the gradient of the task at hand.
 
