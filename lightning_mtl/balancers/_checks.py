@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -18,11 +17,6 @@ def require(holds: bool, name: str, rule: str, value: object, remedy: str) -> No
     """
     if not holds:
         raise ValueError(f"`{name}` must be {rule}, got {value!r}. {remedy}")
-
-
-def finite(values: dict[str, float] | list[float] | None) -> bool:
-    """Tell whether all of these numbers are."""
-    return all(map(math.isfinite, listed(values)))
 
 
 def listed(values: dict[str, float] | list[float] | None) -> Iterable[float]:

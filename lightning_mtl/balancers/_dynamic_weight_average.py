@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from ._base import LossBalancer
 from ._checks import require
-from ._kept import take
+from ._kept import put, take
 
 
 class DynamicWeightAverage(LossBalancer):
@@ -48,6 +48,7 @@ class DynamicWeightAverage(LossBalancer):
         super().__init__()
         require(temperature > 0, "temperature", "above 0", temperature, "The paper's is 2.")
         self.temperature = temperature
+        self._epoch: int | None = None
 
     def observe(
         self, losses: Float[Tensor, " present"], step: int, epoch: int, tasks: Sequence[int] | None = None
@@ -55,12 +56,10 @@ class DynamicWeightAverage(LossBalancer):
         """Add up the losses of the epoch; at the first step of another, take the means of the one that ended."""
         super().observe(losses, step, epoch, tasks)
         losses, there = self.present(losses, tasks)
-        self._end(epoch)
-        for kept, more in ((self.sums, losses), (self.counts, 1)):
-            if there is None:
-                kept.add_(more)
-            else:
-                kept[there] += more
+        if epoch != self._epoch:
+            self._end(epoch)
+        put(self.sums, there, take(self.sums, there).add_(losses))
+        put(self.counts, there, take(self.counts, there).add_(1))
 
     def _end(self, epoch: int) -> None:
         """Where `epochs` is another epoch, move its mean to `last`: on the device, so that nothing waits for it."""
@@ -70,6 +69,11 @@ class DynamicWeightAverage(LossBalancer):
         self.sums.masked_fill_(ended, 0)
         self.counts.masked_fill_(ended, 0)
         self.epochs.fill_(epoch)
+        self._epoch = epoch
+
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        super()._load_from_state_dict(*args, **options)
+        self._epoch = None
 
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
         """Add up the losses times the weights."""

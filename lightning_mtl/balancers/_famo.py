@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,11 +12,10 @@ from torch import Tensor
 
 from ._base import EPSILON, LossBalancer
 from ._checks import listed, per_task, require
-from ._kept import Index, take
+from ._kept import Index, index, take
 
-_FIRST, _SECOND, _ADAM_EPSILON = 0.9, 0.999, 1e-8
-_NOWHERE = -1e30
-"""A logit that takes no part in a softmax, finite so that a step without any other stays finite."""
+_FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8
+"""Of Adam."""
 
 
 class FAMO(LossBalancer):
@@ -48,21 +47,15 @@ class FAMO(LossBalancer):
         tensor([0.8000, 0.2000])
     """
 
-    kept: ClassVar = {
-        "logits": 0.0,
-        "last": math.nan,  # logarithms of the losses of the last step
-        "first_moments": 0.0,
-        "second_moments": 0.0,
-        "first_shares": 0.0,  # what Adam divides the moments by: the share that is not their zero at the start
-        "second_shares": 0.0,
-    }
+    kept: ClassVar = {"logits": 0.0, "last": math.nan, "first_moments": 0.0, "second_moments": 0.0, "updates": 0.0}
     logits: Tensor
     last: Tensor
+    """Logarithms of the losses of the last step; NaN for tasks that it did not have."""
     first_moments: Tensor
     second_moments: Tensor
-    first_shares: Tensor
-    second_shares: Tensor
+    updates: Tensor
     lowest: Tensor
+    _before: frozenset[int]
 
     def __init__(
         self, lr: float = 0.025, gamma: float = 1e-3, min_losses: dict[str, float] | list[float] | None = None
@@ -74,12 +67,14 @@ class FAMO(LossBalancer):
         require(holds, "min_losses", "finite", min_losses, "Losses that stay above 0 need none.")
         self.lr, self.gamma, self.min_losses = lr, gamma, min_losses
         self.positive = min_losses is None
+        self._read()
 
     def build(self, names: Sequence[str]) -> None:
         """Make the logits and what Adam knows of them."""
         super().build(names)
         if self.min_losses is not None:
             self.give("lowest", per_task(self.min_losses, names, "min_losses"))
+        self._read()
 
     def observe(
         self, losses: Float[Tensor, " present"], step: int, epoch: int, tasks: Sequence[int] | None = None
@@ -87,23 +82,65 @@ class FAMO(LossBalancer):
         """Move the logits by what the last step did to the losses."""
         super().observe(losses, step, epoch, tasks)
         losses, there = self.present(losses, tasks)
-        logs = self._gaps(losses, there).log()
+        logs, last = self._gaps(losses, there).log(), self.last
         if there is not None:
-            logs = torch.full_like(self.last, math.nan).index_copy(0, there, logs)
-        self._move(self.last - logs)
-        self.last.copy_(logs)
+            logs = torch.full_like(last, math.nan).index_copy_(0, there, logs.to(last.dtype))
+        now = self._all if there is None or tasks is None else frozenset(tasks)
+        if both := now if now is self._before else now & self._before:
+            self._move(last - logs, None if both is self._all else index(sorted(both), len(last), last.device), both)
+        last.copy_(logs)
+        self._before = now
 
-    def _move(self, change: Float[Tensor, " tasks"]) -> None:
-        """Take a step of Adam on the logits of the tasks whose change is known."""
-        known = change.isfinite()
-        change = change.where(known, 0.0)
-        z = self.logits.where(known, _NOWHERE).softmax(0)
-        gradient = z * (change - z @ change) + self.gamma * self.logits
-        rate = known.to(gradient.dtype)
-        first = _average(self.first_moments, self.first_shares, gradient, rate * (1 - _FIRST))
-        second = _average(self.second_moments, self.second_shares, gradient.square(), rate * (1 - _SECOND))
-        moved = self.logits - self.lr * first / (second.sqrt() + _ADAM_EPSILON)
-        self.logits.copy_(moved.where(known, self.logits))
+    def _move(self, change: Float[Tensor, " tasks"], where: Index, both: frozenset[int]) -> None:
+        """Take a step of Adam on the logits of the tasks that the last step had too."""
+        logits, first, second = self.logits, self.first_moments, self.second_moments
+        if where is not None:
+            change, logits, first, second = (kept[where] for kept in (change, logits, first, second))
+        z = logits.softmax(0)
+        gradient = (z * (change - z @ change)).add_(logits, alpha=self.gamma)
+        first.lerp_(gradient, 1 - _FIRST)
+        second.lerp_(gradient.square_(), 1 - _SECOND)
+        self._step(logits, first, second, self._count(both, where))
+        if where is not None:
+            self.logits[where], self.first_moments[where], self.second_moments[where] = logits, first, second
+
+    def _step(
+        self,
+        logits: Float[Tensor, " both"],
+        first: Float[Tensor, " both"],
+        second: Float[Tensor, " both"],
+        n: int | Float[Tensor, " both"],
+    ) -> None:
+        """Move logits by Adam's n-th step; its corrections of the start are put into the rate."""
+        correction = (1 - _SECOND**n) ** 0.5
+        rate = self.lr * correction / (1 - _FIRST**n)
+        if isinstance(rate, Tensor):
+            first, rate = first * rate, 1.0
+        logits.addcdiv_(first, second.sqrt().add_(_EPSILON * correction), value=-rate)
+
+    def _count(self, both: frozenset[int], where: Index) -> int | Float[Tensor, " both"]:
+        """Count the updates: one number where all tasks have as many, which saves work on the device."""
+        updates, counts = self.updates, self._counts
+        if where is None:
+            updates += 1
+        else:
+            updates[where] += 1
+        for task in both:
+            counts[task] += 1
+        seen = {counts[task] for task in both}
+        return seen.pop() if len(seen) == 1 else take(updates, where)
+
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        """Load, and read on the host what is on the device, so that no step has to."""
+        super()._load_from_state_dict(*args, **options)
+        self._read()
+
+    def _read(self) -> None:
+        self._all = frozenset(range(len(self.names)))
+        self._counts = [int(count) for count in self.updates.tolist()] if self.names else []
+        there = self.last.isfinite().tolist() if self.names else []
+        before = frozenset(task for task, was in enumerate(there) if was)
+        self._before = self._all if before == self._all else before
 
     def _gaps(self, losses: Float[Tensor, " present"], there: Index) -> Float[Tensor, " present"]:
         """Measure how far the losses are above their lowest values."""
@@ -114,13 +151,3 @@ class FAMO(LossBalancer):
         losses, there = self.present(losses, tasks)
         shares = take(self.logits, there).softmax(0) / self._gaps(losses.detach(), there)
         return (shares / shares.sum()) @ losses
-
-
-def _average(
-    moments: Float[Tensor, " tasks"],
-    shares: Float[Tensor, " tasks"],
-    values: Float[Tensor, " tasks"],
-    rate: Float[Tensor, " tasks"],
-) -> Float[Tensor, " tasks"]:
-    """Move the moments towards values, and divide them by the share of them that is not the zero they began with."""
-    return moments.lerp_(values, rate) / shares.lerp_(torch.ones_like(shares), rate)

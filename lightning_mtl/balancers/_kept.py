@@ -33,12 +33,18 @@ def index(tasks: Sequence[int] | None, count: int, device: torch.device) -> Inde
 
 @lru_cache(maxsize=1024)
 def _index(tasks: tuple[int, ...], device: torch.device) -> Int64[Tensor, " present"]:
-    return torch.tensor(tasks, device=device)
+    return torch.tensor(tasks, dtype=torch.int64, device=device)
 
 
 def take(kept: Float[Tensor, " tasks"], there: Index) -> Float[Tensor, " present"]:
     """Read the numbers of the tasks that are there."""
     return kept if there is None else kept[there]
+
+
+def put(kept: Float[Tensor, " tasks"], there: Index, changed: Float[Tensor, " present"]) -> None:
+    """Write back what was taken and then changed in place; where all tasks were taken, that has changed what is kept."""
+    if there is not None:
+        kept[there] = changed
 
 
 def wide(tensor: Tensor, moved: Tensor) -> Tensor:

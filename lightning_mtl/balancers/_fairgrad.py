@@ -1,0 +1,42 @@
+"""Alpha-fair gradients."""
+
+from __future__ import annotations
+
+import math
+
+from ._bargaining import fair, shortened
+from ._checks import require
+from ._cosines import CosineBalancer
+from ._geometry import Geometry, Vector
+
+
+class FairGrad(CosineBalancer):
+    """Share the gains alpha-fairly: G w = w^(-1/alpha), so that the gain of task k, to the power of -alpha, is its weight.
+
+    alpha near 0 gives all weights of 1, alpha = 1 is `NashMTL`, and the larger alpha is, the more the task that
+    gains least counts. Reference: Ban and Ji, "Fair resource allocation in multi-task learning", ICML 2024. It is
+    solved exactly, by Newton's method, where the paper's code fits least squares.
+
+    Args:
+        alpha: Of the fairness. 2 is a common choice.
+        max_norm: The direction is shortened to this length. Default: as it is.
+
+    Raises:
+        ValueError: `alpha` is not above 0 and finite, or `max_norm` not above 0.
+
+    Example:
+        >>> import torch
+        >>> gradients = torch.tensor([[1.0, 2.0, -0.5], [-1.5, 0.3, 0.8]])
+        >>> FairGrad()(gradients @ gradients.T)
+        tensor([0.4403, 0.6187])
+    """
+
+    def __init__(self, alpha: float = 2.0, max_norm: float | None = None) -> None:
+        super().__init__()
+        require(0 < alpha < math.inf, "alpha", "finite and above 0", alpha, "1 is NashMTL.")
+        require(max_norm is None or max_norm > 0, "max_norm", "above 0", max_norm, "None leaves the length as it is.")
+        self.alpha, self.max_norm = alpha, max_norm
+
+    def coefficients(self, gradients: Geometry) -> Vector:
+        """Solve for the weights, and shorten the direction."""
+        return shortened(fair(gradients, self.alpha), gradients, self.max_norm)

@@ -1,0 +1,36 @@
+"""The order in which a gradient meets the others."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from ._draws import generator
+
+Order = Literal["random", "fixed"]
+
+
+def orders(count: int, order: Order, seed: int | None, step: int) -> Int64[np.ndarray, "others tasks"]:
+    """Say for each task in which order it meets the others.
+
+    Args:
+        count: How many tasks.
+        order: "random" draws an order for each task; "fixed" is that of the tasks.
+        seed: Draws others. Default: the seed of `lightning.seed_everything`, or 0.
+        step: Number of the optimizer step, which draws others too.
+
+    Returns:
+        In column k, all tasks but k.
+
+    Example:
+        >>> orders(3, "fixed", None, 0).T.tolist()
+        [[1, 2], [0, 2], [0, 1]]
+    """
+    if order == "fixed":
+        places = np.arange(count - 1)[:, None]
+        return places + (places >= np.arange(count))
+    keys = torch.rand(count, count, generator=generator(seed, step), dtype=torch.float64).fill_diagonal_(2)
+    return np.ascontiguousarray(keys.numpy().argsort(axis=1)[:, : count - 1].T)
