@@ -24,7 +24,7 @@ from ._metrics import TaskMetrics
 from ._persistence import PersistentModule
 from ._random_state import random_state, set_random_state
 from ._routing import Batch, Routing
-from .balancers import Balancer, GradientBalancer, Weighting
+from .balancers import Balancer, FromGramian, GradientBalancer, Weighting
 from .encoders import Encoder
 from .fine_tuning import FineTuning
 from .inputs import Inputs
@@ -138,12 +138,19 @@ class TaskModule(PersistentModule):
         names = tuple(task.name for task in tasks)
         self._history = LossHistory(names)
         self._progress = _Progress()
-        if self.balancer is not None:
-            self.balancer.build(names)
         self._balances = self.balancer is not None and len(tasks) > 1
+        if self.balancer is not None and self._balances:
+            self.balancer.build(names)
         is_gradient = self._balances and isinstance(self.balancer, GradientBalancer)
         self._gradients = GradientBalancing(self.balancer, len(tasks), self.measuring) if is_gradient else None
         self._build()
+
+    def balancing(self) -> dict[str, Any]:
+        """Give the arguments that say how the tasks share a step."""
+        if self.balancer is None:
+            return {}
+        given: Any = self.balancer.function if isinstance(self.balancer, FromGramian) else self.balancer
+        return {"balancer": given, **vars(self.measuring)}
 
     def add_task(self, task: Task, *, freeze: bool = False) -> None:
         """Add a task to a model that was trained on others; what it has learned stays.
@@ -405,7 +412,8 @@ class TaskModule(PersistentModule):
         if self.lr is not None:
             habits = replace(habits, lr=self.lr)
         # A fused step takes the scaling off the gradients itself, and Lightning then refuses to clip them.
-        return habits.configure(self, self.heads, int(steps), fused=trainer.precision != "16-mixed")
+        fused = trainer.precision != "16-mixed"
+        return habits.configure(self, self.heads, int(steps), fused=fused, balancer=self.balancer)
 
     # Losses
 

@@ -28,8 +28,13 @@ _WEIGHTS = {False: "model.safetensors", True: "heads.safetensors"}
 Description = dict[str, Any]
 
 
-def described(tasks: Sequence[Task], encoder: Encoder, inputs: Mapping[str, Inputs]) -> Description:
-    """Describe a model: its tasks, its encoder, and how rows become what the encoder reads."""
+def described(
+    tasks: Sequence[Task],
+    encoder: Encoder,
+    inputs: Mapping[str, Inputs],
+    balancing: Mapping[str, Any] | None = None,
+) -> Description:
+    """Describe a model: its tasks, its encoder, how rows become what the encoder reads, and how it was balanced."""
     shared = describe(encoder)
     tokenizer = None if own(shared) else encoder.tokenizer  # an encoder of the user's own comes without it
     return {
@@ -37,6 +42,7 @@ def described(tasks: Sequence[Task], encoder: Encoder, inputs: Mapping[str, Inpu
         "tasks": [_task(task) for task in tasks],
         "encoder": shared,
         "inputs": {name: _inputs(of, tokenizer) for name, of in inputs.items()},
+        "balancing": {name: describe(value) for name, value in (balancing or {}).items()},
     }
 
 
@@ -99,7 +105,13 @@ def parts_of(
         if foreign := own(description["encoder"], "encoder"):
             _ask(foreign, where, "encoder=HardSharing(MyTrunk(...))")
         encoder = rebuild(description["encoder"])
-    return {"tasks": made, "encoder": encoder}
+    return {"tasks": made, "encoder": encoder, **_balancing(description)}
+
+
+def _balancing(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Rebuild the balancer and its settings; one of the user's own only counts in training, and is left out."""
+    found = description.get("balancing", {})
+    return {} if own(found) else rebuild(found)
 
 
 def inputs_of(description: Mapping[str, Any], encoder: Encoder) -> dict[str, Inputs]:

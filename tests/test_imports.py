@@ -52,7 +52,7 @@ MAY_IMPORT = {  # from our own house
     "_exporting": {"encoders", "heads", "task"},
     "_model_card": {"encoders", "task"},
     "_saving": {"_description", "encoders", "heads", "inputs", "task"},
-    "_persistence": {"_model_card", "_saving", "encoders", "inputs", "task"},
+    "_persistence": {"_model_card", "_saving", "balancers", "encoders", "inputs", "task"},
     "_gradients": {"encoders"},
     "_balancing": {"_distributed", "_gradients", "balancers"},
     "_module": {
