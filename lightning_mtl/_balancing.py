@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from ._distributed import mean_gradients, own_group, sum_dtype, sum_over_ranks, world_size
+from ._distributed import own_group, sum_dtype, sum_over_ranks, world_size
+from ._exact import ExactGradients
 from ._gradients import Cut, Rows, Sketch, gradients_of, pieces
 from .balancers import Balancer, FromGramian, GradientBalancer, Weighting
 
@@ -160,12 +161,11 @@ class GradientBalancing:
         self._measures = True
         self._window: set[int] = set()
         self._pending: _Pending | None = None
-        self._rows: Rows | None = None
+        self._exact: Any = None
+        self._taken: list[int] = []
+        self._streams = False
         self._sketch: Sketch | None = None
         self._shared: list[nn.Parameter] = []
-        self._own: list[list[nn.Parameter]] = []
-        self._all: list[nn.Parameter] = []
-        self._held: dict[nn.Parameter, Tensor] = {}
 
     def balance(self) -> Balance | None:
         """Tell how the last step was balanced; None before the first one."""
@@ -231,21 +231,30 @@ class GradientBalancing:
         Raises:
             ValueError: No shared parameter is trained.
         """
-        shared = [p for p in module.encoder.parameters() if p.requires_grad]
-        if not shared:
+        every = [p for p in module.parameters() if p.requires_grad]
+        if [id(p) for p in every] == self._taken:
+            return
+        self._taken = [id(p) for p in every]
+        self._shared = [p for p in module.encoder.parameters() if p.requires_grad]
+        if not self._shared:
             raise ValueError(
                 "`balancer` must find shared parameters that are trained, got an encoder that is frozen. Leave the balancer out."
             )
-        if [id(p) for p in shared] != [id(p) for p in self._shared]:
-            self._rows = self._sketch = None
-        self._shared = shared
-        self._all = [p for p in module.parameters() if p.requires_grad]
+        self._sketch = None
+        self._exact = ExactGradients(
+            module.encoder, self._own(module, every), every, weight_heads=self.measuring.weight_heads
+        )
+        # Gramians of averaged or summed gradients need the gradients.
+        self._streams = world_size() == 1 and self._accumulated == 1 and not _compiled(module)
+
+    def _own(self, module: Any, every: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+        """Give for each task the parameters that its loss moves beside the shared ones."""
         of_tasks = [
             [*module.heads[task.name].parameters(), *_parameters(module.losses, task.name)] for task in module.tasks
         ]
-        known = {id(p) for p in shared} | {id(p) for of in of_tasks for p in of}
-        rest = [p for p in self._all if id(p) not in known]  # what a subclass added: each task's gradient is its own
-        self._own = [[p for p in of if p.requires_grad] + rest for of in of_tasks]
+        known = {id(p) for p in self._shared} | {id(p) for of in of_tasks for p in of}
+        rest = [p for p in every if id(p) not in known]  # what a subclass added: each task's gradient is its own
+        return [[p for p in of if p.requires_grad] + rest for of in of_tasks]
 
     # In a step
 
@@ -273,10 +282,14 @@ class GradientBalancing:
         """Make the cut of a training step; none where gradients are made out of rows."""
         measure = self._at_the_gate if self._measures and self.scope == "representation" else None
         self.cut = None if self._by_rows else Cut(self.count, measure, heads=self.measuring.weight_heads)
+        if self._by_rows and self._streams:
+            self._exact.open()
 
     def enter(self, step: Any) -> Tensor:
         """Take the losses of a step, and give them as one tensor, of which the step is to make its loss."""
         cut, self.cut = self.cut, None
+        if self._by_rows and self._streams:
+            self._exact.close(len(step.tasks))
         like = self._shared[0] if step.features is None else step.features
         stacked = torch.stack(step.losses) if step.losses else like.new_zeros(0)
         if cut is None:
@@ -348,48 +361,16 @@ class GradientBalancing:
 
     def _back_by_rows(self, loss: Tensor, pending: _Pending, last: bool) -> None:
         torch.autograd.backward(loss)
-        scales, unit = pending.stacked.grad, pending.unit.grad
+        scales, unit, exact = pending.stacked.grad, pending.unit.grad, self._exact
+        assert scales is not None
         assert unit is not None
-        if self._rows is None:
-            self._rows = Rows(self._shared, self.count)
-        self._fill(pending, scales)
+        assert exact is not None
+        exact.fill(pending.losses, pending.tasks, scales, pending.keep)
         self._window.update(self._present)
-        if not last:
-            return
-        rows, present = self._rows, sorted(self._window)
-        rows.clear_others()
-        if world_size() > 1:
-            sum_over_ranks(rows.values).div_(world_size())
-        weights = self._weigh(rows.gramian() / (unit * self._accumulated) ** 2, present)
-        self._hand_over(rows, weights)
-        self._window.clear()
-
-    def _fill(self, pending: _Pending, scales: Tensor | None) -> None:
-        """Compute the gradients of each task: of the shared parameters a row, of its own what they get."""
-        if scales is None:
-            return
-        assert self._rows is not None
-        wanted = [self._shared + self._own[task] for task in pending.tasks]
-        each = gradients_of(pending.losses, scales, wanted, pending.keep)
-        for task, gradients in zip(pending.tasks, each, strict=True):
-            self._rows.add(task, gradients[: len(self._shared)])
-            for p, gradient in zip(self._own[task], gradients[len(self._shared) :], strict=True):
-                if gradient is not None:
-                    held = self._held.get(p)
-                    self._held[p] = gradient if held is None else held.add_(gradient)
-
-    def _hand_over(self, rows: Rows, weights: Tensor) -> None:
-        """Give each parameter its gradient: the shared ones a weighed sum, those of a task its own."""
-        for task, own in enumerate(self._own):
-            for p in own:
-                if p in self._held:
-                    gradient = self._held.pop(p)
-                    _add(p, gradient * weights[task].to(gradient) if self.measuring.weight_heads else gradient)
-        if world_size() > 1:
-            mean_gradients(self._all)
-        for p, gradient in zip(self._shared, rows.sum(weights), strict=True):
-            _add(p, gradient)
-        rows.filled.clear()
+        if last:
+            gramian = exact.gramian() / (unit * self._accumulated) ** 2
+            exact.hand_over(self._weigh(gramian, sorted(self._window)))
+            self._window.clear()
 
     def _measure_parameters(self, loss: Tensor, cut: Cut, pending: _Pending) -> None:
         scales, unit = torch.autograd.grad(loss, (pending.stacked, pending.unit), retain_graph=True)
@@ -456,20 +437,17 @@ class GradientBalancing:
             self.weights = weights
 
 
-def _add(parameter: nn.Parameter, gradient: Tensor) -> None:
-    if parameter.grad is None:
-        parameter.grad = gradient
-    else:
-        parameter.grad.add_(gradient)
-
-
 def _parameters(parts: nn.ModuleDict, name: str) -> list[nn.Parameter]:
     return list(parts[name].parameters()) if name in parts else []
 
 
 def _keep_buffers(module: nn.Module) -> None:
     """Tell compiled parts that their graph is run more than once."""
-    if any(isinstance(part, torch._dynamo.OptimizedModule) or part._compiled_call_impl for part in module.modules()):
+    if _compiled(module):
         import torch._functorch.config as functorch
 
         functorch.donated_buffer = False
+
+
+def _compiled(module: nn.Module) -> bool:
+    return any(isinstance(part, torch._dynamo.OptimizedModule) or part._compiled_call_impl for part in module.modules())

@@ -207,14 +207,14 @@ class Sketch:
 
 
 def gradients_of(
-    losses: Sequence[Tensor], scales: Tensor, parameters: Sequence[Sequence[nn.Parameter]], keep: Sequence[bool]
+    losses: Sequence[Tensor], scales: Tensor, parameters: Sequence[Sequence[Tensor]], keep: Sequence[bool]
 ) -> Iterator[tuple[Tensor | None, ...]]:
     """Compute the gradients of each loss by itself, one after the other.
 
     Args:
         losses: Losses with their graph.
         scales: What each is multiplied by, [losses].
-        parameters: For each loss the parameters to differentiate by.
+        parameters: For each loss what to differentiate by.
         keep: For each loss whether its graph is needed afterwards.
     """
     for loss, scale, wanted, kept in zip(losses, scales.unbind(), parameters, keep, strict=True):

@@ -154,6 +154,42 @@ def test_the_engines_of_the_exact_scope_agree(sources: int, options: dict[str, A
     assert_close(rows.balance.cosines, other.balance.cosines)
 
 
+class Untidy(nn.Module):
+    """Has layers that are not what their input and output say: used twice, changed in place, used by hand, left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.twice, self.by_hand = nn.Linear(4, 64), nn.Linear(64, 64), nn.Linear(64, 64)
+        self.changed, self.unused, self.plain = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 64, bias=False)
+        self.last = nn.Linear(64, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.twice(torch.tanh(self.twice(torch.tanh(self.first(x)))))
+        x = torch.tanh(self.by_hand(x)) + x @ self.by_hand.weight
+        x = nn.functional.relu(self.changed(x), inplace=True)
+        return torch.tanh(self.last(torch.tanh(self.plain(x))))
+
+
+@pytest.mark.parametrize("sources", [1, 3])
+def test_linear_layers_are_taken_apart_where_that_is_the_same(sources: int, trainer: TrainerMaker) -> None:
+    torch.manual_seed(1)
+    tidy = nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.ReLU(inplace=False), nn.Linear(64, 6))
+    for trunk in (tidy, Untidy()):
+        apart, in_pieces = (
+            made(sources, copy.deepcopy(trunk), balancer=leaning, scope="parameters", gradient_memory=memory)
+            for memory in (None, 3.0)
+        )
+        for net in (apart, in_pieces):
+            trainer(precision="64-true").fit(net, Batches(sources=sources))
+        for p, q in zip(apart.parameters(), in_pieces.parameters(), strict=True):
+            assert_close(p, q, rtol=1e-9, atol=1e-12)
+        assert apart._gradients is not None
+        known = apart._gradients._exact._linear._known
+        names = {name for name, part in apart.encoder.named_modules() if known.get(part)}
+        expected = {"trunk.2", "trunk.4"} if trunk is tidy else {"trunk.plain", "trunk.last"}
+        assert names == (expected if sources == 1 else set())  # with more sources a layer runs more than once
+
+
 def test_a_larger_sketch_comes_closer_to_the_gramian(trainer: TrainerMaker) -> None:
     wide = nn.Sequential(nn.Linear(4, 200), nn.Tanh(), nn.Linear(200, 6), nn.Tanh())
     exact = made(trunk=copy.deepcopy(wide), balancer=leaning, scope="parameters")

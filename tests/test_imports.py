@@ -54,7 +54,9 @@ MAY_IMPORT = {  # from our own house
     "_saving": {"_description", "encoders", "heads", "inputs", "task"},
     "_persistence": {"_model_card", "_saving", "balancers", "encoders", "inputs", "task"},
     "_gradients": {"encoders"},
-    "_balancing": {"_distributed", "_gradients", "balancers"},
+    "_linear": set(),
+    "_exact": {"_distributed", "_gradients", "_linear"},
+    "_balancing": {"_distributed", "_exact", "_gradients", "balancers"},
     "_module": {
         "_balancing",
         "_distributed",
