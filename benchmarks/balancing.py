@@ -168,7 +168,9 @@ class HandWritten(L.LightningModule):
         losses = []
         for columns in batch.values():
             features = self.trunk(columns["x"])
-            losses += [F.cross_entropy(self.heads[name](features), columns[name]) for name in columns if name in self.heads]
+            losses += [
+                F.cross_entropy(self.heads[name](features), columns[name]) for name in columns if name in self.heads
+            ]
         return torch.stack(losses)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

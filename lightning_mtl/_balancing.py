@@ -397,7 +397,7 @@ class GradientBalancing:
         total = torch.zeros(self.count, self.count, dtype=sum_dtype(scales.device), device=scales.device)
         keep = [True] * len(pending.tasks)
         for piece in pieces(self._shared, limit):
-            rows = Rows(piece, self.count)
+            rows = Rows(piece, self.count, piece[0])
             each = gradients_of(pending.losses, scales, [piece] * len(pending.tasks), keep)
             for task, gradients in zip(pending.tasks, each, strict=True):
                 rows.add(task, gradients)

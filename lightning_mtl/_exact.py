@@ -54,7 +54,7 @@ class ExactGradients:
         apart = {id(p) for layer in self._layers for p in layer.parameters()}
         plain = [p for p in self.shared if id(p) not in apart]
         if self._rows is None or [id(p) for p in self._rows.parameters] != [id(p) for p in plain]:
-            self._rows = Rows(plain, len(self.own))
+            self._rows = Rows(plain, len(self.own), self.shared[0])
         outputs = [layer.y for layer in self._layers]
         wanted = [[*plain, *outputs, *self.own[task]] for task in tasks]
         for task, gradients in zip(tasks, gradients_of(losses, scales, wanted, keep), strict=True):

@@ -132,13 +132,13 @@ class Rows:
     Args:
         parameters: The shared parameters.
         count: Number of all tasks.
+        like: A tensor of their type and device.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], count: int) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], count: int, like: Tensor) -> None:
         self.parameters = list(parameters)
         sizes = [p.numel() for p in parameters]
-        first = parameters[0]
-        self.values = torch.zeros(count, sum(sizes), dtype=first.dtype, device=first.device)
+        self.values = torch.zeros(count, sum(sizes), dtype=like.dtype, device=like.device)
         self._views = [
             [part.view_as(p) for part, p in zip(row.split(sizes), parameters, strict=True)] for row in self.values
         ]

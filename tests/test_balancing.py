@@ -174,7 +174,8 @@ class Untidy(nn.Module):
 def test_linear_layers_are_taken_apart_where_that_is_the_same(sources: int, trainer: TrainerMaker) -> None:
     torch.manual_seed(1)
     tidy = nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.ReLU(inplace=False), nn.Linear(64, 6))
-    for trunk in (tidy, Untidy()):
+    nothing_else = nn.Sequential(nn.Linear(4, 64, bias=False).requires_grad_(False), *copy.deepcopy(tidy[1:]))
+    for trunk in (tidy, nothing_else, Untidy()):
         apart, in_pieces = (
             made(sources, copy.deepcopy(trunk), balancer=leaning, scope="parameters", gradient_memory=memory)
             for memory in (None, 3.0)
@@ -186,7 +187,7 @@ def test_linear_layers_are_taken_apart_where_that_is_the_same(sources: int, trai
         assert apart._gradients is not None
         known = apart._gradients._exact._linear._known
         names = {name for name, part in apart.encoder.named_modules() if known.get(part)}
-        expected = {"trunk.2", "trunk.4"} if trunk is tidy else {"trunk.plain", "trunk.last"}
+        expected = {"trunk.plain", "trunk.last"} if isinstance(trunk, Untidy) else {"trunk.2", "trunk.4"}
         assert names == (expected if sources == 1 else set())  # with more sources a layer runs more than once
 
 
