@@ -85,10 +85,10 @@ class _Ball:
         gain, before = high, np.zeros(len(self.inner), dtype=bool)
         for _ in range(_ROUNDS):
             x = self.least(gain)
-            passive = x > 0
-            if np.array_equal(passive, before) or high - low <= ROUNDING * max(abs(low), abs(high)):
+            passive, length = x > 0, self.gradients.norm(x)
+            if np.array_equal(passive, before) or abs(length / self.radius - 1) <= self.gradients.noise:
                 break
-            low, high = (low, gain) if self.gradients.norm(x) > self.radius else (gain, high)
+            low, high = (low, gain) if length > self.radius else (gain, high)
             gain, before = self._gain(passive), passive
             if not low < gain < high:
                 gain, before = (low + high) / 2, np.zeros_like(passive)
