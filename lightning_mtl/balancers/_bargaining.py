@@ -8,8 +8,8 @@ from ._geometry import Geometry, Matrix, Vector
 from ._nonnegative import ROUNDING, firmed
 
 _STEPS, _HALVES = 100, 30
-_NEAR = 1e-14
-"""What a step may gain, in shares of the whole, if the one after it would be lost in rounding."""
+_NEAR = 1e-7
+"""A relative step so small that the one after it would be lost in rounding."""
 _FAR, _TINY = 30.0, 1e-200
 
 
@@ -46,15 +46,15 @@ def _minimum(cosines: Matrix, shares: Vector, power: float) -> Vector:
     x = x * (x @ x / (x @ cosines @ x)) ** (1 / (2 - power))
     value = _value(cosines, shares, power, x)
     for _ in range(_STEPS):
-        gains = shares * x**power
+        gains, rounding = shares * x**power, ROUNDING * x * x.sum()
         slope = x * (cosines @ x) - gains
         curve = cosines * x * x[:, None]
         curve.ravel()[:: len(x) + 1] += (1 - power) * gains
         step = np.linalg.solve(curve, -slope)
         left = -float(slope @ step)
-        if left <= _NEAR * float(gains.sum()) + ROUNDING * float(x.sum()) ** 2:
+        if np.abs(step).max() < _NEAR or left <= float(rounding @ (rounding / gains)):
             return _moved(x, step)
-        x, value = _lower(cosines, shares, power, x, value, step, left)
+        x, value = _lower(cosines, shares, power, x, value + float(rounding.sum()), step, left)
     return x
 
 

@@ -13,7 +13,7 @@ _FEW = 12
 _ROUNDS = 12
 
 Rows = Float64[np.ndarray, "rows tasks"]
-Numbers = Int64[np.ndarray, " left"]
+Numbers = Int64[np.ndarray, " _"]
 Mask = Bool[np.ndarray, "rows tasks"]
 
 
