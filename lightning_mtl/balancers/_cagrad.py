@@ -14,6 +14,8 @@ from ._mgda import shortest
 from ._nonnegative import ROUNDING, firmed, nonnegative
 
 _ROUNDS = 60
+_NEAR = 1e-12
+"""How near to the end of the ball is on it, in lengths of its radius."""
 
 
 class CAGrad(CosineBalancer):
@@ -86,7 +88,7 @@ class _Ball:
         for _ in range(_ROUNDS):
             x = self.least(gain)
             passive, length = x > 0, self.gradients.norm(x)
-            if np.array_equal(passive, before) or abs(length / self.radius - 1) <= self.gradients.noise:
+            if np.array_equal(passive, before) or abs(length / self.radius - 1) <= max(self.gradients.noise, _NEAR):
                 break
             low, high = (low, gain) if length > self.radius else (gain, high)
             gain, before = self._gain(passive), passive
