@@ -84,8 +84,10 @@ MAY_IMPORT = {  # from our own house
         "inputs",
         "task",
     },
-    "comparison": {"_table", "datamodule", "module"},
-    "cli": {"comparison", "datamodule", "module", "samplers"},
+    "_judging": {"datamodule", "module"},
+    "comparison": {"_judging", "_table", "datamodule", "module"},
+    "weight_search": {"_judging", "_table", "balancers", "datamodule", "module"},
+    "cli": {"_balancing", "balancers", "comparison", "datamodule", "module", "samplers", "weight_search"},
     "sweep": set(),
 }
 TORCH_ONLY = {"heads", "encoders", "balancers", "samplers", "metrics"}
