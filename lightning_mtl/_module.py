@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,13 +16,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ._balancing import Balance, GradientBalancing, Measuring, balance_of, own_balancer
-from ._distributed import SHARDED, gather_objects, shard, sum_dtype, sum_over_ranks, world_size
+from ._distributed import SHARDED, gather_objects, shard, sum_dtype, sum_over_ranks
+from ._evaluated import EvaluatedModule
 from ._gradients import Cut, chosen
 from ._history import LossHistory
 from ._metrics import TaskMetrics
-from ._persistence import PersistentModule
 from ._random_state import random_state, set_random_state
 from ._routing import Batch, Routing
+from ._step import Step
 from .balancers import Balancer, FromGramian, GradientBalancer, Weighting
 from .encoders import Encoder
 from .fine_tuning import FineTuning
@@ -32,40 +32,6 @@ from .task import Loss, Task
 
 _RANDOM = "lightning_mtl.random_state"
 _BALANCE = "lightning_mtl.balance"
-
-
-@dataclass(slots=True)
-class Step:
-    """What one batch gave: for each task that has labels in it, its loss, and what it predicted for which labels.
-
-    Beside predictions and labels of words stands the number of the row that each word belongs to.
-    """
-
-    tasks: list[int] = field(default_factory=list)
-    losses: list[Tensor] = field(default_factory=list)
-    answers: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list)
-    passes: list[int] = field(default_factory=list)
-    """For each loss the pass through the encoder that it comes from; without it all losses may hang together."""
-    features: Tensor | None = None
-    """What the encoder gave, for a batch without labels to hang on."""
-    idle: dict[int, Tensor] = field(default_factory=dict)
-    """Zeros that hang on heads which were run for no label's sake (see `TaskModule.sharded`)."""
-
-    def in_order(self) -> Step:
-        """Bring the tasks into the order of their numbers."""
-        if self.tasks == sorted(self.tasks):
-            return self
-        order = sorted(range(len(self.tasks)), key=self.tasks.__getitem__)
-        columns: Any = (self.tasks, self.losses, self.answers, self.passes)
-        tasks, losses, answers, passes = ([of[i] for i in order] if of else [] for of in columns)
-        return Step(tasks, losses, answers, passes, self.features, self.idle)
-
-    def kept(self) -> list[bool]:
-        """Say of each loss whether the graph it hangs on is needed by a later one."""
-        last = len(self.losses) - 1
-        if not self.passes:
-            return [i < last for i in range(last + 1)]
-        return [number in self.passes[i + 1 :] for i, number in enumerate(self.passes)]
 
 
 @dataclass(slots=True)
@@ -84,7 +50,7 @@ class _Progress:
     balance: Callable[[], Balance] | None = None
 
 
-class TaskModule(PersistentModule):
+class TaskModule(EvaluatedModule):
     """Losses, metrics, logs and optimizers of several tasks; `MultiTaskModule` and its like add how a batch is run."""
 
     lr: float | None = None
@@ -193,13 +159,6 @@ class TaskModule(PersistentModule):
         held: Any = self.losses._modules
         own: Any = held.get(task.name, task.loss)
         return lambda prediction, target: own(prediction, head.scale_target(target))
-
-    @abstractmethod
-    def run(self, batch: Batch) -> Step:
-        """Compute the losses of the tasks that have labels in this batch.
-
-        Where there is a `cut`, the features that the heads read must be led through it.
-        """
 
     @property
     def cut(self) -> Cut | None:
@@ -356,32 +315,6 @@ class TaskModule(PersistentModule):
         if self._gradients is not None:
             self._gradients.load_state(checkpoint.get(_BALANCE, {}))
         super().on_load_checkpoint(checkpoint)
-
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Gather losses and metrics of one batch."""
-        self._evaluate(batch, "validate")
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Gather losses and metrics of one batch."""
-        self._evaluate(batch, "test")
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget what an interrupted evaluation left."""
-        self._totals = None
-        self.metrics.reset("validate")
-
-    def on_test_epoch_start(self) -> None:
-        """Forget what an interrupted evaluation left."""
-        self._totals = None
-        self.metrics.reset("test")
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the losses, metrics and score of the validation split."""
-        self._log_evaluation("validate")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the losses, metrics and score of the test split."""
-        self._log_evaluation("test")
 
     def configure_optimizers(self) -> Any:
         """Make the optimizer: by default AdamW at a rate of 0.001, with a group for the trunk and one for the heads."""
@@ -545,61 +478,6 @@ class TaskModule(PersistentModule):
         trainer.progress_bar_metrics["train/loss"] = values["train/loss"]
         for logger in trainer.loggers:
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=self._progress.step - 1)
-
-    # Evaluation
-
-    def scores(self) -> dict[str, float]:
-        """Give the latest validation score of each task that has one: its main metric, higher is better."""
-        shown = self.trainer.callback_metrics
-        keys = {
-            task.name: (f"validate/{task.name}/{main[0]}", main[1])
-            for task, main in zip(self.tasks, self._main_metrics, strict=True)
-            if main is not None
-        }
-        return {name: sign * float(shown[key]) for name, (key, sign) in keys.items() if key in shown}
-
-    def _evaluate(self, batch: Batch, stage: str) -> None:
-        step = self.run(batch)
-        if self._totals is None:
-            self._totals = self._no_totals()
-        for task, loss, answer in zip(step.tasks, step.losses, step.answers, strict=True):
-            labels = len(answer[1])
-            self._totals[task, 0] += loss.detach() * labels
-            self._totals[task, 1] += labels
-            self._judge(stage, task, *answer)
-
-    def _log_evaluation(self, stage: str) -> None:
-        sums, counts = sum_over_ranks(self._no_totals() if self._totals is None else self._totals).T.tolist()
-        self._totals = None
-        means = {task.name: sums[i] / counts[i] for i, task in enumerate(self.tasks) if counts[i]}
-        values = {f"{stage}/{name}/loss": mean for name, mean in means.items()}
-        values[f"{stage}/loss"] = sum(task.weight * means[task.name] for task in self.tasks if task.name in means)
-        scores = []
-        for i, group in self.metrics.compute(stage, counts).items():
-            if (main := self._main_metrics[i]) is not None:
-                scores.append(main[1] * float(group[f"{stage}/{self.tasks[i].name}/{main[0]}"]))
-            values |= {key: float(value) for key, value in group.items()}
-        self._warn_unscored(stage, counts)
-        if self.trainer.barebones:
-            return
-        synced = world_size() > 1  # the values are equal on all ranks already; this says so to Lightning
-        self.log_dict(values, sync_dist=synced)
-        if scores:
-            self.log(f"{stage}/score", sum(scores) / len(scores), prog_bar=True, sync_dist=synced)
-
-    def _no_totals(self) -> Tensor:
-        return torch.zeros(len(self.tasks), 2, dtype=sum_dtype(self.device), device=self.device)
-
-    def _warn_unscored(self, stage: str, counts: list[float]) -> None:
-        few = [task.name for i, task in enumerate(self.tasks) if counts[i] < 2 and not self.routing.idle(i)]
-        if few and not self.trainer.sanity_checking:
-            warnings.warn(
-                f"Fewer than two labelled examples to {stage} {few} on: their metrics are left out.", stacklevel=1
-            )
-
-    def _judge(self, stage: str, task: int, prediction: Tensor, target: Tensor, sequence: Tensor | None) -> None:
-        head: Any = self.heads[self.tasks[task].name]
-        self.metrics.update(stage, task, head.judged(head.predict(prediction)), target, sequence)
 
 
 def _spread(losses: Tensor, tasks: Sequence[int], means: Tensor, present: Sequence[int]) -> Tensor:
