@@ -51,6 +51,11 @@ class Arm:
         """The validation score of each trial."""
         return [trial.score for trial in self.trials]
 
+    @property
+    def deviation(self) -> float:
+        """Their standard deviation; NaN where a trial has no score."""
+        return math.nan if any(map(math.isnan, self.scores)) else stdev(self.scores)
+
 
 @dataclass(frozen=True)
 class WeightSearch:
@@ -90,7 +95,7 @@ class WeightSearch:
         rows = [
             ("trials", *(str(len(arm.trials)) for arm in self.arms)),
             ("validation score, mean", *(f"{fmean(arm.scores):.4f}" for arm in self.arms)),
-            ("standard deviation", *(f"{stdev(arm.scores):.4f}" for arm in self.arms)),
+            ("standard deviation", *(f"{arm.deviation:.4f}" for arm in self.arms)),
             ("best trial", *(str(arm.trials.index(arm.best)) for arm in self.arms)),
             ("its validation score", *(f"{arm.best.score:.4f}" for arm in self.arms)),
         ]
@@ -154,7 +159,8 @@ def search_weights(
     the best of several runs is better than one. Here every arm has the same trials. In "equal weights" they differ by the seed
     alone, which shows what the best of them owes to chance; in "fixed weights" trial 0 has equal weights too (it is the same run)
     and the others draw theirs with `draw_weights`; where the module has a balancer, the third arm trains with it. Trial i of every
-    arm has the same seed, the same data in the same order and the same number of steps. Weights come on top of `Task.weight`.
+    arm has the same seed, the same data in the same order and the same number of steps. Weights come on top of `Task.weight`: where one
+    loss is 1000 times smaller than another, bring them near each other with it, or give a wider `spread`.
 
     In each arm the trial with the highest `validate/score` is chosen (with the weights of its best checkpoint where the Trainer
     watches a metric, as in `compare`), and its metrics on the split "test" are shown. What is compared are trials, not time: a
