@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch._functorch.config as functorch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
@@ -59,6 +60,11 @@ class Measuring:
     refresh_every: int = 1
     sketch: int | None = None
     gradient_memory: float | None = None
+
+    @property
+    def given_scope(self) -> Scope | None:
+        """The scope that is asked for; None if it follows from the data."""
+        return "parameters" if self.sketch or self.gradient_memory else self.scope
 
     def refuse(self, balancer: Any) -> None:
         """Look whether these go together, and with the balancer.
@@ -145,9 +151,7 @@ class GradientBalancing:
         self.balancer: GradientBalancer = balancer
         self.count = count
         self.measuring = measuring
-        self.scope = measuring.scope
-        if self.scope is None and (measuring.sketch or measuring.gradient_memory):
-            self.scope = "parameters"
+        self.scope = measuring.given_scope
         self.weights = torch.full((count,), torch.nan, dtype=torch.float64)
         """The latest weight of each task."""
         self._gramian: Tensor | None = None
@@ -163,7 +167,7 @@ class GradientBalancing:
         self._pending: _Pending | None = None
         self._exact: Any = None
         self._taken: list[int] = []
-        self._streams = False
+        self._streams = self._compiled = False
         self._sketch: Sketch | None = None
         self._shared: list[nn.Parameter] = []
 
@@ -184,12 +188,12 @@ class GradientBalancing:
             ValueError: They do not go with the balancer or its scope.
         """
         trainer, measuring = module.trainer, self.measuring
-        self._accumulated = trainer.accumulate_grad_batches
-        if measuring.gradient_memory and self._accumulated != 1:
+        if measuring.gradient_memory and trainer.accumulate_grad_batches != 1:
             raise ValueError(
-                f"`gradient_memory` must be left out with accumulation, got accumulate_grad_batches={self._accumulated}, for which all "
-                "gradients are held from batch to batch. Leave one of them out."
+                "`gradient_memory` must be left out with accumulation, for which gradients are held from batch to batch, got "
+                f"accumulate_grad_batches={trainer.accumulate_grad_batches}. Leave one of them out."
             )
+        self.scope = measuring.given_scope
         data: Any = getattr(trainer, "datamodule", None)
         if self.scope is None and module.routing.fed:
             self._settle(module, getattr(data, "batches", "all") == "homogeneous", list(data.sources))
@@ -244,8 +248,9 @@ class GradientBalancing:
         self._exact = ExactGradients(
             module.encoder, self._own(module, every), every, weight_heads=self.measuring.weight_heads
         )
-        # Gramians of averaged or summed gradients need the gradients.
-        self._streams = world_size() == 1 and self._accumulated == 1 and not _compiled(module)
+        self._compiled = any(map(_is_compiled, module.modules()))
+        if self._compiled:  # its graph is run more than once
+            functorch.donated_buffer = False
 
     def _own(self, module: Any, every: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
         """Give for each task the parameters that its loss moves beside the shared ones."""
@@ -267,8 +272,9 @@ class GradientBalancing:
             self._refuse_scope(module)
         due = trainer.global_step % self.measuring.refresh_every == 0
         self._measures = due or bool(self.weights.isnan().all())
-        if self.scope == "parameters":
-            _keep_buffers(module)
+        self._accumulated = trainer.accumulate_grad_batches
+        # Gramians of averaged or summed gradients need the gradients.
+        self._streams = self._by_rows and world_size() == 1 and self._accumulated == 1 and not self._compiled
         if isinstance(trainer.strategy, DDPStrategy):
             ddp: Any = trainer.strategy.model
             ddp.require_backward_grad_sync = not self._by_rows  # rows are added up here
@@ -282,13 +288,13 @@ class GradientBalancing:
         """Make the cut of a training step; none where gradients are made out of rows."""
         measure = self._at_the_gate if self._measures and self.scope == "representation" else None
         self.cut = None if self._by_rows else Cut(self.count, measure, heads=self.measuring.weight_heads)
-        if self._by_rows and self._streams:
+        if self._streams:
             self._exact.open()
 
     def enter(self, step: Any) -> Tensor:
         """Take the losses of a step, and give them as one tensor, of which the step is to make its loss."""
         cut, self.cut = self.cut, None
-        if self._by_rows and self._streams:
+        if self._streams:
             self._exact.close(len(step.tasks))
         like = self._shared[0] if step.features is None else step.features
         stacked = torch.stack(step.losses) if step.losses else like.new_zeros(0)
@@ -382,11 +388,12 @@ class GradientBalancing:
         assert size is not None
         if self._sketch is None:
             self._sketch = Sketch(self._shared, size, seed=0)
-        sums = torch.zeros(self.count, size, dtype=sum_dtype(scales.device), device=scales.device)
+        wide = torch.float64 if self._shared[0].dtype == torch.float64 else torch.float32
+        sums = torch.zeros(self.count, size, dtype=wide, device=scales.device)
         wanted, keep = [self._shared] * len(pending.tasks), [True] * len(pending.tasks)
         for task, gradients in zip(pending.tasks, gradients_of(pending.losses, scales, wanted, keep), strict=True):
             sums[task] = self._sketch(gradients)
-        sums = sum_over_ranks(sums) / world_size()
+        sums = (sum_over_ranks(sums) / world_size()).to(sum_dtype(scales.device))
         return sums @ sums.T
 
     def _in_pieces(self, pending: _Pending, scales: Tensor) -> Tensor:
@@ -441,13 +448,5 @@ def _parameters(parts: nn.ModuleDict, name: str) -> list[nn.Parameter]:
     return list(parts[name].parameters()) if name in parts else []
 
 
-def _keep_buffers(module: nn.Module) -> None:
-    """Tell compiled parts that their graph is run more than once."""
-    if _compiled(module):
-        import torch._functorch.config as functorch
-
-        functorch.donated_buffer = False
-
-
-def _compiled(module: nn.Module) -> bool:
-    return any(isinstance(part, torch._dynamo.OptimizedModule) or part._compiled_call_impl for part in module.modules())
+def _is_compiled(part: nn.Module) -> bool:
+    return isinstance(part, torch._dynamo.OptimizedModule) or part._compiled_call_impl is not None

@@ -15,12 +15,13 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 from lightning_mtl import Binary, HardSharing, Multiclass, MultiTaskDataModule, MultiTaskModule, Regression, Task
-from lightning_mtl.balancers import FAMO, LogSum, Static, Uncertainty
+from lightning_mtl.balancers import FAMO, GradientBalancer, LogSum, Static, Uncertainty
 from lightning_mtl.encoders import Encoder, Features
 from lightning_mtl.heads import Head
 
 from .builders import leaning, module, splits, tasks
 from .conftest import TrainerMaker
+from .ranks.cross import every_balancer
 
 Batch = dict[str, dict[str, Tensor]]
 KINDS: dict[str, Callable[[], Head]] = {"sign": lambda: Multiclass(2), "size": Regression, "odd": Binary}
@@ -29,19 +30,20 @@ KINDS: dict[str, Callable[[], Head]] = {"sign": lambda: Multiclass(2), "size": R
 class Batches:
     """Three tasks over one source, or a source each, again and again."""
 
-    def __init__(self, count: int = 6, sources: int = 1) -> None:
+    def __init__(self, count: int = 6, sources: int = 1, dtype: torch.dtype = torch.float64) -> None:
+        self.dtype = dtype
         make = torch.Generator().manual_seed(0)
         self.batches = [self._batch(make, sources) for _ in range(count)]
 
     def _batch(self, make: torch.Generator, sources: int) -> Batch:
         labels: dict[str, Callable[[], Tensor]] = {
             "sign": lambda: torch.randint(2, (8,), generator=make),
-            "size": lambda: 3 * torch.randn(8, generator=make, dtype=torch.float64),
+            "size": lambda: 3 * torch.randn(8, generator=make, dtype=self.dtype),
             "odd": lambda: torch.randint(2, (8,), generator=make),
         }
 
         def x() -> dict[str, Tensor]:
-            return {"x": torch.randn(8, 4, generator=make, dtype=torch.float64)}
+            return {"x": torch.randn(8, 4, generator=make, dtype=self.dtype)}
 
         if sources == 1:
             return {"s": x() | {name: label() for name, label in labels.items()}}
@@ -124,7 +126,7 @@ def by_hand(net: MultiTaskModule, batches: Sequence[Batch], scope: str, heads: b
                 p.sub_(0.1 * g)
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("accumulate", [1, 4])
 @pytest.mark.parametrize("heads", [False, True])
 # With a source for each task the features are different coordinates: no two gradients of them meet.
 @pytest.mark.parametrize(("sources", "scope"), [(1, "representation"), (1, "parameters"), (3, "parameters")])
@@ -174,7 +176,7 @@ class Untidy(nn.Module):
 def test_linear_layers_are_taken_apart_where_that_is_the_same(sources: int, trainer: TrainerMaker) -> None:
     torch.manual_seed(1)
     tidy = nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.ReLU(inplace=False), nn.Linear(64, 6))
-    nothing_else = nn.Sequential(nn.Linear(4, 64, bias=False).requires_grad_(False), *copy.deepcopy(tidy[1:]))
+    nothing_else = nn.Sequential(nn.Linear(4, 64, bias=False).requires_grad_(False), *copy.deepcopy(list(tidy)[1:]))
     for trunk in (tidy, nothing_else, Untidy()):
         apart, in_pieces = (
             made(sources, copy.deepcopy(trunk), balancer=leaning, scope="parameters", gradient_memory=memory)
@@ -249,10 +251,7 @@ def test_a_compiled_trunk_changes_nothing(scope: str, trainer: TrainerMaker) -> 
 def test_mixed_precision_comes_near_full_precision(scope: str, trainer: TrainerMaker) -> None:
     def trained(precision: Any) -> MultiTaskModule:
         net = made(**SCOPES[scope])
-        batches = Batches()
-        for batch in batches.batches:
-            batch["s"] = {name: of.float() if of.is_floating_point() else of for name, of in batch["s"].items()}
-        trainer(precision=precision, gradient_clip_val=1.0).fit(net, batches)
+        trainer(precision=precision, gradient_clip_val=1.0).fit(net, Batches(dtype=torch.float32))
         return net
 
     full = trained("32-true")
@@ -286,6 +285,20 @@ def test_scaled_losses_change_nothing(scope: str, trainer: TrainerMaker) -> None
     trainer(accumulate_grad_batches=2, plugins=[Scaled()]).fit(nets[1], Batches())
     for p, q in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
         assert_close(p, q, rtol=1e-10, atol=1e-12)
+
+
+RULES = every_balancer()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_parameter_moves_under_every_rule(name: str, trainer: TrainerMaker) -> None:
+    scopes: list[Any] = ["representation", "parameters"] if issubclass(RULES[name], GradientBalancer) else [None]
+    for scope in scopes:
+        net = made(balancer=RULES[name](), scope=scope)
+        before = [p.detach().clone() for p in net.parameters()]
+        trainer(max_steps=3).fit(net, Batches(dtype=torch.float32))
+        for (where, p), was in zip(net.named_parameters(), before, strict=True):
+            assert not torch.equal(p, was), f"{where}, {scope}"
 
 
 def test_weights_are_kept_between_the_steps_that_measure(trainer: TrainerMaker) -> None:

@@ -268,6 +268,16 @@ def test_scales_of_losses_do_not_matter_where_numbers_are_optimal(make: Maker) -
     assert_close(parts, parts.mean().expand(4), rtol=1e-4, atol=0)
 
 
+@each()
+@pytest.mark.parametrize("tasks", [None, [0, 2, 3]], ids=["all", "some"])
+def test_no_step_waits_for_the_device(make: Maker, tasks: list[int] | None) -> None:
+    """On the meta device there is nothing that the host could read, so whatever reads it fails."""
+    balancer = built(make).to("meta")
+    for step, losses in enumerate(rows(8, len(tasks or NAMES)).to("meta")):
+        balancer.observe(losses, step, step // 3, tasks)
+        assert weights(balancer, losses, tasks).is_meta
+
+
 # Numbers: computed in float64 by the papers' formulas, and by TorchJD 0.18 where it has the method
 
 TWO, THREE = [0.7, 2.3], [0.7, 2.3, 0.15]

@@ -39,4 +39,4 @@ def per_task(values: dict[str, float] | list[float], names: Sequence[str], param
     require(
         len(values) == len(names), parameter, f"one number for each of {list(names)}", values, "Name them in a dict."
     )
-    return torch.tensor(values, dtype=torch.float32)
+    return torch.tensor(values, dtype=torch.get_default_dtype())
