@@ -28,11 +28,10 @@ import itertools
 import json
 import logging
 import math
+import multiprocessing
 import os
+import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 import warnings
@@ -95,7 +94,7 @@ class Layer(nn.Module):
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         shares = (query @ key.transpose(-1, -2) / math.sqrt(width // self.heads)).softmax(-1)
         x = x + self.write((shares @ value).transpose(1, 2).reshape(rows, length, width))
-        return x + self.inner(self.between(x))
+        return x.add(self.inner(self.between(x)))
 
 
 class Transformer(nn.Module):
@@ -122,7 +121,8 @@ class Block(nn.Module):
         self.short = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.long(x) + self.short(x))
+        outputs: Tensor = self.long(x)
+        return F.relu(outputs + self.short(x))
 
 
 def mlp() -> nn.Module:
@@ -147,9 +147,9 @@ class Trunk(NamedTuple):
 
 
 TRUNKS = {
-    "mlp": Trunk(mlp, (128,), 256, turns=10, steps=2),
-    "transformer": Trunk(Transformer, (8, 64), 192, turns=3, steps=1),
-    "resnet": Trunk(resnet, (3, 16, 16), 256, turns=4, steps=1),
+    "mlp": Trunk(mlp, (128,), 256, turns=5, steps=2),
+    "transformer": Trunk(Transformer, (8, 64), 192, turns=1, steps=1),
+    "resnet": Trunk(resnet, (3, 16, 16), 256, turns=1, steps=1),
 }
 
 # Sides
@@ -308,11 +308,11 @@ class Fit:
 
 
 @contextmanager
-def alive(makers: Mapping[str, Maker], batches: Sequence[Any]) -> Iterator[dict[str, Fit]]:
-    """Hold a fit of each, past its first steps."""
+def alive(makers: Mapping[str, Maker], batches: Sequence[Any], steps: int) -> Iterator[dict[str, Fit]]:
+    """Hold a fit of each, past its first steps, in which optimizers and balancers make what they keep."""
     fits = {name: Fit(make(), batches) for name, make in makers.items()}
     for fit in fits.values():
-        fit.turn(3)
+        fit.turn(steps)
     yield fits
     for fit in fits.values():
         fit.end()
@@ -323,7 +323,7 @@ def take_turns(makers: Mapping[str, Maker], batches: Sequence[Any], trunk: Trunk
     turns = []
     for number in range(rounds):
         order = list(makers) if number % 2 else list(makers)[::-1]
-        with alive({name: makers[name] for name in order}, batches) as fits:
+        with alive({name: makers[name] for name in order}, batches, trunk.steps) as fits:
             for _ in range(trunk.turns):
                 turns.append({name: fits[name].turn(trunk.steps) for name in order})
                 order.reverse()
@@ -406,8 +406,7 @@ def exact(trunks: Mapping[str, Trunk], rounds: int) -> dict[str, float]:
             "autojac, no Jacobian": partial(Autojac, trunk, 8, optimize_gramian_computation=True),
             "autogram": partial(Autogram, trunk, 8),
         }
-        sides = {"hand": partial(HandWritten, trunk, 8), "ours": partial(ours, trunk, 8, UPGrad(), scope="parameters")}
-        turns = take_turns({**sides, **engines}, batches(trunk, 8), trunk, rounds)
+        turns = take_turns({**both(trunk), **engines}, batches(trunk, 8), trunk, rounds)
         best = min(engines, key=lambda engine: ratio(turns, engine))
         show(f"{name}, K=8", turns)
         cells[name] = ratio(turns, "ours", best)
@@ -420,27 +419,26 @@ def sources(trunks: Mapping[str, Trunk], rounds: int) -> dict[str, float]:
     cells = {}
     for name, trunk in trunks.items():
         made = batches(trunk, 8, sources=True)
-        makers = {"hand": partial(HandWritten, trunk, 8), "ours": partial(ours, trunk, 8, UPGrad(), scope="parameters")}
-        turns = take_turns(makers, made, trunk._replace(turns=max(trunk.turns // 2, 2), steps=1), rounds)
+        turns = take_turns(both(trunk), made, trunk._replace(steps=1), rounds)
         show(f"{name}, 8 sources", turns)
         cells[name] = ratio(turns, "ours")
     trunk = TRUNKS["mlp"]
     shared = sum(p.numel() * p.element_size() for p in trunk.make().parameters())
-    by_hand, by_us = (peak_bytes(make(), batches(trunk, 8, sources=True)) for make in sides_of(trunk))
+    by_hand, by_us = (peak_bytes(make(), batches(trunk, 8, sources=True)) for make in both(trunk).values())
     return {"exact_sources_k8": max(cells.values()), "exact_sources_memory": (by_us - by_hand) / shared}
 
 
-def sides_of(trunk: Trunk) -> tuple[Maker, Maker]:
-    return partial(HandWritten, trunk, 8), partial(ours, trunk, 8, UPGrad(), scope="parameters")
+def both(trunk: Trunk) -> dict[str, Maker]:
+    return {"hand": partial(HandWritten, trunk, 8), "ours": partial(ours, trunk, 8, UPGrad(), scope="parameters")}
 
 
 def peak_bytes(module: L.LightningModule, batches: Sequence[Any]) -> int:
     """Measure the most that is held at once of what the first steps allocate."""
-    with torch.profiler.profile(profile_memory=True) as profiled:
+    trace: Any
+    with torch.profiler.profile(profile_memory=True) as trace:
         L.Trainer(accelerator="cpu", max_epochs=1, barebones=True).fit(module, Counted(batches))
-    assert profiled.profiler is not None
-    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
-    changes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
+    events = [event for event in trace.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes: list[int] = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
     return max(itertools.accumulate(changes))
 
 
@@ -479,35 +477,31 @@ def solver_ms(balancer: GradientBalancer, drawn: Sequence[Tensor]) -> float:
 
 # Bytes between processes
 
-DISTRIBUTED: dict[str, dict[str, Any]] = {
-    "hand": {},
-    "representation": {"balancer": UPGrad(), "scope": "representation"},
-    "sketch": {"balancer": UPGrad(), "scope": "parameters", "sketch": 1024},
-    "exact": {"balancer": UPGrad(), "scope": "parameters"},
+WAYS: dict[str, dict[str, Any]] = {
+    "representation": {"scope": "representation"},
+    "sketch": {"scope": "parameters", "sketch": 1024},
+    "exact": {"scope": "parameters"},
 }
 
 
 def ddp(trunks: Mapping[str, Trunk], rounds: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        counts = Path(folder) / "bytes.json"
-        launch = sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"
-        command = [*launch, __file__, "--count-bytes", str(counts)]
-        quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, timeout=300, env=quiet, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        sent = json.loads(counts.read_text())
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    with multiprocessing.get_context("fork").Pool(2) as ranks:  # a fork need not import everything again
+        sent = ranks.starmap_async(count_bytes, [(0, port), (1, port)], chunksize=1).get(timeout=120)[0]
     print("bytes of a step of the MLP, K=8:  " + "  ".join(f"{name} {count:,}" for name, count in sent.items()))
-    return {f"ddp_bytes_ratio_{name}": count / sent["hand"] for name, count in sent.items() if name != "hand"}
+    ratios = {f"ddp_bytes_ratio_{name}": sent[name] / sent["hand"] for name in WAYS}
+    return {"ddp_bytes_hand": float(sent["hand"]), **ratios}
 
 
-def count_bytes(file: Path) -> None:
+def count_bytes(rank: int, port: int) -> dict[str, int]:
     """Count, as one of two processes, what a step of each kind hands to collectives."""
+    place = {"LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in place.items()}
     trunk = TRUNKS["mlp"]
     made = batches(trunk, 8)
-    sent = {"hand": bytes_of(HandWritten(trunk, 8), made)}
-    sent |= {kind: bytes_of(ours(trunk, 8, **options), made) for kind, options in DISTRIBUTED.items() if options}
-    if os.environ["RANK"] == "0":
-        file.write_text(json.dumps(sent))
+    ways = {kind: ours(trunk, 8, UPGrad(), **options) for kind, options in WAYS.items()}
+    return {kind: bytes_of(module, made) for kind, module in {"hand": HandWritten(trunk, 8), **ways}.items()}
 
 
 def bytes_of(module: L.LightningModule, made: Sequence[Any]) -> int:
@@ -558,7 +552,7 @@ class Counted:
         return act(*args, **kwargs)
 
 
-PARTS = {part.__name__: part for part in (loss, representation, exact, sources, solver, ddp)}
+PARTS = {part.__name__: part for part in (ddp, solver, loss, representation, exact, sources)}
 
 
 def print_bars(figures: Mapping[str, float]) -> None:
@@ -587,15 +581,11 @@ def names(text: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--rounds", type=int, default=4, help="how often the fits of each cell are made anew")
+    parser.add_argument("--rounds", type=int, default=8, help="how often the fits of each cell are made anew")
     parser.add_argument("--only", type=names, default=list(PARTS), help=f"parts, of {','.join(PARTS)}")
     parser.add_argument("--trunks", type=names, default=list(TRUNKS), help=f"trunks, of {','.join(TRUNKS)}")
-    parser.add_argument("--count-bytes", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     still()
-    if options.count_bytes:
-        return count_bytes(options.count_bytes)
-
     figures: dict[str, float] = {}
     for name in options.only:
         start = time.perf_counter()
