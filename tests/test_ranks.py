@@ -71,7 +71,7 @@ def test_every_balancer_in_every_scope_gives_what_one_process_gives(ranks: int, 
         alone = {name: value for name, value in run(case, tmp_path).items() if name.startswith("weight")}
         for rank in results:
             for name, value in alone.items():
-                if not torch.allclose(rank[case][name], value, rtol=1e-10, atol=1e-10):
+                if not torch.allclose(rank[case][name], value, rtol=1e-10, atol=1e-10, equal_nan=True):
                     wrong.append(f"{case}, {name}: {(rank[case][name] - value).abs().max():.1e}")
     assert not wrong, "\n".join(wrong)
 
