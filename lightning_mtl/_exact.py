@@ -38,11 +38,16 @@ class ExactGradients:
         self._linear = LinearLayers(encoder)
         self._layers: list[Layer] = []
         self._rows: Rows | None = None
-        self._held: dict[nn.Parameter, Tensor] = {}
+        self._held: dict[tuple[nn.Parameter, int], Tensor] = {}
+        """What the other parameters get, by task where it is weighed."""
 
     def open(self) -> None:
         """Begin a forward pass of which linear layers may be taken apart."""
         self._linear.listen()
+
+    def silence(self) -> None:
+        """Listen to no layer any more, after an error."""
+        self._linear.silence()
 
     def close(self, tasks: int) -> None:
         """End it; that many tasks have losses."""
@@ -62,13 +67,14 @@ class ExactGradients:
             self._rows.add(task, [next(rest) for _ in plain])
             for layer in self._layers:
                 layer.add(task, next(rest))
-            self._hold(self.own[task], list(rest))
+            self._hold(task, list(rest))
 
-    def _hold(self, own: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
-        for p, gradient in zip(own, gradients, strict=True):
+    def _hold(self, task: int, gradients: Sequence[Tensor | None]) -> None:
+        for p, gradient in zip(self.own[task], gradients, strict=True):
             if gradient is not None:
-                held = self._held.get(p)
-                self._held[p] = gradient if held is None else held.add_(gradient)
+                key = (p, task if self.weight_heads else 0)
+                held = self._held.get(key)
+                self._held[key] = gradient if held is None else held + gradient  # two gradients can be one tensor
 
     def gramian(self) -> Tensor:
         """Multiply the gradients of all tasks, averaged over the ranks, with each other."""
@@ -84,11 +90,9 @@ class ExactGradients:
     def hand_over(self, weights: Tensor) -> None:
         """Give each parameter its gradient: the shared ones a weighed sum, those of a task its own."""
         assert self._rows is not None
-        for task, own in enumerate(self.own):
-            for p in own:
-                if p in self._held:
-                    gradient = self._held.pop(p)
-                    _add(p, gradient * weights[task].to(gradient) if self.weight_heads else gradient)
+        for (p, task), gradient in self._held.items():
+            _add(p, gradient * weights[task].to(gradient) if self.weight_heads else gradient.clone())
+        self._held.clear()
         if world_size() > 1:
             mean_gradients(self.every)
         for p, gradient in zip(self._rows.parameters, self._rows.sum(weights), strict=True):

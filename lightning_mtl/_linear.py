@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_AGREES = 0.03
-"""How far a layer's gradient may be from what its input and output say, as a share of it; half precision needs that much."""
+_AGREES, _AGREES_IN_HALF = 1e-3, 0.03
+"""How far a layer's gradient may be from what its input and output say, as a share of it."""
+_LOOK_AGAIN = 100
+"""After so many steps layers are held against their gradients anew."""
 
 
 @dataclass(slots=True)
@@ -74,50 +76,62 @@ class LinearLayers:
             part
             for part in module.modules()
             if type(part) is nn.Linear
+            and {"weight"} <= set(part._parameters) <= {"weight", "bias"}  # nothing else makes the weight
             and part.weight.requires_grad
             and all(uses[id(p)] == 1 for p in part.parameters())
         ]
-        self._calls: list[tuple[nn.Linear, Tensor, Tensor]] = []
+        self._calls: list[tuple[nn.Linear, Tensor, Tensor, int]] = []
         self._handles: list[Any] = []
         self._known: dict[nn.Linear, bool] = {}
+        self._steps = 0
 
     def listen(self) -> None:
         """Note inputs and outputs from now on."""
-        self._calls = []
+        self.silence()
         self._handles = [layer.register_forward_hook(self._hear) for layer in self._layers]
 
     def _hear(self, layer: nn.Linear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self._calls.append((layer, inputs[0] if inputs else output, output))
+        self._calls.append((layer, inputs[0] if inputs else output, output, output._version))
+
+    def silence(self) -> None:
+        """Listen no more, and forget what was heard."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._calls = [], []
 
     def stop(self, tasks: int) -> list[Layer]:
         """Listen no more, and give the layers that were run once and pay for this many tasks."""
-        for handle in self._handles:
-            handle.remove()
-        runs = Counter(id(layer) for layer, _, _ in self._calls)
+        runs = Counter(id(call[0]) for call in self._calls)
         made = [
             Layer(layer, x.detach().flatten(0, -2).to(layer.weight.dtype), y)
-            for layer, x, y in self._calls
-            if runs[id(layer)] == 1 and y.requires_grad and x.ndim > 1 and x.shape[-1] == layer.in_features
+            for layer, x, y, version in self._calls
+            # An output that was changed in place is another tensor for autograd.
+            if runs[id(layer)] == 1 and y.requires_grad and x.ndim > 1 and y._version == version
         ]
-        self._calls = []
+        self.silence()
         return [layer for layer in made if layer.pays(tasks)]
 
     def trusted(self, layers: Sequence[Layer], losses: Sequence[Tensor], scales: Tensor) -> list[Layer]:
         """Give those layers whose gradient is what input and output make of it: nothing else uses or changes them.
 
-        A layer is looked at once, by the gradient of all losses together.
+        A layer is looked at now and then, by the gradient of all losses together.
         """
+        self._steps += 1
+        if self._steps % _LOOK_AGAIN == 0:
+            self._known.clear()
         new = [layer for layer in layers if layer.linear not in self._known]
         if new:
             wanted = [*(layer.linear.weight for layer in new), *(layer.y for layer in new)]
             found = torch.autograd.grad(losses, wanted, scales.unbind(), retain_graph=True, allow_unused=True)
             for layer, gradient, delta in zip(new, found[: len(new)], found[len(new) :], strict=True):
-                self._known[layer.linear] = _agree(layer, gradient, delta)
-        return [layer for layer in layers if self._known[layer.linear]]
+                if gradient is None or bool(gradient.isfinite().all()):
+                    self._known[layer.linear] = _agree(layer, gradient, delta)
+        return [layer for layer in layers if self._known.get(layer.linear)]
 
 
 def _agree(layer: Layer, gradient: Tensor | None, delta: Tensor | None) -> bool:
     if gradient is None or delta is None:
         return gradient is None and delta is None
     made = delta.flatten(0, -2).to(layer.x.dtype).T @ layer.x
-    return bool((made - gradient).norm() <= _AGREES * gradient.norm())
+    near = _AGREES_IN_HALF if layer.y.itemsize < 4 else _AGREES
+    return bool((made - gradient).norm() <= near * gradient.norm())

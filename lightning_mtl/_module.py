@@ -15,8 +15,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ._balancing import Balance, GradientBalancing, Measuring, balance_of, own_balancer
-from ._distributed import SHARDED, gather_objects, shard, sum_dtype, sum_over_ranks
+from ._balancing import Balance, GradientBalancing, Measuring, balance_of, mean_losses, own_balancer
+from ._distributed import SHARDED, gather_objects, of_first_rank, shard, sum_dtype, sum_over_ranks
 from ._evaluated import EvaluatedModule
 from ._gradients import Cut, chosen
 from ._history import LossHistory
@@ -24,7 +24,7 @@ from ._metrics import TaskMetrics
 from ._random_state import random_state, set_random_state
 from ._routing import Batch, Routing
 from ._step import Step
-from .balancers import Balancer, FromGramian, GradientBalancer, Weighting
+from .balancers import Balancer, FromGramian, GradientBalancer, LossBalancer, Weighting, seed_of_run
 from .encoders import Encoder
 from .fine_tuning import FineTuning
 from .inputs import Inputs
@@ -46,7 +46,10 @@ class _Progress:
     present: Sequence[int] = ()
     losses: Tensor | None = None
     seen: set[int] = field(default_factory=set)
-    observed: int = -1
+    window: list[tuple[Sequence[int], Tensor]] = field(default_factory=list)
+    """Tasks and losses of the batches that make a step of the optimizer."""
+    met: bool = False
+    """Whether a step had labels for two tasks."""
     balance: Callable[[], Balance] | None = None
 
 
@@ -54,7 +57,7 @@ class TaskModule(EvaluatedModule):
     """Losses, metrics, logs and optimizers of several tasks; `MultiTaskModule` and its like add how a batch is run."""
 
     lr: float | None = None
-    """Rate that replaces the optimizer's own (`FineTuning.lr`, or that of every group), e.g. from Lightning's `Tuner`."""
+    """Rate that replaces the optimizer's own (`FineTuning.lr`, or that of trunk and heads), e.g. from Lightning's `Tuner`."""
 
     def __init__(
         self,
@@ -84,6 +87,8 @@ class TaskModule(EvaluatedModule):
         """How the tasks of a step share it; with a single task it is left out."""
         self.measuring = measuring
         self._gradients: GradientBalancing | None = None
+        self._lost_balancer: str | None = None
+        """Name of a balancer that the checkpoint, of which the model was loaded, could not hold."""
         self._kept: list[nn.Module] = []
         self._optimizer = optimizer
         self._world_size = 1
@@ -102,7 +107,8 @@ class TaskModule(EvaluatedModule):
             self._weights = None
         self.routing = Routing(tasks)
         names = tuple(task.name for task in tasks)
-        self._history = LossHistory(names)
+        positive = self.balancer is not None and isinstance(self.balancer, LossBalancer) and self.balancer.positive
+        self._history = LossHistory(names, type(self.balancer).__name__ if positive and len(tasks) > 1 else None)
         self._progress = _Progress()
         self._balances = self.balancer is not None and len(tasks) > 1
         if self.balancer is not None and self._balances:
@@ -204,8 +210,8 @@ class TaskModule(EvaluatedModule):
         if strategy.root_device.type != "cpu" and not self.routing.fed and not own_hook:
             # Loaders of the user's own: find the rows with labels on the CPU, so that no step waits for the device.
             self.on_before_batch_transfer = self._label_before_transfer  # type: ignore[method-assign]
-        if stage == "fit" and self._gradients is not None:
-            self._gradients.prepare(self)
+        if stage == "fit":
+            self._prepare_balancer()
         if stage != "fit" or self.routing.every_task_every_step or not isinstance(strategy, DDPStrategy):
             return
         if not strategy._ddp_kwargs.setdefault("find_unused_parameters", True):
@@ -213,6 +219,17 @@ class TaskModule(EvaluatedModule):
                 "`find_unused_parameters` of DDPStrategy must be true where a step can lack labels for a task, got False. "
                 "Leave it out (strategy='ddp'): it is then set where it is needed."
             )
+
+    def _prepare_balancer(self) -> None:
+        if self._lost_balancer:
+            raise ValueError(
+                f"`balancer` must be given to train on a model that was trained with {self._lost_balancer}, a function or class of your "
+                "own, which its checkpoint does not hold. Load it with balancer=..., or with balancer=None to train without."
+            )
+        if self.balancer is not None:
+            self.balancer.run_seed = of_first_rank(seed_of_run())
+        if self._gradients is not None:
+            self._gradients.prepare(self)
 
     def _label_before_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch if self.trainer.predicting else self.routing.label(batch)
@@ -225,6 +242,8 @@ class TaskModule(EvaluatedModule):
         if states is not None and self.trainer.ckpt_path and self.global_rank < len(states):
             set_random_state(states[self.global_rank])
         self._history.clear()
+        if self._gradients is not None:
+            self._gradients.reset()
         step = self.trainer.global_step
         # Without logs, still look for losses that are not finite.
         seen = (
@@ -235,11 +254,14 @@ class TaskModule(EvaluatedModule):
         )
         self._note_last_batch()  # a run that is resumed within an epoch does not start it
 
-    def on_train_epoch_start(self) -> None:
-        """Note which batch is the last one: its metrics are shown; and which parameters are trained."""
-        self._note_last_batch()
+    def on_train_end(self) -> None:
+        """Let go of what balancing held."""
         if self._gradients is not None:
-            self._gradients.take(self)
+            self._gradients.reset()
+
+    def on_train_epoch_start(self) -> None:
+        """Note which batch is the last one: its metrics are shown."""
+        self._note_last_batch()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Settle how the gradients of this batch are balanced, before the strategy sees it."""
@@ -253,7 +275,11 @@ class TaskModule(EvaluatedModule):
         """Run one batch, and return the loss that is minimised."""
         if self._gradients is not None:
             self._gradients.open()
-            step = self.run(batch).in_order()
+            try:
+                step = self.run(batch).in_order()
+            except BaseException:
+                self._gradients.reset()
+                raise
             losses = self._gradients.enter(step)
         else:
             step = self.run(batch).in_order()
@@ -286,6 +312,12 @@ class TaskModule(EvaluatedModule):
         """Show what was not shown yet, and name tasks that the epoch never trained though their source was drawn."""
         if len(self._history):
             self._show()
+        if self._gradients is not None and not self._progress.met and self.trainer.current_epoch == 0:
+            warnings.warn(
+                "No step of the first epoch had labels for two tasks, so there were no gradients to balance: leave `balancer` out, or "
+                "put rows of several tasks into a step.",
+                stacklevel=1,
+            )
         known = self._progress.seen | self._not_drawn()
         unseen = [task.name for i, task in enumerate(self.tasks) if i not in known and not self.routing.idle(i)]
         if unseen and self.trainer.current_epoch == 0:
@@ -305,15 +337,16 @@ class TaskModule(EvaluatedModule):
         if len(self._history):
             self._history.read()
         checkpoint[_RANDOM] = gather_objects(random_state())
-        if self._gradients is not None:
-            checkpoint[_BALANCE] = self._gradients.state()
+        if self.balancer is not None and self._balances:
+            state = {} if self._gradients is None else self._gradients.state()
+            names, seed = [task.name for task in self.tasks], self.balancer.run_seed
+            checkpoint[_BALANCE] = {"tasks": names, "seed": seed, **state}
         super().on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the random states until training goes on."""
         self._resumed = checkpoint.get(_RANDOM)
-        if self._gradients is not None:
-            self._gradients.load_state(checkpoint.get(_BALANCE, {}))
+        self._load_balance(checkpoint.get(_BALANCE, {}))
         super().on_load_checkpoint(checkpoint)
 
     def configure_optimizers(self) -> Any:
@@ -349,6 +382,20 @@ class TaskModule(EvaluatedModule):
         return habits.configure(self, self.heads, int(steps), fused=fused, balancer=self.balancer)
 
     # Losses
+
+    def _load_balance(self, state: dict[str, Any]) -> None:
+        """Go on with the weights and the seed of a checkpoint."""
+        names = [task.name for task in self.tasks]
+        if self.balancer is None or not self._balances or not state:
+            return
+        if state["tasks"] != names:
+            raise ValueError(
+                f"`tasks` must be in the order of the checkpoint, in which a balancer keeps what it knows, got {names} for "
+                f"{state['tasks']}. Give them in that order."
+            )
+        self.balancer.run_seed = state["seed"]
+        if self._gradients is not None:
+            self._gradients.load_state(state)
 
     def last_losses(self) -> tuple[Sequence[int], Tensor]:
         """Give the numbers of the tasks in the last training step, and their losses; their mean over the ranks counts."""
@@ -412,11 +459,17 @@ class TaskModule(EvaluatedModule):
 
     def _observe(self, means: Tensor, present: Sequence[int]) -> None:
         """Tell the balancer the losses, once for each step of the optimizer."""
-        progress = self._progress
-        if progress.observed != progress.step and present:
-            progress.observed = progress.step
-            balancer: Any = self.balancer
-            balancer.observe(means, progress.step, self.trainer.current_epoch, present)
+        progress, balancer = self._progress, self.balancer
+        assert balancer is not None
+        progress.met |= len(present) > 1
+        balancer.step = progress.step
+        progress.window.append((present, means))
+        if self.trainer.accumulate_grad_batches > 1 and self.trainer.fit_loop._should_accumulate():
+            return
+        tasks, losses = mean_losses(progress.window)
+        progress.window = []
+        if tasks:
+            balancer.observe(losses, progress.step, self.trainer.current_epoch, tasks)
 
     def _nothing(self, step: Step, present: Sequence[int]) -> list[Tensor]:
         """Give zeros that hang on what was run without labels: other ranks have some, or wait for its gradients."""

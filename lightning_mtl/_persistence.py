@@ -29,6 +29,7 @@ class PersistentModule(L.LightningModule):
     heads: nn.ModuleDict
     inputs: dict[str, Inputs]
     balancer: Balancer | None
+    _lost_balancer: str | None
 
     @abstractmethod
     def balancing(self) -> dict[str, Any]:
@@ -87,11 +88,15 @@ class PersistentModule(L.LightningModule):
         given: dict[str, Any] = {"tasks": tasks, "encoder": encoder}
         if cls._described():
             parts = saving.parts_of(checkpoint.get(saving.KEY, {}), tasks, encoder, str(checkpoint_path))
+            parts |= {} if "balancer" in kwargs else saving.balancing_of(checkpoint.get(saving.KEY, {}))
             parts = {name: value for name, value in parts.items() if name not in kwargs}
         else:
             parts = {name: value for name, value in given.items() if value is not None}
         options = {"strict": strict, "weights_only": weights_only}
-        return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, **options, **parts, **kwargs)
+        module = super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, **options, **parts, **kwargs)
+        if "balancer" not in kwargs and module.balancer is None:
+            module._lost_balancer = saving.lost_balancer(checkpoint.get(saving.KEY, {}))
+        return module
 
     @classmethod
     def _described(cls) -> bool:
@@ -152,7 +157,11 @@ class PersistentModule(L.LightningModule):
             )
         description = json.loads(file.read_text(encoding="utf-8"))
         saving.refuse_later(description, str(folder))
-        module = cls(**{**saving.parts_of(description, tasks, encoder, str(folder)), **kwargs})
+        parts = saving.parts_of(description, tasks, encoder, str(folder))
+        parts |= {} if "balancer" in kwargs else saving.balancing_of(description)
+        module = cls(**{**parts, **kwargs})
+        if "balancer" not in kwargs and module.balancer is None:
+            module._lost_balancer = saving.lost_balancer(description)
         module._take(description)
         module._build_encoder()
         module.load_state_dict(module._balanced(saving.read_weights(description, Path(folder))))
@@ -177,7 +186,8 @@ class PersistentModule(L.LightningModule):
         description, state = saving.read_model(path)
         self._take(description)
         self._build_encoder()
-        own = self.state_dict()
+        own = {name: value for name, value in self.state_dict().items() if not name.startswith("balancer.")}
+        state = {name: value for name, value in state.items() if not name.startswith("balancer.")}  # of other tasks
         fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
         parts = {name: _part(name) for name in {*own, *state}}
         partly = {parts[name] for name in {*own, *state} if name not in fits and parts[name].startswith("heads.")}

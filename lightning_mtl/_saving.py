@@ -105,13 +105,18 @@ def parts_of(
         if foreign := own(description["encoder"], "encoder"):
             _ask(foreign, where, "encoder=HardSharing(MyTrunk(...))")
         encoder = rebuild(description["encoder"])
-    return {"tasks": made, "encoder": encoder, **_balancing(description)}
+    return {"tasks": made, "encoder": encoder}
 
 
-def _balancing(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Rebuild the balancer and its settings; one of the user's own only counts in training, and is left out."""
+def balancing_of(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Rebuild the balancer and its settings; one of the user's own is left out (see `lost_balancer`)."""
     found = description.get("balancing", {})
     return {} if own(found) else rebuild(found)
+
+
+def lost_balancer(description: Mapping[str, Any]) -> str | None:
+    """Name the balancer of the user's own with which a model was trained."""
+    return next(iter(own(description.get("balancing", {})).values()), None)
 
 
 def inputs_of(description: Mapping[str, Any], encoder: Encoder) -> dict[str, Inputs]:

@@ -41,7 +41,7 @@ class FromGramian(GradientBalancer):
         Raises:
             ValueError: It does not give a weight for each task.
         """
-        weights = self.function(gramian)
+        weights = self.function(gramian.double())
         if not isinstance(weights, Tensor) or weights.shape != gramian.shape[:1]:
             got = list(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
             raise ValueError(
