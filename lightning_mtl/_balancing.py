@@ -30,8 +30,8 @@ class Balance:
         tasks: Names of the tasks that were there.
         losses: Their losses, times `Task.weight`, averaged over the ranks.
         weights: What each was multiplied by: the loss, or the gradient.
-        gramian: Inner products of their gradients, where the balancer looks at gradients: of the features, or of the shared
-            parameters. On the CPU.
+        gramian: Inner products of their gradients, of the features or of the shared parameters, on the CPU. None where the
+            balancer looks at losses, and in steps that `refresh_every` leaves out.
     """
 
     tasks: tuple[str, ...]
@@ -40,16 +40,16 @@ class Balance:
     gramian: Tensor | None = None
 
     @property
-    def norms(self) -> Tensor:
-        """The norm of each task's gradient."""
-        assert self.gramian is not None, "the balancer looks at losses only"
-        return self.gramian.diagonal().sqrt()
+    def norms(self) -> Tensor | None:
+        """The norm of each task's gradient; None where there is no Gramian."""
+        return None if self.gramian is None else self.gramian.diagonal().sqrt()
 
     @property
-    def cosines(self) -> Tensor:
-        """The cosine between each two tasks' gradients; below 0 they conflict."""
-        assert self.gramian is not None, "the balancer looks at losses only"
-        norms = self.norms
+    def cosines(self) -> Tensor | None:
+        """The cosine between each two tasks' gradients; below 0 they conflict. None where there is no Gramian."""
+        if self.gramian is None:
+            return None
+        norms = self.gramian.diagonal().sqrt()
         return self.gramian / (norms[:, None] * norms)
 
 
@@ -96,8 +96,8 @@ class Measuring:
             raise ValueError(f"`scope` must be 'representation' or 'parameters', got {self.scope!r}.")
         for name in ("refresh_every", "sketch"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value!r}.")
+            if value is not None and (value < 1 or value != int(value)):
+                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
         if self.gradient_memory is not None and self.gradient_memory <= 0:
             raise ValueError(f"`gradient_memory` must be above 0, got {self.gradient_memory!r}.")
         if self.scope == "representation" and (self.sketch or self.gradient_memory):
@@ -203,7 +203,8 @@ class GradientBalancing:
         trainer, measuring = module.trainer, self.measuring
         self._refuse_accumulation(trainer.accumulate_grad_batches)
         unfrozen = any(isinstance(callback, BaseFinetuning) for callback in trainer.callbacks)
-        if not unfrozen and not any(p.requires_grad for p in module.encoder.parameters()):
+        known = list(module.encoder.parameters())  # some are made later, of the data
+        if known and not unfrozen and not any(p.requires_grad for p in known):
             raise ValueError(
                 "`balancer` must find shared parameters that are trained, got an encoder that is frozen. Leave the balancer out."
             )
@@ -465,6 +466,11 @@ class GradientBalancing:
         if self._again or not present:
             return torch.ones(self.count, device=device)
         weights = self.balancer(gramian, present).detach().to(device, sum_dtype(device))
+        if not bool(weights.isfinite().all()):
+            raise ValueError(
+                f"`balancer` must give finite weights for a finite Gramian, got {weights.tolist()} of {self.balancer} for "
+                f"{gramian.tolist()}."
+            )
         weights = as_first_rank(weights, self._group)
         self.balancer.remember(gramian, present)
         self.weights[at] = weights.to("cpu", torch.float64)

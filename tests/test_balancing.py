@@ -201,17 +201,21 @@ def test_linear_layers_are_taken_apart_where_that_is_the_same(sources: int, trai
         assert seen.names == (expected if sources == 1 else set())  # with more sources a layer runs more than once
 
 
+def cosines(net: MultiTaskModule) -> Tensor:
+    assert net.balance is not None
+    assert net.balance.cosines is not None
+    return net.balance.cosines
+
+
 def test_a_larger_sketch_comes_closer_to_the_gramian(trainer: TrainerMaker) -> None:
     wide = nn.Sequential(nn.Linear(4, 200), nn.Tanh(), nn.Linear(200, 6), nn.Tanh())
     exact = made(trunk=copy.deepcopy(wide), balancer=leaning, scope="parameters")
     trainer(precision="64-true", limit_train_batches=1).fit(exact, Batches())
-    assert exact.balance is not None
     errors = []
     for size in (8, 8192):
         net = made(trunk=copy.deepcopy(wide), balancer=leaning, sketch=size)
         trainer(precision="64-true", limit_train_batches=1).fit(net, Batches())
-        assert net.balance is not None
-        errors.append((net.balance.cosines - exact.balance.cosines).abs().max())
+        errors.append((cosines(net) - cosines(exact)).abs().max())
     assert errors[1] < 0.04 < errors[0]
 
 
@@ -393,7 +397,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "scope without": ({"scope": "parameters"}, "`scope` must be left out without a gradient balancer"),
     "heads with losses": ({"balancer": LogSum(), "weight_heads": True}, "`weight_heads` must be left out"),
     "a sketch there": ({"balancer": leaning, "scope": "representation", "sketch": 8}, "`sketch` must go with"),
-    "refresh": ({"balancer": leaning, "refresh_every": 0}, "`refresh_every` must be at least 1, got 0"),
+    "refresh": (
+        {"balancer": leaning, "refresh_every": 0},
+        "`refresh_every` must be a whole number of at least 1, got 0",
+    ),
     "memory": ({"balancer": leaning, "gradient_memory": 0.0}, "`gradient_memory` must be above 0, got 0.0"),
     "both": ({"balancer": leaning, "gradient_memory": 1.0, "sketch": 8}, "`gradient_memory` must be left out with"),
     "a name": ({"balancer": Static({"sing": 2.0})}, "sing"),

@@ -14,11 +14,11 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from lightning_mtl import MultiTaskModule
+from lightning_mtl import MultiTaskDataModule, MultiTaskModule
 from lightning_mtl._gradients import Cut
 from lightning_mtl.balancers import FAMO, AlignedMTL, ConFIG, LogSum, NashMTL, PCGrad
 
-from .builders import leaning, module
+from .builders import leaning, module, splits
 from .conftest import TrainerMaker
 from .test_balancing import SCOPES, Batches, made
 
@@ -231,7 +231,7 @@ def test_all_batches_of_a_window_are_observed(trainer: TrainerMaker) -> None:
     net = made(3, balancer=FAMO())
     trainer(accumulate_grad_batches=2, **DOUBLE).fit(net, batches)
     assert net.balancer is not None
-    assert net.balancer.logits.count_nonzero() == 3  # type: ignore[operator, union-attr]
+    assert net.balancer.logits.count_nonzero() == 3  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -320,3 +320,16 @@ def test_steps_of_one_task_are_named_after_an_epoch(trainer: TrainerMaker) -> No
     alone, unseen = "No step of the first epoch had labels for two tasks", "No batch of the first epoch had labels for"
     with pytest.warns(UserWarning, match=alone), pytest.warns(UserWarning, match=unseen):
         trainer(**DOUBLE).fit(made(3, balancer=leaning), batches)
+
+
+def test_weights_that_are_not_finite_stop_the_run(trainer: TrainerMaker) -> None:
+    net = made(balancer=lambda gramian: [float("nan")] * len(gramian))
+    with pytest.raises(ValueError, match="`balancer` must give finite weights for a finite Gramian"):
+        trainer(**DOUBLE).fit(net, Batches())
+
+
+def test_a_source_for_each_task_at_the_representation_is_warned_of(trainer: TrainerMaker) -> None:
+    rows = {name: [{"x": row["x"], name: row[name]} for row in splits()["train"]] for name in ("sign", "size")}
+    data = MultiTaskDataModule({name: {"train": of} for name, of in rows.items()}, summary=False)
+    with pytest.warns(UserWarning, match="No two tasks read the same examples"):
+        trainer().fit(module(balancer=leaning, scope="representation"), data)
