@@ -581,7 +581,7 @@ def names(text: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--rounds", type=int, default=8, help="how often the fits of each cell are made anew")
+    parser.add_argument("--rounds", type=int, default=6, help="how often the fits of each cell are made anew")
     parser.add_argument("--only", type=names, default=list(PARTS), help=f"parts, of {','.join(PARTS)}")
     parser.add_argument("--trunks", type=names, default=list(TRUNKS), help=f"trunks, of {','.join(TRUNKS)}")
     options = parser.parse_args()
