@@ -8,13 +8,13 @@ with group normalisation (2.4 M). Every side is a LightningModule in a fit of it
 step's time is from one batch to the next. TorchJD's is as its documentation has it, by manual optimization.
 
 All fits of a cell (a trunk and a K) are alive in one process and take turns, one after the other and, in every second turn,
-in reverse; a turn is a step or two. A ratio is the median over the turns of the ratios within a turn, and a round makes the
+in reverse; a turn is a step or some, after one that warms the caches and does not count. A ratio is the median over the turns of the ratios within a turn, and a round makes the
 fits anew, since the same step is up to 3 percent faster or slower from one place in memory to another. Seconds are those of the
 processor. A second hand-written loop beside the first says how far apart equals come out (`noise`).
 
 The largest of many noisy ratios is larger than any true one. So `loss_max` is the largest of: the ratio of each trunk and K
 over all loss balancers, and the ratio of each balancer over all trunks and K. `loss_max_cell` is that of single cells, to be
-read beside `noise_max_cell`. What a loss balancer adds does not depend on the trunk: the larger trunks run three of them.
+read beside `noise_max_cell`. What a loss balancer adds does not depend on the trunk: the larger trunks run two of them.
 
 Solvers are timed alone, on Gramians of random gradients of different sizes. Bytes are those that two gloo processes hand to
 collectives in a step. Memory is what is allocated at once within a step, beyond what the hand-written one allocates.
@@ -136,6 +136,10 @@ def resnet() -> nn.Module:
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+WARM = 1
+"""Steps at the start of a turn that are not timed: after another fit's turn, weights and code are in no cache."""
+
+
 class Trunk(NamedTuple):
     make: Callable[[], nn.Module]
     inputs: tuple[int, ...]
@@ -147,7 +151,7 @@ class Trunk(NamedTuple):
 
 
 TRUNKS = {
-    "mlp": Trunk(mlp, (128,), 256, turns=5, steps=2),
+    "mlp": Trunk(mlp, (128,), 256, turns=3, steps=4),
     "transformer": Trunk(Transformer, (8, 64), 192, turns=1, steps=1),
     "resnet": Trunk(resnet, (3, 16, 16), 256, turns=1, steps=1),
 }
@@ -288,6 +292,8 @@ class Fit:
             self.go.acquire()
             if not self.steps:
                 return
+            for _ in range(WARM):
+                yield next(feed)
             start = time.process_time()
             for _ in range(self.steps):
                 yield next(feed)

@@ -171,13 +171,13 @@ def test_the_rival_engines_train_alike(balancing: dict[str, Any]) -> None:
 
 
 def test_fits_take_turns(balancing: dict[str, Any]) -> None:
-    """Each fit has made the steps that it was given, while the others stood still, and all of them end."""
+    """Each fit has made the steps that it was given, after one that warms, while the others stood still, and all of them end."""
     trunk, made = small(balancing), balancing["batches"](small(balancing), 2)
     with balancing["alive"]({name: lambda: balancing["HandWritten"](trunk, 2) for name in "ab"}, made, 1) as fits:
         assert fits["a"].turn(3) > 0
-        assert [fit.module.trainer.global_step for fit in fits.values()] == [4, 1]
+        assert [fit.module.trainer.global_step for fit in fits.values()] == [6, 2]
         assert fits["b"].turn(1) > 0
-        assert [fit.module.trainer.global_step for fit in fits.values()] == [4, 2]
+        assert [fit.module.trainer.global_step for fit in fits.values()] == [6, 4]
     assert not any(fit.thread.is_alive() for fit in fits.values())
 
 
