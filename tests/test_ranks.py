@@ -63,6 +63,7 @@ def test_gradients_of_parameters_that_are_cut_over_ranks_are_refused(spawned: tu
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:No two tasks read the same examples")
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_every_balancer_in_every_scope_gives_what_one_process_gives(ranks: int, tmp_path: Path) -> None:
     results = spawn(tmp_path, "cross", ranks)

@@ -150,18 +150,10 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
 BALANCING: dict[str, dict[str, Any]] = {
     "log sum, labels here and there": {"balancer": LogSum()},
     "uncertainty, a task missing on one rank": {"balancer": Uncertainty()},
-    "famo, accumulated": {"balancer": FAMO()},
     "gate, labels here and there": {"balancer": leaning},
     "gate, no label at all on one rank": {"balancer": leaning},
-    "gate, no label at all in one step": {"balancer": leaning},
-    "gate of two sources": {"balancer": leaning, "scope": "representation"},
-    "gate, heads weighed, accumulated": {"balancer": leaning, "weight_heads": True},
-    "gate, asked every second step": {"balancer": leaning, "refresh_every": 2},
     "rows of two sources": {"balancer": leaning},
     "rows, heads weighed, accumulated": {"balancer": leaning, "scope": "parameters", "weight_heads": True},
-    "rows, a task missing on all ranks in one step": {"balancer": leaning, "scope": "parameters"},
-    "rows, asked every second step": {"balancer": leaning, "scope": "parameters", "refresh_every": 2},
-    "pieces, a task missing on one rank": {"balancer": leaning, "gradient_memory": 0.5},
     "sketch, labels here and there": {"balancer": leaning, "sketch": 16},
     "sharded, log sum": {"balancer": LogSum()},
     "sharded, uncertainty": {"balancer": Uncertainty()},
@@ -170,6 +162,17 @@ BALANCING: dict[str, dict[str, Any]] = {
     "sharded gate, a task missing on all ranks in one step": {"balancer": leaning},
 }
 """How the steps of a case are balanced; in any other case losses are added up."""
+SELDOM: dict[str, dict[str, Any]] = {
+    "famo, accumulated": {"balancer": FAMO()},
+    "gate, no label at all in one step": {"balancer": leaning},
+    "gate of two sources": {"balancer": leaning, "scope": "representation"},
+    "gate, heads weighed, accumulated": {"balancer": leaning, "weight_heads": True},
+    "gate, asked every second step": {"balancer": leaning, "refresh_every": 2},
+    "rows, a task missing on all ranks in one step": {"balancer": leaning, "scope": "parameters"},
+    "rows, asked every second step": {"balancer": leaning, "scope": "parameters", "refresh_every": 2},
+    "pieces, a task missing on one rank": {"balancer": leaning, "gradient_memory": 0.5},
+}
+"""More such cases, for the slow test."""
 MISSING: dict[str, Callable[[], dict[str, Any]]] = {
     "labels here and there": sparse,
     "accumulated": sparse,

@@ -39,7 +39,7 @@ def crossed() -> Iterator[tuple[str, dict[str, Any]]]:
 
 CASES = list(cases.CASES)
 """What `cases` had before."""
-CROSS = dict(crossed())
+CROSS = {**cases.SELDOM, **dict(crossed())}
 for _case in CROSS:
     cases.add_balanced(_case, CROSS[_case])
 
