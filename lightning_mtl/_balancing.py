@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch._functorch.config as functorch
+from lightning.pytorch.callbacks import BaseFinetuning
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from ._distributed import mean_gradients, own_group, sum_dtype, sum_over_ranks, world_size
-from ._gradients import Cut, Rows, Sketch, gradients_of, pieces
+from ._distributed import as_first_rank, own_group, sum_dtype, sum_over_ranks, world_size
+from ._exact import ExactGradients
+from ._gradients import Cut, Rows, Sketch, gradients_of, pieces, wide_type
 from .balancers import Balancer, FromGramian, GradientBalancer, Weighting
 
 Scope = Literal["representation", "parameters"]
@@ -26,8 +30,8 @@ class Balance:
         tasks: Names of the tasks that were there.
         losses: Their losses, times `Task.weight`, averaged over the ranks.
         weights: What each was multiplied by: the loss, or the gradient.
-        gramian: Inner products of their gradients, where the balancer looks at gradients: of the features, or of the shared
-            parameters. On the CPU.
+        gramian: Inner products of their gradients, of the features or of the shared parameters, on the CPU. None where the
+            balancer looks at losses, and in steps that `refresh_every` leaves out.
     """
 
     tasks: tuple[str, ...]
@@ -36,16 +40,16 @@ class Balance:
     gramian: Tensor | None = None
 
     @property
-    def norms(self) -> Tensor:
-        """The norm of each task's gradient."""
-        assert self.gramian is not None, "the balancer looks at losses only"
-        return self.gramian.diagonal().sqrt()
+    def norms(self) -> Tensor | None:
+        """The norm of each task's gradient; None where there is no Gramian."""
+        return None if self.gramian is None else self.gramian.diagonal().sqrt()
 
     @property
-    def cosines(self) -> Tensor:
-        """The cosine between each two tasks' gradients; below 0 they conflict."""
-        assert self.gramian is not None, "the balancer looks at losses only"
-        norms = self.norms
+    def cosines(self) -> Tensor | None:
+        """The cosine between each two tasks' gradients; below 0 they conflict. None where there is no Gramian."""
+        if self.gramian is None:
+            return None
+        norms = self.gramian.diagonal().sqrt()
         return self.gramian / (norms[:, None] * norms)
 
 
@@ -58,6 +62,11 @@ class Measuring:
     refresh_every: int = 1
     sketch: int | None = None
     gradient_memory: float | None = None
+
+    @property
+    def given_scope(self) -> Scope | None:
+        """The scope that is asked for; None if it follows from the data."""
+        return "parameters" if self.sketch or self.gradient_memory else self.scope
 
     def refuse(self, balancer: Any) -> None:
         """Look whether these go together, and with the balancer.
@@ -87,8 +96,8 @@ class Measuring:
             raise ValueError(f"`scope` must be 'representation' or 'parameters', got {self.scope!r}.")
         for name in ("refresh_every", "sketch"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value!r}.")
+            if value is not None and (value < 1 or value != int(value)):
+                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
         if self.gradient_memory is not None and self.gradient_memory <= 0:
             raise ValueError(f"`gradient_memory` must be above 0, got {self.gradient_memory!r}.")
         if self.scope == "representation" and (self.sketch or self.gradient_memory):
@@ -144,13 +153,14 @@ class GradientBalancing:
         self.balancer: GradientBalancer = balancer
         self.count = count
         self.measuring = measuring
-        self.scope = measuring.scope
-        if self.scope is None and (measuring.sketch or measuring.gradient_memory):
-            self.scope = "parameters"
+        self.scope = measuring.given_scope
         self.weights = torch.full((count,), torch.nan, dtype=torch.float64)
         """The latest weight of each task."""
-        self._gramian: Tensor | None = None
-        self._losses: Tensor | None = None
+        self._balance: Balance | None = None
+        self._losses: list[tuple[Sequence[int], Tensor]] = []
+        """Tasks and losses of the batches that make a step of the optimizer."""
+        self._again = False
+        """Whether the last step was not finite, and told no weights."""
         self._present: Sequence[int] = ()
         """The tasks of this step, on any rank."""
         self.cut: Cut | None = None
@@ -160,20 +170,27 @@ class GradientBalancing:
         self._measures = True
         self._window: set[int] = set()
         self._pending: _Pending | None = None
-        self._rows: Rows | None = None
+        self._exact: Any = None
+        self._taken: list[int] = []
+        self._streams = self._compiled = self._idle = False
         self._sketch: Sketch | None = None
         self._shared: list[nn.Parameter] = []
-        self._own: list[list[nn.Parameter]] = []
-        self._all: list[nn.Parameter] = []
-        self._held: dict[nn.Parameter, Tensor] = {}
 
     def balance(self) -> Balance | None:
         """Tell how the last step was balanced; None before the first one."""
-        if self._losses is None:
-            return None
-        present = list(self._present)
+        return self._balance
+
+    def _note(self, present: Sequence[int], gramian: Tensor | None) -> None:
         names = tuple(self.balancer.names[task] for task in present)
-        return Balance(names, self._losses, self.weights[present], self._gramian if self._measures else None)
+        losses = mean_losses(self._losses)[1]
+        self._balance = Balance(names, losses, self.weights[list(present)], gramian)
+
+    def reset(self) -> None:
+        """Forget what an earlier fit, or a step that failed, has left."""
+        if self._exact is not None:
+            self._exact.silence()
+        self._exact = self._sketch = self._pending = self.cut = None
+        self._taken, self._window, self._losses, self._again = [], set(), [], False
 
     # Before training
 
@@ -184,18 +201,28 @@ class GradientBalancing:
             ValueError: They do not go with the balancer or its scope.
         """
         trainer, measuring = module.trainer, self.measuring
-        self._accumulated = trainer.accumulate_grad_batches
-        if measuring.gradient_memory and self._accumulated != 1:
+        self._refuse_accumulation(trainer.accumulate_grad_batches)
+        unfrozen = any(isinstance(callback, BaseFinetuning) for callback in trainer.callbacks)
+        known = list(module.encoder.parameters())  # some are made later, of the data
+        if known and not unfrozen and not any(p.requires_grad for p in known):
             raise ValueError(
-                f"`gradient_memory` must be left out with accumulation, got accumulate_grad_batches={self._accumulated}, for which all "
-                "gradients are held from batch to batch. Leave one of them out."
+                "`balancer` must find shared parameters that are trained, got an encoder that is frozen. Leave the balancer out."
             )
+        self.scope = measuring.given_scope
         data: Any = getattr(trainer, "datamodule", None)
         if self.scope is None and module.routing.fed:
             self._settle(module, getattr(data, "batches", "all") == "homogeneous", list(data.sources))
         self._refuse_scope(module)
-        if module.routing.fed and getattr(data, "batches", "all") == "homogeneous":
-            self._refuse_lone_tasks(module, list(data.sources))
+        if module.routing.fed:
+            alone = all(len(module.routing.reads(name)) < 2 for name in data.sources)
+            if alone and getattr(data, "batches", "all") == "homogeneous":
+                self._refuse_lone_tasks(list(data.sources))
+            elif alone and self.scope == "representation":
+                warnings.warn(
+                    "No two tasks read the same examples: at the representation their gradients have nothing in common, and only "
+                    "their lengths count. scope='parameters' measures angles too.",
+                    stacklevel=2,
+                )
         if world_size() > 1 and self._group is None:
             self._group = own_group()
 
@@ -218,34 +245,43 @@ class GradientBalancing:
                 f"{self.scope!r} and {self.measuring.weight_heads}."
             )
 
-    def _refuse_lone_tasks(self, module: Any, sources: Sequence[str]) -> None:
-        if all(len(module.routing.reads(name)) < 2 for name in sources):
+    def _refuse_lone_tasks(self, sources: Sequence[str]) -> None:
+        raise ValueError(
+            f"`balancer` must find two tasks in a step to balance their gradients, got steps of a single one: each holds one of the "
+            f"sources {list(sources)}. Use MultiTaskDataModule(batches='all'), or a loss balancer."
+        )
+
+    def _refuse_accumulation(self, batches: int) -> None:
+        if self.measuring.gradient_memory and batches != 1:
             raise ValueError(
-                f"`balancer` must find two tasks in a step to balance their gradients, got steps of a single one: each holds one of the "
-                f"sources {list(sources)}. Use MultiTaskDataModule(batches='all'), or a loss balancer."
+                "`gradient_memory` must be left out with accumulation, for which gradients are held from batch to batch, got "
+                f"accumulate_grad_batches={batches}. Leave one of them out."
             )
 
-    def take(self, module: Any) -> None:
-        """Take the parameters that are trained: the shared ones, those of each task, and all there are.
+    def _take(self, module: Any) -> None:
+        """Take the parameters that are trained: the shared ones, those of each task, and all there are."""
+        every = [p for p in module.parameters() if p.requires_grad]
+        if [id(p) for p in every] == self._taken:
+            return
+        self._taken = [id(p) for p in every]
+        self._shared = [p for p in module.encoder.parameters() if p.requires_grad]
+        self._sketch = None
+        self._exact = ExactGradients(
+            module.encoder, self._own(module, every), every, weight_heads=self.measuring.weight_heads
+        )
+        self._compiled = any(map(_is_compiled, module.modules()))
+        if self._compiled:  # its graph is run more than once
+            functorch.donated_buffer = False
 
-        Raises:
-            ValueError: No shared parameter is trained.
-        """
-        shared = [p for p in module.encoder.parameters() if p.requires_grad]
-        if not shared:
-            raise ValueError(
-                "`balancer` must find shared parameters that are trained, got an encoder that is frozen. Leave the balancer out."
-            )
-        if [id(p) for p in shared] != [id(p) for p in self._shared]:
-            self._rows = self._sketch = None
-        self._shared = shared
-        self._all = [p for p in module.parameters() if p.requires_grad]
+    def _own(self, module: Any, every: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+        """Give for each task the parameters that its loss moves beside the shared ones."""
         of_tasks = [
             [*module.heads[task.name].parameters(), *_parameters(module.losses, task.name)] for task in module.tasks
         ]
-        known = {id(p) for p in shared} | {id(p) for of in of_tasks for p in of}
-        rest = [p for p in self._all if id(p) not in known]  # what a subclass added: each task's gradient is its own
-        self._own = [[p for p in of if p.requires_grad] + rest for of in of_tasks]
+        shared = {id(p) for p in self._shared}  # a head may be tied to them
+        known = shared | {id(p) for of in of_tasks for p in of}
+        rest = [p for p in every if id(p) not in known]  # what a subclass added: each task's gradient is its own
+        return [[p for p in of if p.requires_grad and id(p) not in shared] + rest for of in of_tasks]
 
     # In a step
 
@@ -256,10 +292,17 @@ class GradientBalancing:
             module.routing.settle(batch)
             self._settle(module, False, [name for name, part in batch.items() if part is not None])
             self._refuse_scope(module)
-        due = trainer.global_step % self.measuring.refresh_every == 0
+        self._refuse_accumulation(trainer.accumulate_grad_batches)
+        self._accumulated = trainer.accumulate_grad_batches
+        if not self._window:
+            self._losses = []
+        due = trainer.global_step % self.measuring.refresh_every == 0 or self._again
         self._measures = due or bool(self.weights.isnan().all())
-        if self.scope == "parameters":
-            _keep_buffers(module)
+        if self.scope == "parameters" and not self._window:
+            self._take(module)
+        self._idle = not any(p.requires_grad for p in module.encoder.parameters())
+        # Gramians of averaged or summed gradients need the gradients.
+        self._streams = self._by_rows and world_size() == 1 and self._accumulated == 1 and not self._compiled
         if isinstance(trainer.strategy, DDPStrategy):
             ddp: Any = trainer.strategy.model
             ddp.require_backward_grad_sync = not self._by_rows  # rows are added up here
@@ -267,28 +310,35 @@ class GradientBalancing:
     @property
     def _by_rows(self) -> bool:
         two_passes = self.measuring.sketch or self.measuring.gradient_memory
-        return self._measures and self.scope == "parameters" and not two_passes
+        return self._measures and self.scope == "parameters" and not two_passes and not self._idle
 
     def open(self) -> None:
         """Make the cut of a training step; none where gradients are made out of rows."""
         measure = self._at_the_gate if self._measures and self.scope == "representation" else None
-        self.cut = None if self._by_rows else Cut(self.count, measure, heads=self.measuring.weight_heads)
+        self.cut = None if self._by_rows or self._idle else Cut(self.count, measure, heads=self.measuring.weight_heads)
+        if self._streams:
+            self._exact.open()
 
     def enter(self, step: Any) -> Tensor:
         """Take the losses of a step, and give them as one tensor, of which the step is to make its loss."""
         cut, self.cut = self.cut, None
-        like = self._shared[0] if step.features is None else step.features
+        if self._streams:
+            self._exact.close(len(step.tasks))
+        like = torch.zeros(()) if step.features is None else step.features
         stacked = torch.stack(step.losses) if step.losses else like.new_zeros(0)
+        if self._idle:
+            return stacked
         if cut is None:
             stacked = stacked.detach().requires_grad_()
-            unit = like.new_ones(()).requires_grad_()
+            # In half precision the square of a scale is infinite.
+            unit = torch.ones((), dtype=sum_dtype(like.device), device=like.device, requires_grad=True)
         else:
-            self._refuse_features(cut, step)
-            unit = cut.unit
+            unit = self._unit(cut, step)
         self._pending = _Pending(cut, step.losses, step.tasks, stacked, unit, step.kept())
         return stacked
 
-    def _refuse_features(self, cut: Cut, step: Any) -> None:
+    def _unit(self, cut: Cut, step: Any) -> Tensor:
+        """Give the cut's one, once the features have been led through it."""
         if cut.unit is None:
             raise ValueError(
                 "`run` must lead the features through `self.cut` where there is one, got a step that did not. Call super().run(batch), "
@@ -299,17 +349,22 @@ class GradientBalancing:
                 "`scope` must be 'parameters' where the encoder gives each task features of its own, got 'representation'. Give "
                 "scope='parameters'."
             )
+        return cut.unit
 
     def total(self, losses: Tensor, present: Sequence[int], means: Tensor) -> Tensor:
         """Add up the losses, of which `present` are there on any rank."""
         pending = self._pending
-        assert pending is not None
-        self._present, self._losses = present, means
+        self._present = present
+        self._losses.append((present, means))
+        if pending is None:
+            return losses.sum()
         if pending.cut is not None:
             losses = pending.cut.weighed(losses, pending.tasks)
             if not self._measures:
                 pending.cut.weights = self._known(losses.device)
-        return losses.sum() + (pending.unit - pending.unit.detach())
+                if present:
+                    self._note(present, None)
+        return losses.sum() + (pending.unit - pending.unit.detach()).to(losses.dtype)
 
     def backward(self, loss: Tensor, *, last: bool, **options: Any) -> None:
         """Run the backward pass.
@@ -327,6 +382,7 @@ class GradientBalancing:
         else:
             self._measure_first(loss, pending.cut, pending)
             torch.autograd.backward(loss, **options)
+            pending.cut.close()
 
     def _measure_first(self, loss: Tensor, cut: Cut, pending: _Pending) -> None:
         """Find the weights before the backward pass, where they do not come within it."""
@@ -341,71 +397,41 @@ class GradientBalancing:
 
     def _at_the_gate(self, gramian: Tensor, unit: Tensor) -> Tensor:
         """Weigh the gradients of the features; examples on other ranks are other coordinates, so Gramians add up."""
-        gramian = gramian.to(sum_dtype(gramian.device)) / (unit * world_size()) ** 2
-        return self._weigh(sum_over_ranks(gramian, self._group), self._present).to(gramian)
+        wide = gramian.to(sum_dtype(gramian.device)) / (unit.to(sum_dtype(unit.device)) * world_size()) ** 2
+        return self._weigh(sum_over_ranks(wide, self._group).to(gramian.dtype), self._present)
 
     # Of the parameters
 
     def _back_by_rows(self, loss: Tensor, pending: _Pending, last: bool) -> None:
         torch.autograd.backward(loss)
-        scales, unit = pending.stacked.grad, pending.unit.grad
+        scales, unit, exact = pending.stacked.grad, pending.unit.grad, self._exact
+        assert scales is not None
         assert unit is not None
-        if self._rows is None:
-            self._rows = Rows(self._shared, self.count)
-        self._fill(pending, scales)
+        assert exact is not None
+        exact.fill(pending.losses, pending.tasks, scales, pending.keep)
         self._window.update(self._present)
-        if not last:
-            return
-        rows, present = self._rows, sorted(self._window)
-        rows.clear_others()
-        if world_size() > 1:
-            sum_over_ranks(rows.values).div_(world_size())
-        weights = self._weigh(rows.gramian() / (unit * self._accumulated) ** 2, present)
-        self._hand_over(rows, weights)
-        self._window.clear()
-
-    def _fill(self, pending: _Pending, scales: Tensor | None) -> None:
-        """Compute the gradients of each task: of the shared parameters a row, of its own what they get."""
-        if scales is None:
-            return
-        assert self._rows is not None
-        wanted = [self._shared + self._own[task] for task in pending.tasks]
-        each = gradients_of(pending.losses, scales, wanted, pending.keep)
-        for task, gradients in zip(pending.tasks, each, strict=True):
-            self._rows.add(task, gradients[: len(self._shared)])
-            for p, gradient in zip(self._own[task], gradients[len(self._shared) :], strict=True):
-                if gradient is not None:
-                    held = self._held.get(p)
-                    self._held[p] = gradient if held is None else held.add_(gradient)
-
-    def _hand_over(self, rows: Rows, weights: Tensor) -> None:
-        """Give each parameter its gradient: the shared ones a weighed sum, those of a task its own."""
-        for task, own in enumerate(self._own):
-            for p in own:
-                if p in self._held:
-                    gradient = self._held.pop(p)
-                    _add(p, gradient * weights[task].to(gradient) if self.measuring.weight_heads else gradient)
-        if world_size() > 1:
-            mean_gradients(self._all)
-        for p, gradient in zip(self._shared, rows.sum(weights), strict=True):
-            _add(p, gradient)
-        rows.filled.clear()
+        if last:
+            gramian = exact.gramian()
+            gramian = (gramian / (unit * self._accumulated) ** 2).to(gramian.dtype)
+            exact.hand_over(self._weigh(gramian, sorted(self._window)))
+            self._window.clear()
 
     def _measure_parameters(self, loss: Tensor, cut: Cut, pending: _Pending) -> None:
         scales, unit = torch.autograd.grad(loss, (pending.stacked, pending.unit), retain_graph=True)
         gramian = self._sketched(pending, scales) if self.measuring.sketch else self._in_pieces(pending, scales)
-        cut.weights = self._weigh(gramian / unit**2, self._present).to(scales.device)
+        wide = gramian / unit.to(sum_dtype(unit.device)) ** 2
+        cut.weights = self._weigh(wide.to(wide_type(self._shared[0].dtype)), self._present)
 
     def _sketched(self, pending: _Pending, scales: Tensor) -> Tensor:
         size = self.measuring.sketch
         assert size is not None
         if self._sketch is None:
             self._sketch = Sketch(self._shared, size, seed=0)
-        sums = torch.zeros(self.count, size, dtype=sum_dtype(scales.device), device=scales.device)
+        sums = torch.zeros(self.count, size, dtype=wide_type(self._shared[0].dtype), device=scales.device)
         wanted, keep = [self._shared] * len(pending.tasks), [True] * len(pending.tasks)
         for task, gradients in zip(pending.tasks, gradients_of(pending.losses, scales, wanted, keep), strict=True):
             sums[task] = self._sketch(gradients)
-        sums = sum_over_ranks(sums) / world_size()
+        sums = (sum_over_ranks(sums) / world_size()).to(sum_dtype(scales.device))
         return sums @ sums.T
 
     def _in_pieces(self, pending: _Pending, scales: Tensor) -> Tensor:
@@ -416,7 +442,7 @@ class GradientBalancing:
         total = torch.zeros(self.count, self.count, dtype=sum_dtype(scales.device), device=scales.device)
         keep = [True] * len(pending.tasks)
         for piece in pieces(self._shared, limit):
-            rows = Rows(piece, self.count)
+            rows = Rows(piece, self.count, piece[0])
             each = gradients_of(pending.losses, scales, [piece] * len(pending.tasks), keep)
             for task, gradients in zip(pending.tasks, each, strict=True):
                 rows.add(task, gradients)
@@ -427,18 +453,29 @@ class GradientBalancing:
     # Weights
 
     def _weigh(self, gramian: Tensor, present: Sequence[int]) -> Tensor:
-        """Ask the balancer for the weights of the tasks that are there; those of the others are as they were."""
-        if not present:
-            return torch.ones_like(self.weights)
-        gramian = gramian.detach().to("cpu", torch.float64)
+        """Ask the balancer for the weights of the tasks that are there; those of the others are as they were.
+
+        The Gramian comes in the type in which it was summed up, so that solvers know how exact it is. One that is not finite (a
+        scaled loss in half precision) gives weights of 1, so that the scaler finds it, and the next step measures again.
+        """
+        device, at = gramian.device, list(present)
+        gramian = gramian.detach().cpu()
         if len(present) < self.count:
-            gramian = gramian[list(present)][:, list(present)]
-        weights = self.balancer(gramian, present)
-        if bool(gramian.isfinite().all()):
-            self.balancer.remember(gramian, present)
-        self._gramian = gramian
-        self.weights[list(present)] = weights.detach().to("cpu", torch.float64)
-        return self.weights.nan_to_num(nan=1.0)
+            gramian = gramian[at][:, at]
+        self._again = not bool(gramian.isfinite().all())
+        if self._again or not present:
+            return torch.ones(self.count, device=device)
+        weights = self.balancer(gramian, present).detach().to(device, sum_dtype(device))
+        if not bool(weights.isfinite().all()):
+            raise ValueError(
+                f"`balancer` must give finite weights for a finite Gramian, got {weights.tolist()} of {self.balancer} for "
+                f"{gramian.tolist()}."
+            )
+        weights = as_first_rank(weights, self._group)
+        self.balancer.remember(gramian, present)
+        self.weights[at] = weights.to("cpu", torch.float64)
+        self._note(present, gramian.double())
+        return self.weights.nan_to_num(nan=1.0).to(device)
 
     def _known(self, device: torch.device) -> Tensor:
         """Give the latest weights; a task that was never weighed has the mean of the others."""
@@ -456,20 +493,21 @@ class GradientBalancing:
             self.weights = weights
 
 
-def _add(parameter: nn.Parameter, gradient: Tensor) -> None:
-    if parameter.grad is None:
-        parameter.grad = gradient
-    else:
-        parameter.grad.add_(gradient)
+def mean_losses(batches: Sequence[tuple[Sequence[int], Tensor]]) -> tuple[Sequence[int], Tensor]:
+    """Average the losses of several batches, by task: the tasks that any batch had, and their means."""
+    if len(batches) == 1:
+        return batches[0]
+    found: dict[int, list[Tensor]] = {}
+    for present, losses in batches:
+        for task, loss in zip(present, losses.unbind(), strict=True):
+            found.setdefault(task, []).append(loss)
+    tasks = sorted(found)
+    return tasks, torch.stack([torch.stack(found[task]).mean() for task in tasks]) if tasks else torch.zeros(0)
 
 
 def _parameters(parts: nn.ModuleDict, name: str) -> list[nn.Parameter]:
     return list(parts[name].parameters()) if name in parts else []
 
 
-def _keep_buffers(module: nn.Module) -> None:
-    """Tell compiled parts that their graph is run more than once."""
-    if any(isinstance(part, torch._dynamo.OptimizedModule) or part._compiled_call_impl for part in module.modules()):
-        import torch._functorch.config as functorch
-
-        functorch.donated_buffer = False
+def _is_compiled(part: nn.Module) -> bool:
+    return isinstance(part, torch._dynamo.OptimizedModule) or part._compiled_call_impl is not None

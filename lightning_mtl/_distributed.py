@@ -48,6 +48,13 @@ def sum_over_ranks(tensor: Tensor, group: Any = None) -> Tensor:
     return tensor
 
 
+def as_first_rank(tensor: Tensor, group: Any = None) -> Tensor:
+    """Give all ranks the first one's numbers, in place: other processors may round otherwise."""
+    if world_size() > 1:
+        dist.broadcast(tensor, 0, group=group)
+    return tensor
+
+
 def own_group() -> Any:
     """Make a group of all ranks whose messages no others can get between."""
     return dist.new_group()

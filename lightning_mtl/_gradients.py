@@ -57,6 +57,10 @@ class Cut:
         """Lead the losses of these tasks through a gate of their own, where the heads are weighed too."""
         return _Weigh.apply(self, tasks, losses) if self.heads else losses  # type: ignore[no-untyped-call]
 
+    def close(self) -> None:
+        """Let go of the features, which hold this cut in turn."""
+        self.shared, self._views, self.unit, self.measure = [], [], None, None
+
     def back(self, unit: Tensor | None, gradients: Sequence[Tensor | None]) -> list[Tensor]:
         """Bring the tasks' gradients of the features together."""
         rows: list[list[Tensor]] = [[] for _ in self.shared]
@@ -77,7 +81,7 @@ class Cut:
 
     def _gramian(self, stacked: Sequence[Tensor | None], tasks: Sequence[Sequence[int]]) -> Tensor:
         like = self.shared[0]
-        total = torch.zeros(self.count, self.count, dtype=_wide(like.dtype), device=like.device)
+        total = torch.zeros(self.count, self.count, dtype=wide_type(like.dtype), device=like.device)
         for rows, numbers in zip(stacked, tasks, strict=True):
             if rows is not None:
                 flat = rows.flatten(1).to(total.dtype)
@@ -96,7 +100,7 @@ class _Gate(torch.autograd.Function):
     def forward(ctx: Any, cut: Cut, *shared: Tensor) -> tuple[Tensor, ...]:
         ctx.cut = cut
         ctx.set_materialize_grads(False)
-        unit = torch.ones((), dtype=_wide(shared[0].dtype), device=shared[0].device)
+        unit = torch.ones((), dtype=wide_type(shared[0].dtype), device=shared[0].device)
         return (unit, *(shared[place].view_as(shared[place]) for place, _ in cut._views))
 
     @staticmethod
@@ -132,13 +136,13 @@ class Rows:
     Args:
         parameters: The shared parameters.
         count: Number of all tasks.
+        like: A tensor of their type and device.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], count: int) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], count: int, like: Tensor) -> None:
         self.parameters = list(parameters)
         sizes = [p.numel() for p in parameters]
-        first = parameters[0]
-        self.values = torch.zeros(count, sum(sizes), dtype=first.dtype, device=first.device)
+        self.values = torch.zeros(count, sum(sizes), dtype=like.dtype, device=like.device)
         self._views = [
             [part.view_as(p) for part, p in zip(row.split(sizes), parameters, strict=True)] for row in self.values
         ]
@@ -166,7 +170,8 @@ class Rows:
 
     def gramian(self) -> Tensor:
         """Multiply all rows with each other."""
-        return self.values @ self.values.T
+        values = self.values.to(wide_type(self.values.dtype))
+        return values @ values.T
 
     def sum(self, weights: Tensor) -> list[Tensor]:
         """Weigh and add up the rows: a gradient of each parameter."""
@@ -200,21 +205,21 @@ class Sketch:
         """Map the gradients of one task: [size]."""
         known = [(at, of) for at, of in zip(self._places, gradients, strict=True) if of is not None]
         like = known[0][1] if known else torch.zeros((), device=self._places[0].device)
-        sums = torch.zeros(2 * self.size, dtype=_wide(like.dtype), device=like.device)
+        sums = torch.zeros(2 * self.size, dtype=wide_type(like.dtype), device=like.device)
         for places, gradient in known:
             sums.index_add_(0, places, gradient.flatten().to(sums.dtype))
         return sums[: self.size] - sums[self.size :]
 
 
 def gradients_of(
-    losses: Sequence[Tensor], scales: Tensor, parameters: Sequence[Sequence[nn.Parameter]], keep: Sequence[bool]
+    losses: Sequence[Tensor], scales: Tensor, parameters: Sequence[Sequence[Tensor]], keep: Sequence[bool]
 ) -> Iterator[tuple[Tensor | None, ...]]:
     """Compute the gradients of each loss by itself, one after the other.
 
     Args:
         losses: Losses with their graph.
         scales: What each is multiplied by, [losses].
-        parameters: For each loss the parameters to differentiate by.
+        parameters: For each loss what to differentiate by.
         keep: For each loss whether its graph is needed afterwards.
     """
     for loss, scale, wanted, kept in zip(losses, scales.unbind(), parameters, keep, strict=True):
@@ -245,7 +250,7 @@ def _sum(rows: Tensor, tasks: Sequence[int], weights: Tensor | None) -> Tensor:
     return (chosen(weights, tasks).to(rows) @ rows.flatten(1)).view_as(rows[0])
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
+def wide_type(dtype: torch.dtype) -> torch.dtype:
     """Name the type to sum up in."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 

@@ -17,9 +17,11 @@ class LossHistory:
 
     Args:
         tasks: Names of all tasks.
+        positive: Name of the balancer that cannot do with losses below zero, if there is one.
     """
 
     tasks: tuple[str, ...]
+    positive: str | None = None
     _steps: list[int] = field(default_factory=list)
     _present: list[Sequence[int]] = field(default_factory=list)
     _losses: list[Tensor] = field(default_factory=list)
@@ -51,8 +53,19 @@ class LossHistory:
         table[0, rows, columns] = flat / world_size()
         table[1, rows, columns] = 1.0
         losses, there = sum_over_ranks(table).cpu()
+        if self.positive is not None:
+            self._refuse_negative(losses)
         self._refuse_nonfinite(losses)
         return losses, there > 0
+
+    def _refuse_negative(self, losses: Tensor) -> None:
+        bad = (losses < 0).nonzero()
+        if len(bad):
+            row, column = bad[0].tolist()
+            raise ValueError(
+                f"The loss of task {self.tasks[column]!r} must not be below zero with the balancer {self.positive}, got "
+                f"{losses[row, column]} at step {self._steps[row]}. Take another balancer, or a loss that is not below zero."
+            )
 
     def _refuse_nonfinite(self, losses: Tensor) -> None:
         bad = (~losses.isfinite()).nonzero()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,15 +15,16 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ._balancing import Balance, GradientBalancing, Measuring, balance_of, own_balancer
-from ._distributed import SHARDED, gather_objects, shard, sum_dtype, sum_over_ranks, world_size
+from ._balancing import Balance, GradientBalancing, Measuring, balance_of, mean_losses, own_balancer
+from ._distributed import SHARDED, gather_objects, of_first_rank, shard, sum_dtype, sum_over_ranks
+from ._evaluated import EvaluatedModule
 from ._gradients import Cut, chosen
 from ._history import LossHistory
 from ._metrics import TaskMetrics
-from ._persistence import PersistentModule
 from ._random_state import random_state, set_random_state
 from ._routing import Batch, Routing
-from .balancers import Balancer, GradientBalancer, Weighting
+from ._step import Step
+from .balancers import Balancer, FromGramian, GradientBalancer, LossBalancer, Weighting, seed_of_run
 from .encoders import Encoder
 from .fine_tuning import FineTuning
 from .inputs import Inputs
@@ -32,40 +32,6 @@ from .task import Loss, Task
 
 _RANDOM = "lightning_mtl.random_state"
 _BALANCE = "lightning_mtl.balance"
-
-
-@dataclass(slots=True)
-class Step:
-    """What one batch gave: for each task that has labels in it, its loss, and what it predicted for which labels.
-
-    Beside predictions and labels of words stands the number of the row that each word belongs to.
-    """
-
-    tasks: list[int] = field(default_factory=list)
-    losses: list[Tensor] = field(default_factory=list)
-    answers: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list)
-    passes: list[int] = field(default_factory=list)
-    """For each loss the pass through the encoder that it comes from; without it all losses may hang together."""
-    features: Tensor | None = None
-    """What the encoder gave, for a batch without labels to hang on."""
-    idle: dict[int, Tensor] = field(default_factory=dict)
-    """Zeros that hang on heads which were run for no label's sake (see `TaskModule.sharded`)."""
-
-    def in_order(self) -> Step:
-        """Bring the tasks into the order of their numbers."""
-        if self.tasks == sorted(self.tasks):
-            return self
-        order = sorted(range(len(self.tasks)), key=self.tasks.__getitem__)
-        columns: Any = (self.tasks, self.losses, self.answers, self.passes)
-        tasks, losses, answers, passes = ([of[i] for i in order] if of else [] for of in columns)
-        return Step(tasks, losses, answers, passes, self.features, self.idle)
-
-    def kept(self) -> list[bool]:
-        """Say of each loss whether the graph it hangs on is needed by a later one."""
-        last = len(self.losses) - 1
-        if not self.passes:
-            return [i < last for i in range(last + 1)]
-        return [number in self.passes[i + 1 :] for i, number in enumerate(self.passes)]
 
 
 @dataclass(slots=True)
@@ -80,15 +46,18 @@ class _Progress:
     present: Sequence[int] = ()
     losses: Tensor | None = None
     seen: set[int] = field(default_factory=set)
-    observed: int = -1
+    window: list[tuple[Sequence[int], Tensor]] = field(default_factory=list)
+    """Tasks and losses of the batches that make a step of the optimizer."""
+    met: bool = False
+    """Whether a step had labels for two tasks."""
     balance: Callable[[], Balance] | None = None
 
 
-class TaskModule(PersistentModule):
+class TaskModule(EvaluatedModule):
     """Losses, metrics, logs and optimizers of several tasks; `MultiTaskModule` and its like add how a batch is run."""
 
     lr: float | None = None
-    """Rate that replaces the optimizer's own (`FineTuning.lr`, or that of every group), e.g. from Lightning's `Tuner`."""
+    """Rate that replaces the optimizer's own (`FineTuning.lr`, or that of trunk and heads), e.g. from Lightning's `Tuner`."""
 
     def __init__(
         self,
@@ -118,6 +87,8 @@ class TaskModule(PersistentModule):
         """How the tasks of a step share it; with a single task it is left out."""
         self.measuring = measuring
         self._gradients: GradientBalancing | None = None
+        self._lost_balancer: str | None = None
+        """Name of a balancer that the checkpoint, of which the model was loaded, could not hold."""
         self._kept: list[nn.Module] = []
         self._optimizer = optimizer
         self._world_size = 1
@@ -136,14 +107,22 @@ class TaskModule(PersistentModule):
             self._weights = None
         self.routing = Routing(tasks)
         names = tuple(task.name for task in tasks)
-        self._history = LossHistory(names)
+        positive = self.balancer is not None and isinstance(self.balancer, LossBalancer) and self.balancer.positive
+        self._history = LossHistory(names, type(self.balancer).__name__ if positive and len(tasks) > 1 else None)
         self._progress = _Progress()
-        if self.balancer is not None:
-            self.balancer.build(names)
         self._balances = self.balancer is not None and len(tasks) > 1
+        if self.balancer is not None and self._balances:
+            self.balancer.build(names)
         is_gradient = self._balances and isinstance(self.balancer, GradientBalancer)
         self._gradients = GradientBalancing(self.balancer, len(tasks), self.measuring) if is_gradient else None
         self._build()
+
+    def balancing(self) -> dict[str, Any]:
+        """Give the arguments that say how the tasks share a step."""
+        if self.balancer is None:
+            return {}
+        given: Any = self.balancer.function if isinstance(self.balancer, FromGramian) else self.balancer
+        return {"balancer": given, **vars(self.measuring)}
 
     def add_task(self, task: Task, *, freeze: bool = False) -> None:
         """Add a task to a model that was trained on others; what it has learned stays.
@@ -186,13 +165,6 @@ class TaskModule(PersistentModule):
         held: Any = self.losses._modules
         own: Any = held.get(task.name, task.loss)
         return lambda prediction, target: own(prediction, head.scale_target(target))
-
-    @abstractmethod
-    def run(self, batch: Batch) -> Step:
-        """Compute the losses of the tasks that have labels in this batch.
-
-        Where there is a `cut`, the features that the heads read must be led through it.
-        """
 
     @property
     def cut(self) -> Cut | None:
@@ -238,8 +210,8 @@ class TaskModule(PersistentModule):
         if strategy.root_device.type != "cpu" and not self.routing.fed and not own_hook:
             # Loaders of the user's own: find the rows with labels on the CPU, so that no step waits for the device.
             self.on_before_batch_transfer = self._label_before_transfer  # type: ignore[method-assign]
-        if stage == "fit" and self._gradients is not None:
-            self._gradients.prepare(self)
+        if stage == "fit":
+            self._prepare_balancer()
         if stage != "fit" or self.routing.every_task_every_step or not isinstance(strategy, DDPStrategy):
             return
         if not strategy._ddp_kwargs.setdefault("find_unused_parameters", True):
@@ -247,6 +219,17 @@ class TaskModule(PersistentModule):
                 "`find_unused_parameters` of DDPStrategy must be true where a step can lack labels for a task, got False. "
                 "Leave it out (strategy='ddp'): it is then set where it is needed."
             )
+
+    def _prepare_balancer(self) -> None:
+        if self._lost_balancer:
+            raise ValueError(
+                f"`balancer` must be given to train on a model that was trained with {self._lost_balancer}, a function or class of your "
+                "own, which its checkpoint does not hold. Load it with balancer=..., or with balancer=None to train without."
+            )
+        if self.balancer is not None:
+            self.balancer.run_seed = of_first_rank(seed_of_run())
+        if self._gradients is not None:
+            self._gradients.prepare(self)
 
     def _label_before_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch if self.trainer.predicting else self.routing.label(batch)
@@ -259,6 +242,8 @@ class TaskModule(PersistentModule):
         if states is not None and self.trainer.ckpt_path and self.global_rank < len(states):
             set_random_state(states[self.global_rank])
         self._history.clear()
+        if self._gradients is not None:
+            self._gradients.reset()
         step = self.trainer.global_step
         # Without logs, still look for losses that are not finite.
         seen = (
@@ -269,11 +254,14 @@ class TaskModule(PersistentModule):
         )
         self._note_last_batch()  # a run that is resumed within an epoch does not start it
 
-    def on_train_epoch_start(self) -> None:
-        """Note which batch is the last one: its metrics are shown; and which parameters are trained."""
-        self._note_last_batch()
+    def on_train_end(self) -> None:
+        """Let go of what balancing held."""
         if self._gradients is not None:
-            self._gradients.take(self)
+            self._gradients.reset()
+
+    def on_train_epoch_start(self) -> None:
+        """Note which batch is the last one: its metrics are shown."""
+        self._note_last_batch()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Settle how the gradients of this batch are balanced, before the strategy sees it."""
@@ -287,7 +275,11 @@ class TaskModule(PersistentModule):
         """Run one batch, and return the loss that is minimised."""
         if self._gradients is not None:
             self._gradients.open()
-            step = self.run(batch).in_order()
+            try:
+                step = self.run(batch).in_order()
+            except BaseException:
+                self._gradients.reset()
+                raise
             losses = self._gradients.enter(step)
         else:
             step = self.run(batch).in_order()
@@ -320,6 +312,12 @@ class TaskModule(PersistentModule):
         """Show what was not shown yet, and name tasks that the epoch never trained though their source was drawn."""
         if len(self._history):
             self._show()
+        if self._gradients is not None and not self._progress.met and self.trainer.current_epoch == 0:
+            warnings.warn(
+                "No step of the first epoch had labels for two tasks, so there were no gradients to balance: leave `balancer` out, or "
+                "put rows of several tasks into a step.",
+                stacklevel=1,
+            )
         known = self._progress.seen | self._not_drawn()
         unseen = [task.name for i, task in enumerate(self.tasks) if i not in known and not self.routing.idle(i)]
         if unseen and self.trainer.current_epoch == 0:
@@ -339,42 +337,17 @@ class TaskModule(PersistentModule):
         if len(self._history):
             self._history.read()
         checkpoint[_RANDOM] = gather_objects(random_state())
-        if self._gradients is not None:
-            checkpoint[_BALANCE] = self._gradients.state()
+        if self.balancer is not None and self._balances:
+            state = {} if self._gradients is None else self._gradients.state()
+            names, seed = [task.name for task in self.tasks], self.balancer.run_seed
+            checkpoint[_BALANCE] = {"tasks": names, "seed": seed, **state}
         super().on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the random states until training goes on."""
         self._resumed = checkpoint.get(_RANDOM)
-        if self._gradients is not None:
-            self._gradients.load_state(checkpoint.get(_BALANCE, {}))
+        self._load_balance(checkpoint.get(_BALANCE, {}))
         super().on_load_checkpoint(checkpoint)
-
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Gather losses and metrics of one batch."""
-        self._evaluate(batch, "validate")
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Gather losses and metrics of one batch."""
-        self._evaluate(batch, "test")
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget what an interrupted evaluation left."""
-        self._totals = None
-        self.metrics.reset("validate")
-
-    def on_test_epoch_start(self) -> None:
-        """Forget what an interrupted evaluation left."""
-        self._totals = None
-        self.metrics.reset("test")
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the losses, metrics and score of the validation split."""
-        self._log_evaluation("validate")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the losses, metrics and score of the test split."""
-        self._log_evaluation("test")
 
     def configure_optimizers(self) -> Any:
         """Make the optimizer: by default AdamW at a rate of 0.001, with a group for the trunk and one for the heads."""
@@ -405,9 +378,24 @@ class TaskModule(PersistentModule):
         if self.lr is not None:
             habits = replace(habits, lr=self.lr)
         # A fused step takes the scaling off the gradients itself, and Lightning then refuses to clip them.
-        return habits.configure(self, self.heads, int(steps), fused=trainer.precision != "16-mixed")
+        fused = trainer.precision != "16-mixed"
+        return habits.configure(self, self.heads, int(steps), fused=fused, balancer=self.balancer)
 
     # Losses
+
+    def _load_balance(self, state: dict[str, Any]) -> None:
+        """Go on with the weights and the seed of a checkpoint."""
+        names = [task.name for task in self.tasks]
+        if self.balancer is None or not self._balances or not state:
+            return
+        if state["tasks"] != names:
+            raise ValueError(
+                f"`tasks` must be in the order of the checkpoint, in which a balancer keeps what it knows, got {names} for "
+                f"{state['tasks']}. Give them in that order."
+            )
+        self.balancer.run_seed = state["seed"]
+        if self._gradients is not None:
+            self._gradients.load_state(state)
 
     def last_losses(self) -> tuple[Sequence[int], Tensor]:
         """Give the numbers of the tasks in the last training step, and their losses; their mean over the ranks counts."""
@@ -471,11 +459,17 @@ class TaskModule(PersistentModule):
 
     def _observe(self, means: Tensor, present: Sequence[int]) -> None:
         """Tell the balancer the losses, once for each step of the optimizer."""
-        progress = self._progress
-        if progress.observed != progress.step and present:
-            progress.observed = progress.step
-            balancer: Any = self.balancer
-            balancer.observe(means, progress.step, self.trainer.current_epoch, present)
+        progress, balancer = self._progress, self.balancer
+        assert balancer is not None
+        progress.met |= len(present) > 1
+        balancer.step = progress.step
+        progress.window.append((present, means))
+        if self.trainer.accumulate_grad_batches > 1 and self.trainer.fit_loop._should_accumulate():
+            return
+        tasks, losses = mean_losses(progress.window)
+        progress.window = []
+        if tasks:
+            balancer.observe(losses, progress.step, self.trainer.current_epoch, tasks)
 
     def _nothing(self, step: Step, present: Sequence[int]) -> list[Tensor]:
         """Give zeros that hang on what was run without labels: other ranks have some, or wait for its gradients."""
@@ -537,61 +531,6 @@ class TaskModule(PersistentModule):
         trainer.progress_bar_metrics["train/loss"] = values["train/loss"]
         for logger in trainer.loggers:
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=self._progress.step - 1)
-
-    # Evaluation
-
-    def scores(self) -> dict[str, float]:
-        """Give the latest validation score of each task that has one: its main metric, higher is better."""
-        shown = self.trainer.callback_metrics
-        keys = {
-            task.name: (f"validate/{task.name}/{main[0]}", main[1])
-            for task, main in zip(self.tasks, self._main_metrics, strict=True)
-            if main is not None
-        }
-        return {name: sign * float(shown[key]) for name, (key, sign) in keys.items() if key in shown}
-
-    def _evaluate(self, batch: Batch, stage: str) -> None:
-        step = self.run(batch)
-        if self._totals is None:
-            self._totals = self._no_totals()
-        for task, loss, answer in zip(step.tasks, step.losses, step.answers, strict=True):
-            labels = len(answer[1])
-            self._totals[task, 0] += loss.detach() * labels
-            self._totals[task, 1] += labels
-            self._judge(stage, task, *answer)
-
-    def _log_evaluation(self, stage: str) -> None:
-        sums, counts = sum_over_ranks(self._no_totals() if self._totals is None else self._totals).T.tolist()
-        self._totals = None
-        means = {task.name: sums[i] / counts[i] for i, task in enumerate(self.tasks) if counts[i]}
-        values = {f"{stage}/{name}/loss": mean for name, mean in means.items()}
-        values[f"{stage}/loss"] = sum(task.weight * means[task.name] for task in self.tasks if task.name in means)
-        scores = []
-        for i, group in self.metrics.compute(stage, counts).items():
-            if (main := self._main_metrics[i]) is not None:
-                scores.append(main[1] * float(group[f"{stage}/{self.tasks[i].name}/{main[0]}"]))
-            values |= {key: float(value) for key, value in group.items()}
-        self._warn_unscored(stage, counts)
-        if self.trainer.barebones:
-            return
-        synced = world_size() > 1  # the values are equal on all ranks already; this says so to Lightning
-        self.log_dict(values, sync_dist=synced)
-        if scores:
-            self.log(f"{stage}/score", sum(scores) / len(scores), prog_bar=True, sync_dist=synced)
-
-    def _no_totals(self) -> Tensor:
-        return torch.zeros(len(self.tasks), 2, dtype=sum_dtype(self.device), device=self.device)
-
-    def _warn_unscored(self, stage: str, counts: list[float]) -> None:
-        few = [task.name for i, task in enumerate(self.tasks) if counts[i] < 2 and not self.routing.idle(i)]
-        if few and not self.trainer.sanity_checking:
-            warnings.warn(
-                f"Fewer than two labelled examples to {stage} {few} on: their metrics are left out.", stacklevel=1
-            )
-
-    def _judge(self, stage: str, task: int, prediction: Tensor, target: Tensor, sequence: Tensor | None) -> None:
-        head: Any = self.heads[self.tasks[task].name]
-        self.metrics.update(stage, task, head.judged(head.predict(prediction)), target, sequence)
 
 
 def _spread(losses: Tensor, tasks: Sequence[int], means: Tensor, present: Sequence[int]) -> Tensor:

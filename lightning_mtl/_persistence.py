@@ -13,6 +13,7 @@ from torch import nn
 
 from . import _saving as saving
 from ._model_card import model_card
+from .balancers import Balancer
 from .encoders import Encoder, Tabular
 from .inputs import Inputs
 from .task import Task
@@ -27,6 +28,12 @@ class PersistentModule(L.LightningModule):
     encoder: Encoder
     heads: nn.ModuleDict
     inputs: dict[str, Inputs]
+    balancer: Balancer | None
+    _lost_balancer: str | None
+
+    @abstractmethod
+    def balancing(self) -> dict[str, Any]:
+        """Give the arguments that say how the tasks share a step."""
 
     @abstractmethod
     def _build(self) -> None:
@@ -34,13 +41,14 @@ class PersistentModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add a description of the model, as plain data."""
-        checkpoint[saving.KEY] = saving.described(self.tasks, self.encoder, self.inputs)
+        checkpoint[saving.KEY] = saving.described(self.tasks, self.encoder, self.inputs, self.balancing())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back what the model had learned of its data: names of labels, scaling, thresholds."""
         description = checkpoint.get(saving.KEY, {})
         saving.refuse_later(description, "a checkpoint")
         saving.refuse_other_inputs(description, self.inputs, self.encoder)
+        checkpoint["state_dict"] = self._balanced(checkpoint["state_dict"])
         self._take(description)
 
     @classmethod
@@ -80,10 +88,15 @@ class PersistentModule(L.LightningModule):
         given: dict[str, Any] = {"tasks": tasks, "encoder": encoder}
         if cls._described():
             parts = saving.parts_of(checkpoint.get(saving.KEY, {}), tasks, encoder, str(checkpoint_path))
+            parts |= {} if "balancer" in kwargs else saving.balancing_of(checkpoint.get(saving.KEY, {}))
+            parts = {name: value for name, value in parts.items() if name not in kwargs}
         else:
             parts = {name: value for name, value in given.items() if value is not None}
         options = {"strict": strict, "weights_only": weights_only}
-        return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, **options, **parts, **kwargs)
+        module = super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, **options, **parts, **kwargs)
+        if "balancer" not in kwargs and module.balancer is None:
+            module._lost_balancer = saving.lost_balancer(checkpoint.get(saving.KEY, {}))
+        return module
 
     @classmethod
     def _described(cls) -> bool:
@@ -107,7 +120,10 @@ class PersistentModule(L.LightningModule):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         place = saving.write_weights(self, folder)
-        description = {"hugging_face": place, **saving.described(self.tasks, self.encoder, self.inputs)}
+        description = {
+            "hugging_face": place,
+            **saving.described(self.tasks, self.encoder, self.inputs, self.balancing()),
+        }
         (folder / saving.FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
         scores = {name: float(value) for name, value in getattr(self._trainer, "callback_metrics", {}).items()}
         (folder / "README.md").write_text(model_card(self.tasks, self.encoder, scores), encoding="utf-8")
@@ -141,10 +157,14 @@ class PersistentModule(L.LightningModule):
             )
         description = json.loads(file.read_text(encoding="utf-8"))
         saving.refuse_later(description, str(folder))
-        module = cls(**saving.parts_of(description, tasks, encoder, str(folder)), **kwargs)
+        parts = saving.parts_of(description, tasks, encoder, str(folder))
+        parts |= {} if "balancer" in kwargs else saving.balancing_of(description)
+        module = cls(**{**parts, **kwargs})
+        if "balancer" not in kwargs and module.balancer is None:
+            module._lost_balancer = saving.lost_balancer(description)
         module._take(description)
         module._build_encoder()
-        module.load_state_dict(saving.read_weights(description, Path(folder)))
+        module.load_state_dict(module._balanced(saving.read_weights(description, Path(folder))))
         return module.eval()
 
     def warm_start(self, path: str | Path) -> dict[str, list[str]]:
@@ -166,7 +186,8 @@ class PersistentModule(L.LightningModule):
         description, state = saving.read_model(path)
         self._take(description)
         self._build_encoder()
-        own = self.state_dict()
+        own = {name: value for name, value in self.state_dict().items() if not name.startswith("balancer.")}
+        state = {name: value for name, value in state.items() if not name.startswith("balancer.")}  # of other tasks
         fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
         parts = {name: _part(name) for name in {*own, *state}}
         partly = {parts[name] for name in {*own, *state} if name not in fits and parts[name].startswith("heads.")}
@@ -203,6 +224,10 @@ class PersistentModule(L.LightningModule):
                     )
                 sizes[name] = size
         self.encoder.build(sizes)
+
+    def _balanced(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave out what a balancer kept, where there is none: a model that only predicts needs none of it."""
+        return {name: value for name, value in state.items() if self.balancer or not name.startswith("balancer.")}
 
     def _take(self, description: Mapping[str, Any]) -> None:
         for task in self.tasks:

@@ -28,8 +28,13 @@ _WEIGHTS = {False: "model.safetensors", True: "heads.safetensors"}
 Description = dict[str, Any]
 
 
-def described(tasks: Sequence[Task], encoder: Encoder, inputs: Mapping[str, Inputs]) -> Description:
-    """Describe a model: its tasks, its encoder, and how rows become what the encoder reads."""
+def described(
+    tasks: Sequence[Task],
+    encoder: Encoder,
+    inputs: Mapping[str, Inputs],
+    balancing: Mapping[str, Any] | None = None,
+) -> Description:
+    """Describe a model: its tasks, its encoder, how rows become what the encoder reads, and how it was balanced."""
     shared = describe(encoder)
     tokenizer = None if own(shared) else encoder.tokenizer  # an encoder of the user's own comes without it
     return {
@@ -37,6 +42,7 @@ def described(tasks: Sequence[Task], encoder: Encoder, inputs: Mapping[str, Inpu
         "tasks": [_task(task) for task in tasks],
         "encoder": shared,
         "inputs": {name: _inputs(of, tokenizer) for name, of in inputs.items()},
+        "balancing": {name: describe(value) for name, value in (balancing or {}).items()},
     }
 
 
@@ -100,6 +106,17 @@ def parts_of(
             _ask(foreign, where, "encoder=HardSharing(MyTrunk(...))")
         encoder = rebuild(description["encoder"])
     return {"tasks": made, "encoder": encoder}
+
+
+def balancing_of(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Rebuild the balancer and its settings; one of the user's own is left out (see `lost_balancer`)."""
+    found = description.get("balancing", {})
+    return {} if own(found) else rebuild(found)
+
+
+def lost_balancer(description: Mapping[str, Any]) -> str | None:
+    """Name the balancer of the user's own with which a model was trained."""
+    return next(iter(own(description.get("balancing", {})).values()), None)
 
 
 def inputs_of(description: Mapping[str, Any], encoder: Encoder) -> dict[str, Inputs]:

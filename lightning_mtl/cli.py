@@ -22,9 +22,12 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from . import samplers
+from ._balancing import Measuring
+from .balancers import Balancer
 from .comparison import Comparison, compare, score
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
+from .weight_search import WeightSearch, search_weights
 
 _RUN = "LIGHTNING_MTL_RUN"
 
@@ -36,7 +39,8 @@ class MultiTaskCLI(LightningCLI):
     subcommand: `--model.*`, `--data.*` and `--trainer.*` set the arguments of the classes and of the Trainer, `--config`
     reads them from a YAML file, `--seeds` says how many paired seeds to run, `--seed_everything` which is the first, and
     `--compare=false` trains the network for all tasks alone, as a sweep does: every `--save_every` steps it writes `last.ckpt`, with
-    which `--ckpt_path` goes on where a run was killed. What the classes refuse when they are made (a
+    which `--ckpt_path` goes on where a run was killed. `--weight_search=8` searches fixed weights of the losses instead, beside
+    equal weights and `--model.balancer` with as many trials: see `search_weights`. What the classes refuse when they are made (a
     `ValueError`, a file that is not there) ends the program with their message.
 
     Args:
@@ -91,6 +95,13 @@ class MultiTaskCLI(LightningCLI):
         parser.add_argument(
             "--ckpt_path", type=str, default=None, help="A last.ckpt to go on with, with --compare=false --seeds=1."
         )
+        parser.add_argument(
+            "--weight_search",
+            type=int | None,
+            default=None,
+            help="Trials of a search for the best fixed weights, beside equal weights and --model.balancer with as many, in place "
+            "of the comparison. Each trial has a seed of its own, from --seed_everything on; --seeds does not count.",
+        )
         for option, (default, arguments) in self.shortcuts.items():
             parser.add_argument(f"--{option}", type=str, default=default, help=f"Sets {', '.join(arguments)}.")
             for argument in arguments:
@@ -109,9 +120,11 @@ class MultiTaskCLI(LightningCLI):
         except (ValueError, OSError) as error:
             self.parser.exit(2, f"error: {error}\n")
 
-    def run(self) -> Comparison | float:
-        """Do what `--compare` says: the comparison, or the network for all tasks alone."""
+    def run(self) -> Comparison | WeightSearch | float:
+        """Do what `--weight_search` and `--compare` say: the search, the comparison, or the network for all tasks alone."""
         try:
+            if self.config.weight_search is not None:
+                return self.search_weights()
             return self.compare() if self.config.compare else self.score()
         except ValueError as error:
             raised = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
@@ -150,6 +163,37 @@ class MultiTaskCLI(LightningCLI):
             print(f"\n{said}\nWritten to {folder}: logs, config.yaml.{_how_to_predict(folder)}")
         return found
 
+    def search_weights(self) -> WeightSearch:
+        """Search fixed weights of the losses, print the table, and write it as CSV into the folder of this run."""
+        self._refuse_beside_search()
+        folder, first = self._start(), self._seeds()[0]
+        found = search_weights(
+            lambda balancer: self._model(None, balancer),
+            self.datamodule,
+            lambda run: self._trainer(folder, run),
+            trials=self.config.weight_search,
+            seed=first,
+            finish=_finish,
+        )
+        if self.trainer.is_global_zero:
+            found.to_csv(folder / "weight_search.csv")
+            predicts = _how_to_predict(folder, found.best.best.run)
+            print(f"\n{found}\nWritten to {folder}: weight_search.csv, config.yaml.{predicts}")
+        return found
+
+    def _refuse_beside_search(self) -> None:
+        """Refuse options that do not go together with a search, before anything is written."""
+        if self.config.ckpt_path is not None or not self.config.compare:
+            raise ValueError(
+                "`--weight_search` must stand without `--ckpt_path` and `--compare=false`, which are of one network, got "
+                f"--ckpt_path={self.config.ckpt_path} and --compare={str(self.config.compare).lower()}. Leave these out."
+            )
+        if "balancer" not in self.config.model:
+            raise ValueError(
+                f"`--weight_search` must be of a model that takes `balancer`, got {self._kind.__name__}. Give its `__init__` "
+                "`**balancing`, and pass that on to `MultiTaskModule`."
+            )
+
     def _seeds(self) -> range:
         seeds, first = self.config.seeds, self.config.seed_everything
         if seeds < 1:
@@ -186,8 +230,13 @@ class MultiTaskCLI(LightningCLI):
             raise ValueError(f"`--ckpt_path` must be a checkpoint of a run, got {str(start)!r}, which is no file.")
         return next((folder for folder in start.parents if (folder / "config.yaml").exists()), start.parent)
 
-    def _model(self, tasks: list[str] | None) -> MultiTaskModule:
+    def _model(self, tasks: list[str] | None, balancer: Balancer | None = None) -> MultiTaskModule:
         config = deepcopy(self.config.model)
+        if balancer is not None:
+            config.balancer = balancer
+            for name, default in vars(Measuring()).items():  # what goes with the balancer of the user's choice alone
+                if name in config:
+                    config[name] = default
         if tasks is not None:
             config.tasks = tasks
         for target, source in self.links.items():
@@ -245,9 +294,9 @@ def _finish(trainer: L.Trainer) -> None:
             logger.experiment.finish()
 
 
-def _how_to_predict(folder: Path) -> str:
-    """Say where the first network for all tasks is kept, if it is."""
-    found = sorted(folder.glob("multi-task/**/*.ckpt"))
+def _how_to_predict(folder: Path, run: str = "multi-task") -> str:
+    """Say where the first network of these runs is kept, if it is."""
+    found = sorted(folder.glob(f"{run}/**/*.ckpt"))
     return f"\nTo predict: MultiTaskModule.load_from_checkpoint({str(found[0])!r}).predict(rows)" if found else ""
 
 

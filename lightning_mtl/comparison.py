@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 import lightning as L
 import torch
 
+from ._judging import Judged, fit, judged, refuse_once, scored
 from ._table import table
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
@@ -166,7 +167,7 @@ def compare(
     chosen = tuple(seeds)
     if not chosen:
         raise ValueError("`seeds` must hold at least one seed, got none.")
-    _refuse_once(data)
+    refuse_once(data)
     own_steps, own_summary, own_columns = data.steps_per_epoch, data.summary, data.not_inputs
     # The targets of the other tasks are no inputs of a twin.
     data.not_inputs = own_columns | {column for task in build(None).tasks for column in task.columns}
@@ -181,7 +182,7 @@ def compare(
             for task, (metric, sign, value) in multi.items():
                 # A twin takes as many steps as the network for all tasks took with its source.
                 data.steps_per_epoch = sampler.steps_with(reads[task])
-                single = _run(build, task, data, trainer, seed, finish)[task][2]
+                single = _run(build, task, data, trainer, seed, finish)[task].value
                 before = rows.get(task, TaskComparison(task, metric, sign, (), ()))
                 rows[task] = TaskComparison(task, metric, sign, (*before.single, single), (*before.multi, value))
             data.steps_per_epoch = own_steps
@@ -222,18 +223,13 @@ def score(
     if ckpt_path is not None and len(chosen) != 1:
         raise ValueError(f"`ckpt_path` must be of the run of one seed, got seeds {list(chosen)}. Name that one.")
     if len(chosen) > 1:
-        _refuse_once(data)
+        refuse_once(data)
     for seed in chosen:
         L.seed_everything(seed, verbose=False)
         run, module = trainer(f"{ALL}/seed{seed}"), build(None)
-        (results,) = run.validate(module, data, ckpt_path=_fit(run, module, data, ckpt_path), verbose=False)
+        values.append(scored(run, module, data, fit(run, module, data, ckpt_path)))
         if finish is not None:
             finish(run)
-        if "validate/score" not in results:
-            raise ValueError(
-                f"The split 'validation' must give `validate/score`, got {sorted(results)}. Give a task `metrics`, and rows."
-            )
-        values.append(results["validate/score"])
     if not values:
         raise ValueError("`seeds` must hold at least one seed, got none.")
     return fmean(values)
@@ -246,18 +242,17 @@ def _run(
     trainer: Callable[[str], L.Trainer],
     seed: int,
     finish: Callable[[L.Trainer], None] | None,
-) -> dict[str, tuple[str, int, float]]:
-    """Train and test one network; give {task: (metric, 1 or -1, value)} of those of its tasks that are judged."""
+) -> dict[str, Judged]:
+    """Train and test one network; say how those of its tasks did that have a metric."""
     L.seed_everything(seed, verbose=False)
     run = trainer(f"{task or ALL}/seed{seed}")
     module = build(None if task is None else [task])
     if task is None:
         _refuse_part(run, data)
-    results = _train(run, module, data)
+    found = judged(run, module, data, fit(run, module, data))
     if finish is not None:
         finish(run)
-    judged = {task.name: main for task in module.tasks if (main := task.main_metric()) is not None}
-    return {name: (metric, sign, _result(results, name, metric)) for name, (metric, sign) in judged.items()}
+    return found
 
 
 def _refuse_part(trainer: L.Trainer, data: MultiTaskDataModule) -> None:
@@ -277,34 +272,3 @@ def t_quantile(degrees: int) -> float:
     density *= math.gamma((degrees + 1) / 2) / (math.gamma(degrees / 2) * math.sqrt(degrees * math.pi))
     mass = torch.cumulative_trapezoid(density, x)
     return float(x[1:][torch.searchsorted(mass, 0.475)])
-
-
-def _train(trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModule) -> dict[str, float]:
-    (results,) = trainer.test(module, data, ckpt_path=_fit(trainer, module, data), verbose=False)
-    return dict(results)
-
-
-def _fit(
-    trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModule, start: str | None = None
-) -> str | None:
-    """Train, and name the best checkpoint, if one is watched."""
-    trainer.fit(module, data, ckpt_path=start)
-    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    watched = getattr(trainer.checkpoint_callback, "monitor", None) is not None
-    return best if best and watched else None
-
-
-def _result(results: dict[str, float], task: str, metric: str) -> float:
-    key = f"test/{task}/{metric}"
-    if key not in results:
-        raise ValueError(f"The split 'test' must have at least two labels for task {task!r}, got no {key!r}. Add them.")
-    return results[key]
-
-
-def _refuse_once(data: MultiTaskDataModule) -> None:
-    """Refuse generators: the second network would read on where the first one stopped."""
-    if once := [name for name, source in data.sources.items() if isinstance(source.stream, Iterator)]:
-        raise ValueError(
-            f"`data` must give each network the same rows, got generators, which can be read once, for {once}. Give iterables that "
-            "can be read anew, e.g. by `datasets.IterableDataset.from_generator`."
-        )

@@ -17,6 +17,8 @@ from torch.optim.lr_scheduler import LambdaLR
 _STACKS = ("layer", "layers", "block", "blocks", "h")
 """What libraries call the list of a network's blocks."""
 _FUSED = ("cpu", "cuda", "mps")
+_BALANCER_RATE = 1e-3
+"""Few numbers of size one, which the rates of pretrained weights would never move."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,17 +84,27 @@ class FineTuning:
         """Make the optimizer over groups of another's making, without the schedule, for which a run must have an end."""
         return AdamW(groups, lr=self.lr, weight_decay=self.weight_decay)
 
-    def configure(self, module: nn.Module, heads: nn.ModuleDict, steps: int, *, fused: bool = True) -> dict[str, Any]:
+    def configure(
+        self,
+        module: nn.Module,
+        heads: nn.ModuleDict,
+        steps: int,
+        *,
+        fused: bool = True,
+        balancer: nn.Module | None = None,
+    ) -> dict[str, Any]:
         """Make the optimizer and the schedule of a run.
 
         Groups are called "trunk" and "heads", with "/no_decay" for what does not decay; with `layer_decay`,
-        "trunk/embeddings" and "trunk/layer_1" to the top; "heads/<task>" for a task in `rates`.
+        "trunk/embeddings" and "trunk/layer_1" to the top; "heads/<task>" for a task in `rates`; "balancer" for what a
+        balancer learns, at a rate of 0.001, without decay.
 
         Args:
-            module: What is trained; whether it holds the heads too is all the same.
+            module: What is trained; whether it holds heads and balancer too is all the same.
             heads: {task: head}.
             steps: Steps of the run.
             fused: Whether AdamW may update all weights in one kernel, where the device has one.
+            balancer: The module's balancer, if it has one.
 
         Returns:
             What Lightning reads: {"optimizer": ..., "lr_scheduler": {"scheduler": ..., "interval": "step"}}.
@@ -101,7 +113,10 @@ class FineTuning:
             ValueError: `rates` names a task that has no head.
         """
         self._check_rates(list(heads))
-        groups = self._groups(module, heads)
+        learned = [] if balancer is None else [p for p in balancer.parameters() if p.requires_grad]
+        groups = self._groups(module, heads, {id(p) for p in learned})
+        if learned:
+            groups.append({"params": learned, "name": "balancer", "lr": _BALANCER_RATE, "weight_decay": 0.0})
         in_trunk = [group["name"].startswith("trunk") for group in groups]
         if any(in_trunk) and self.freeze_steps >= steps:
             warnings.warn(
@@ -125,14 +140,14 @@ class FineTuning:
                 hint = f"Did you mean {close[0]!r}?" if close else "Name one of these."
                 raise ValueError(f"`rates` must name tasks, got {name!r}; tasks are {tasks}. {hint}")
 
-    def _groups(self, module: nn.Module, heads: nn.ModuleDict) -> list[dict[str, Any]]:
+    def _groups(self, module: nn.Module, heads: nn.ModuleDict, apart: set[int]) -> list[dict[str, Any]]:
         task_of = {id(p): task for task, head in heads.items() for p in head.parameters()}
         depths = _depths(module, set(task_of))
         top = max(depths.values(), default=0)
         plain = _without_decay(module) | _without_decay(heads)
         groups: dict[str, dict[str, Any]] = {}
         for p in dict.fromkeys([*module.parameters(), *heads.parameters()]):
-            if not p.requires_grad:
+            if not p.requires_grad or id(p) in apart:
                 continue
             task = task_of.get(id(p))
             name, rate = self._trunk_rate(depths[id(p)], top) if task is None else self._head_rate(task)

@@ -15,8 +15,9 @@ from ._answers import Answer, batches, evaluating, listed, readable
 from ._balancing import Measuring, Scope
 from ._distributed import gather_objects
 from ._exporting import FORMATS, Exported, Format, traced
-from ._module import Step, TaskModule
+from ._module import TaskModule
 from ._routing import Batch
+from ._step import Step
 from .balancers import Balancer, Weighting
 from .encoders import Encoder, Features
 from .inputs import RAW, WORDS, Inputs

@@ -12,11 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import lightning as L
 import pytest
 import torch
 
+from lightning_mtl.balancers import Static, UPGrad
+
 ROOT = Path(__file__).parent.parent
 FIGURES = {
+    "balancing": {
+        "loss_max",
+        "representation_max_k8",
+        "representation_max_k40",
+        "exact_vs_torchjd_max_k8",
+        "exact_vs_torchjd_mlp_k8",
+        "exact_sources_k8",
+        "exact_sources_memory",
+        "solver_ms_max_k8",
+        "solver_ms_max_k40",
+        "ddp_bytes_ratio_representation",
+        "ddp_bytes_ratio_sketch",
+    },
     "overhead": {"step_ratio_1m", "step_extra_us_tiny", "log20_us_per_step"},
     "text": {
         "tokens_ratio",
@@ -112,12 +128,86 @@ def test_seconds_of_another_process_are_counted() -> None:
         busy.communicate(b"\n")
 
 
+@pytest.fixture(scope="module")
+def balancing() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "benchmarks/balancing.py"))
+
+
+def small(balancing: dict[str, Any]) -> Any:
+    return balancing["Trunk"](lambda: torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh()), (3,), 4, 2, 1)
+
+
+def trained(balancing: dict[str, Any], module: Any, *, sources: bool = False) -> list[torch.Tensor]:
+    """Train on three batches; give the weights of the trunk and of the heads."""
+    batches = balancing["Counted"](balancing["batches"](small(balancing), 3, sources=sources)[:3])
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = L.Trainer(accelerator="cpu", max_epochs=1, enable_model_summary=False, **quiet)
+    trainer.fit(module, batches)
+    trunk = module.encoder.trunk if hasattr(module, "encoder") else module.trunk
+    return [p.detach() for part in (trunk, module.heads) for p in part.parameters()]
+
+
+@pytest.mark.parametrize("sources", [False, True])
+def test_both_sides_balance_the_same_problem(balancing: dict[str, Any], sources: bool) -> None:
+    """From the same weights and batches, weights of one in the trunk give what the hand-written loop gives."""
+    trunk = small(balancing)
+    by_hand = trained(balancing, balancing["HandWritten"](trunk, 3), sources=sources)
+    for options in ({}, {"balancer": Static()}, {"balancer": ones, "scope": "parameters"}):
+        by_us = trained(balancing, balancing["ours"](trunk, 3, **options), sources=sources)
+        torch.testing.assert_close(by_us, by_hand, rtol=1e-5, atol=1e-7)
+
+
+def ones(gramian: torch.Tensor) -> torch.Tensor:
+    return torch.ones(len(gramian))
+
+
+def test_the_rival_engines_train_alike(balancing: dict[str, Any]) -> None:
+    """TorchJD's engines and ours solve one problem: three steps of UPGrad end at nearly the same weights."""
+    trunk = small(balancing)
+    by_us = trained(balancing, balancing["ours"](trunk, 3, UPGrad(), scope="parameters"))
+    for rival in ("Autojac", "Autogram"):
+        theirs = trained(balancing, balancing[rival](trunk, 3))
+        torch.testing.assert_close(by_us[:2], theirs[:2], rtol=1e-4, atol=1e-7)
+
+
+def test_fits_take_turns(balancing: dict[str, Any]) -> None:
+    """Each fit has made the steps that it was given, after one that warms, while the others stood still, and all of them end."""
+    trunk, made = small(balancing), balancing["batches"](small(balancing), 2)
+    with balancing["alive"]({name: lambda: balancing["HandWritten"](trunk, 2) for name in "ab"}, made, 1) as fits:
+        assert fits["a"].turn(3) > 0
+        assert [fit.module.trainer.global_step for fit in fits.values()] == [6, 2]
+        assert fits["b"].turn(1) > 0
+        assert [fit.module.trainer.global_step for fit in fits.values()] == [6, 4]
+    assert not any(fit.thread.is_alive() for fit in fits.values())
+
+
+def test_an_error_in_a_fit_is_told(balancing: dict[str, Any]) -> None:
+    with pytest.raises(KeyError):
+        balancing["Fit"](balancing["HandWritten"](small(balancing), 2), [{"s": {}}]).turn(1)
+
+
+@pytest.mark.slow
+def test_bytes_are_those_of_the_gradients(balancing: dict[str, Any], tmp_path: Path) -> None:
+    """Two processes that add up losses send each gradient once; at the representation, a Gramian and a few figures more."""
+    sent = figures_of("balancing", ["--only", "ddp"], tmp_path)
+    both = balancing["HandWritten"](balancing["TRUNKS"]["mlp"], 8).parameters()
+    assert sent["ddp_bytes_hand"] == 4 * sum(p.numel() for p in both)
+    assert 1 <= sent["ddp_bytes_ratio_representation"] < 1.01
+    assert sent["ddp_bytes_ratio_exact"] > 7
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_benchmark_writes_its_figures(name: str, tmp_path: Path) -> None:
     quick = ["--rounds", "1", *(["--texts", "64"] if name == "text" else [])]
-    command = [sys.executable, str(ROOT / f"benchmarks/{name}.py"), *quick, "--json", str(tmp_path / "figures.json")]
-    subprocess.run(command, check=True, timeout=600, capture_output=True)
-    figures = json.loads((tmp_path / "figures.json").read_text())
+    figures = figures_of(name, quick, tmp_path)
     assert FIGURES[name] <= set(figures)
     assert all(isinstance(value, float) and math.isfinite(value) for value in figures.values())
+
+
+def figures_of(name: str, options: list[str], folder: Path) -> dict[str, float]:
+    """Run a benchmark, and read what it wrote."""
+    command = [sys.executable, str(ROOT / f"benchmarks/{name}.py"), *options, "--json", str(folder / "figures.json")]
+    subprocess.run(command, check=True, timeout=600, capture_output=True)
+    figures: dict[str, float] = json.loads((folder / "figures.json").read_text())
+    return figures

@@ -12,41 +12,68 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from .ranks.cases import CASES, run
+from .ranks.cases import run
+from .ranks.cross import CASES, CROSS
 
 Results = dict[str, dict[str, Tensor]]
 
 
-@pytest.fixture(scope="module")
-def spawned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Results, list[str]]:
-    """Run all cases on two processes, once."""
-    folder = tmp_path_factory.mktemp("ranks")
+def spawn(folder: Path, program: str, ranks: int) -> list[Results]:
+    """Run a program on several processes, and read what each of them wrote."""
     root = Path(__file__).parent.parent
     command = [
         sys.executable,
         "-m",
         "torch.distributed.run",
         "--standalone",
-        "--nproc-per-node=2",
+        f"--nproc-per-node={ranks}",
         "-m",
-        "tests.ranks.cases",
+        f"tests.ranks.{program}",
     ]
     done = subprocess.run(
         [*command, str(folder)], cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    refusals = [(folder / f"refusal{rank}.txt").read_text() for rank in range(2)]
-    return torch.load(folder / "rank0.pt"), torch.load(folder / "rank1.pt"), refusals
+    return [torch.load(folder / f"rank{rank}.pt") for rank in range(ranks)]
+
+
+@pytest.fixture(scope="module")
+def spawned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Results, Path]:
+    """Run all cases on two processes, once."""
+    folder = tmp_path_factory.mktemp("ranks")
+    first, second = spawn(folder, "cases", 2)
+    return first, second, folder
 
 
 @pytest.fixture
-def two(spawned: tuple[Results, Results, list[str]]) -> tuple[Results, Results]:
+def two(spawned: tuple[Results, Results, Path]) -> tuple[Results, Results]:
     return spawned[:2]
 
 
-def test_ranks_with_other_data_are_stopped(spawned: tuple[Results, Results, list[str]]) -> None:
-    for refusal in spawned[2]:
+def test_ranks_with_other_data_are_stopped(spawned: tuple[Results, Results, Path]) -> None:
+    for rank in range(2):
+        refusal = (spawned[2] / f"refusal{rank}.txt").read_text()
         assert "The ranks must plan the same steps, got sources: {'s': 48} on rank 0 and {'s': 56} on rank 1" in refusal
+
+
+def test_gradients_of_parameters_that_are_cut_over_ranks_are_refused(spawned: tuple[Results, Results, Path]) -> None:
+    for rank in range(2):
+        refusal = (spawned[2] / f"scope{rank}.txt").read_text()
+        assert refusal.startswith("`scope` must be 'representation' where parameters are cut over the ranks")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_every_balancer_in_every_scope_gives_what_one_process_gives(ranks: int, tmp_path: Path) -> None:
+    results = spawn(tmp_path, "cross", ranks)
+    wrong = []
+    for case in CROSS:
+        alone = {name: value for name, value in run(case, tmp_path).items() if name.startswith("weight")}
+        for rank in results:
+            for name, value in alone.items():
+                if not torch.allclose(rank[case][name], value, rtol=1e-10, atol=1e-10, equal_nan=True):
+                    wrong.append(f"{case}, {name}: {(rank[case][name] - value).abs().max():.1e}")
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("case", CASES)

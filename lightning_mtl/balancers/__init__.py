@@ -5,6 +5,7 @@ from ._base import Balancer, GradientBalancer, LossBalancer
 from ._cagrad import CAGrad
 from ._config import ConFIG
 from ._cosines import CosineBalancer
+from ._draws import seed_of_run
 from ._dual_proj import DualProj
 from ._dynamic_weight_average import DynamicWeightAverage
 from ._fairgrad import FairGrad
@@ -33,6 +34,7 @@ __all__ = [
     "GradientBalancer",
     "FromGramian",
     "Weighting",
+    "seed_of_run",
     "CosineBalancer",
     "Geometry",
     "Static",

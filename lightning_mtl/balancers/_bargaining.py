@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ._geometry import Geometry, Matrix, Vector
-from ._nonnegative import firmed
+from ._nonnegative import ROUNDING, firmed
 
-_STEPS = 200
-_NEAR = 1e-6
+_STEPS, _HALVES = 100, 30
+_NEAR = 1e-7
 """A relative step so small that the one after it would be lost in rounding."""
+_FAR, _TINY = 30.0, 1e-200
 
 
 def fair(gradients: Geometry, alpha: float) -> Vector:
@@ -45,30 +46,34 @@ def _minimum(cosines: Matrix, shares: Vector, power: float) -> Vector:
     x = x * (x @ x / (x @ cosines @ x)) ** (1 / (2 - power))
     value = _value(cosines, shares, power, x)
     for _ in range(_STEPS):
-        gains = shares * x**power
+        gains, rounding = shares * x**power, ROUNDING * x * x.sum()
         slope = x * (cosines @ x) - gains
         curve = cosines * x * x[:, None]
         curve.ravel()[:: len(x) + 1] += (1 - power) * gains
         step = np.linalg.solve(curve, -slope)
-        if np.abs(step).max() < _NEAR:
-            x = x * (1 + step)
-            break
-        x, value = _lower(cosines, shares, power, x, value, step, float(slope @ step))
+        left = -float(slope @ step)
+        if np.abs(step).max() < _NEAR or left <= float(rounding @ (rounding / gains)):
+            return _moved(x, step)
+        x, value = _lower(cosines, shares, power, x, value + float(rounding.sum()), step, left)
     return x
 
 
+def _moved(x: Vector, relative: Vector) -> Vector:
+    """Take a relative step that leaves all numbers above zero."""
+    moved: Vector = x * np.where(relative > 0, 1 + relative, np.exp(np.clip(relative, -_FAR, 0.0)))
+    return moved.clip(min=_TINY)
+
+
 def _lower(
-    cosines: Matrix, shares: Vector, power: float, x: Vector, value: float, step: Vector, slope: float
+    cosines: Matrix, shares: Vector, power: float, x: Vector, value: float, step: Vector, left: float
 ) -> tuple[Vector, float]:
     """Go along the step, or half of it, or a quarter ..., until it leads down."""
-    length = 1.0
-    while True:
-        relative = length * step
-        there = x * np.where(relative > 0, 1 + relative, np.exp(np.minimum(relative, 0.0)))
+    for halves in range(_HALVES):
+        there = _moved(x, step / 2**halves)
         new = _value(cosines, shares, power, there)
-        if new <= value + 1e-4 * length * slope + 1e-13 * abs(value) or length < 1e-9:
-            return there, new
-        length /= 2
+        if new <= value - 1e-4 * left / 2**halves:
+            break
+    return there, new
 
 
 def _value(cosines: Matrix, shares: Vector, power: float, x: Vector) -> float:

@@ -29,6 +29,10 @@ class Balancer(nn.Module, ABC):
     random: ClassVar[bool] = False
     """Whether it draws random numbers, which depend on `seed` and the step alone."""
 
+    seed: int | None = None
+    """What it draws depends on it. Default: that of the run."""
+    run_seed: int | None = None
+    """Seed of the run, which the module settles for all ranks and keeps in checkpoints."""
     names: tuple[str, ...] = ()
     """Names of the tasks it was built for."""
     step: int = 0
@@ -54,6 +58,10 @@ class Balancer(nn.Module, ABC):
             tasks: Their numbers. Default: all tasks.
         """
         self.step = step
+
+    def drawn_by(self) -> int | None:
+        """Give the seed of what is drawn; None is that of `seed_everything`, or 0."""
+        return self.run_seed if self.seed is None else self.seed
 
     def extra_repr(self) -> str:
         """Write the arguments it was made with."""

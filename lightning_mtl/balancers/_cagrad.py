@@ -14,6 +14,8 @@ from ._mgda import shortest
 from ._nonnegative import ROUNDING, firmed, nonnegative
 
 _ROUNDS = 60
+_NEAR = 1e-12
+"""How near to the end of the ball is on it, in lengths of its radius."""
 
 
 class CAGrad(CosineBalancer):
@@ -85,10 +87,10 @@ class _Ball:
         gain, before = high, np.zeros(len(self.inner), dtype=bool)
         for _ in range(_ROUNDS):
             x = self.least(gain)
-            passive = x > 0
-            if np.array_equal(passive, before) or high - low <= ROUNDING * max(abs(low), abs(high)):
+            passive, length = x > 0, self.gradients.norm(x)
+            if np.array_equal(passive, before) or abs(length / self.radius - 1) <= max(self.gradients.noise, _NEAR):
                 break
-            low, high = (low, gain) if self.gradients.norm(x) > self.radius else (gain, high)
+            low, high = (low, gain) if length > self.radius else (gain, high)
             gain, before = self._gain(passive), passive
             if not low < gain < high:
                 gain, before = (low + high) / 2, np.zeros_like(passive)

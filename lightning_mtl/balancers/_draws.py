@@ -12,7 +12,7 @@ def generator(seed: int | None, step: int) -> torch.Generator:
     """Make a generator on the CPU whose numbers are the same on every rank, and in a run that is resumed.
 
     Args:
-        seed: Makes other numbers. Default: the seed of `lightning.seed_everything`, or 0.
+        seed: Makes other numbers. Default: that of `lightning.seed_everything`, or 0.
         step: Number of the optimizer step.
 
     Example:
@@ -20,6 +20,11 @@ def generator(seed: int | None, step: int) -> torch.Generator:
         >>> bool((first == again).all())
         True
     """
-    chosen = os.environ.get("PL_GLOBAL_SEED") or 0 if seed is None else seed
-    digest = hashlib.blake2b(f"{int(chosen)}/{step}".encode(), digest_size=4).digest()
+    chosen = seed_of_run() if seed is None else seed
+    digest = hashlib.blake2b(f"{chosen}/{step}".encode(), digest_size=4).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+
+
+def seed_of_run() -> int:
+    """Give the seed of `lightning.seed_everything`, or 0."""
+    return int(os.environ.get("PL_GLOBAL_SEED") or 0)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ._base import GradientBalancer
 
-Weighting = Callable[[Tensor], Tensor]
-"""From inner products [K, K] to weights [K]."""
+Weighting = Callable[[Tensor], Any]
+"""From inner products [K, K] to weights [K], a tensor or what can be made one."""
 
 
 class FromGramian(GradientBalancer):
@@ -41,11 +43,10 @@ class FromGramian(GradientBalancer):
         Raises:
             ValueError: It does not give a weight for each task.
         """
-        weights = self.function(gramian)
-        if not isinstance(weights, Tensor) or weights.shape != gramian.shape[:1]:
-            got = list(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+        weights = torch.as_tensor(self.function(gramian.double())).detach()
+        if weights.shape != gramian.shape[:1]:
             raise ValueError(
-                f"`balancer` must give a tensor of {len(gramian)} weights for a Gramian of {len(gramian)} tasks, got {got}. "
+                f"`balancer` must give {len(gramian)} weights for a Gramian of {len(gramian)} tasks, got shape {list(weights.shape)}. "
                 "Return one number for each row."
             )
-        return weights.detach().to(gramian)
+        return weights.to(gramian)

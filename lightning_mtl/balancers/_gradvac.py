@@ -88,7 +88,7 @@ class GradVac(CosineBalancer):
             Whom each meets, in column k; how much of them is added; and the cosine that was met.
         """
         cosines, count = gradients.cosines, len(targets)
-        others = orders(count, self.order, self.seed, self.step)
+        others = orders(count, self.order, self.drawn_by(), self.step)
         products, norms = cosines.copy(), np.ones(count)  # as in `PCGrad`; and norms of what the gradients have become
         places = others + count * np.arange(count)
         wanted = np.minimum(targets.take(places), _BELOW_ONE)

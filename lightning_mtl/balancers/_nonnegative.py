@@ -9,6 +9,9 @@ from numpy.linalg import LinAlgError, solve
 from ._geometry import Matrix, Vector
 
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
+"""An error of float64, some times over."""
+FIRM = 1e-10
+"""What makes a matrix of cosines surely positive definite."""
 _TRIES = 3
 
 
@@ -16,30 +19,40 @@ def nonnegative(matrix: Matrix, target: Vector, noise: float) -> Vector:
     """Minimise x.M.x / 2 - target.x over x >= 0, where M is positive semidefinite and ones, or about that, on its diagonal.
 
     By block principal pivoting (Júdice and Pires, "A block principal pivoting algorithm for large-scale strictly monotone
-    linear complementarity problems", Computers and Operations Research 1994): exact, and a few solves. What rounding keeps
-    from ending is left to the slower active-set method of Lawson and Hanson.
+    linear complementarity problems", Computers and Operations Research 1994): exact, and a few solves. Where rounding keeps it
+    from ending, since vectors depend on each other, the diagonal is raised, and at last the slower active-set
+    method of Lawson and Hanson always ends.
 
     Args:
         matrix: M.
         target: The linear part.
         noise: How far eigenvalues of M can be from the true ones.
     """
-    firm = firmed(matrix, ROUNDING * len(target))
+    firmer = max(noise, FIRM)
+    for by in (ROUNDING * len(target), firmer):
+        x = _by_pivots(firmed(matrix, by), target)
+        if x is not None:
+            return x
+    return _by_active_set(firmed(matrix, firmer), target)
+
+
+def _by_pivots(matrix: Matrix, target: Vector) -> Vector | None:
+    """Exchange all entries that break a condition at once, or just one if that leads nowhere; None if neither does."""
     passive = target > 0
     best, tries = len(target) + 1, _TRIES
     for _ in range(10 + len(target)):
         try:
-            x = solved(firm, target, passive)
+            x = solved(matrix, target, passive)
         except LinAlgError:
-            break
-        wrong = infeasible(firm, target, passive, x)
+            return None
+        wrong = infeasible(matrix, target, passive, x)
         count = int(np.count_nonzero(wrong))
         if not count:
             return x.clip(min=0.0)
         tries = _TRIES if count < best else tries - 1
         best = min(best, count)
         passive ^= wrong if tries >= 0 else _last(wrong)
-    return _by_active_set(firmed(matrix, noise), target)
+    return None
 
 
 def firmed(matrix: Matrix, by: float) -> Matrix:

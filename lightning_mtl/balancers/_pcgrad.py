@@ -43,7 +43,7 @@ class PCGrad(CosineBalancer):
     def coefficients(self, gradients: Geometry) -> Vector:
         """Project all gradients side by side, each divided by its norm."""
         count = len(gradients.norms)
-        others = orders(count, self.order, self.seed, self.step)
+        others = orders(count, self.order, self.drawn_by(), self.step)
         products = gradients.cosines.copy()  # of what gradient k has become with all that were given, in row k
         places = others + count * np.arange(count)
         added = np.empty(others.shape)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 from ._geometry import Matrix
-from ._nonnegative import ROUNDING, firmed, nonnegative
+from ._nonnegative import FIRM, ROUNDING, firmed, nonnegative
 
 _FEW = 12
 """Tasks up to which the first guess is good enough."""
-_ROUNDS = 8
+_ROUNDS = 12
 
 Rows = Float64[np.ndarray, "rows tasks"]
+Numbers = Int64[np.ndarray, " _"]
 Mask = Bool[np.ndarray, "rows tasks"]
 
 
@@ -30,10 +31,20 @@ def projected(cosines: Matrix, noise: float) -> Matrix:
     Returns:
         Coefficients z, a row for each gradient.
     """
-    firm = firmed(cosines, ROUNDING * len(cosines))
-    passive = _guess(firm)
-    added, todo = np.zeros_like(firm), np.arange(len(firm))
+    added, todo = np.zeros_like(cosines), np.arange(len(cosines))
+    passive = _guess(cosines)
+    for by in (ROUNDING * len(cosines), max(noise, FIRM)):
+        todo = _pivoted(firmed(cosines, by), passive, added, todo)
+    for number in todo.tolist():
+        added[number] = nonnegative(cosines, -cosines[number], noise)
+    return added.clip(min=0.0)
+
+
+def _pivoted(firm: Matrix, passive: Mask, added: Rows, todo: Numbers) -> Numbers:
+    """Exchange all entries that break a condition, in place, and give the rows that still have some."""
     for _ in range(_ROUNDS):
+        if not len(todo):
+            break
         rows = _solved(firm, passive[todo], -firm[todo])
         lack = rows @ firm
         lack += firm[todo]
@@ -42,24 +53,20 @@ def projected(cosines: Matrix, noise: float) -> Matrix:
         added[todo] = rows
         passive[todo] ^= wrong
         todo = todo[wrong.any(axis=1)]
-        if not len(todo):
-            break
-    for number in todo.tolist():
-        added[number] = nonnegative(cosines, -cosines[number], noise)
-    return added.clip(min=0.0)
+    return todo
 
 
-def _guess(firm: Matrix) -> Mask:
+def _guess(cosines: Matrix) -> Mask:
     """Guess which entries are above zero."""
-    first = firm < 0
-    if len(firm) <= _FEW or not first.any():
+    first = cosines < 0
+    if len(cosines) <= _FEW or not first.any():
         return first
-    step = 1 / float(np.linalg.norm(firm @ firm)) ** 0.5  # the norm is at least the largest eigenvalue, squared
-    rows = np.maximum(firm * -step, 0.0)
+    step = 1 / float(np.linalg.norm(cosines @ cosines)) ** 0.5  # the norm is at least the largest eigenvalue, squared
+    rows = np.maximum(cosines * -step, 0.0)
     ahead, weight = rows.copy(), 1.0
-    for _ in range(len(firm) // 3):  # accelerated: Beck and Teboulle, 2009
-        new = ahead @ firm
-        new += firm
+    for _ in range(len(cosines) // 3):  # accelerated: Beck and Teboulle, 2009
+        new = ahead @ cosines
+        new += cosines
         new *= -step
         new += ahead
         np.maximum(new, 0.0, out=new)

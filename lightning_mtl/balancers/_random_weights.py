@@ -51,7 +51,7 @@ class RandomWeights(LossBalancer):
 
     def _draw(self) -> Float[Tensor, " tasks"]:
         """Draw for all tasks, on the CPU; those that are there share what they got."""
-        random, empty = generator(self.seed, self.step), torch.empty(len(self.names))
+        random, empty = generator(self.drawn_by(), self.step), torch.empty(len(self.names))
         return (
             empty.normal_(generator=random).exp()
             if self.distribution == "normal"

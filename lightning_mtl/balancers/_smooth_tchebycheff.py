@@ -20,7 +20,8 @@ class SmoothTchebycheff(LossBalancer):
     multi-objective optimization", ICML 2024, with an ideal point of zero.
 
     Args:
-        mu: How smooth. It goes with the scale of the losses times the preferences.
+        mu: How smooth. It goes with the scale of the losses times the preferences: far below it, all tasks but the worst one stand
+            still.
         preferences: By name of the task, or in the order of the tasks; they are divided by the sum of those that are there.
             Default: equal ones. Names of no task are left out.
 
@@ -37,7 +38,7 @@ class SmoothTchebycheff(LossBalancer):
 
     given: Tensor
 
-    def __init__(self, mu: float = 0.1, preferences: dict[str, float] | list[float] | None = None) -> None:
+    def __init__(self, mu: float = 1.0, preferences: dict[str, float] | list[float] | None = None) -> None:
         super().__init__()
         require(0 < mu < float("inf"), "mu", "above 0 and finite", mu, "The paper tries 0.01 to 1.")
         holds = all(0 < preference < float("inf") for preference in listed(preferences))

@@ -91,6 +91,7 @@ class SentimentTopic(MultiTaskModule):
         sentiments: Number of sentiments; follows from the data.
         topics: Number of topics; follows from the data.
         optimizer: Makes the optimizer.
+        balancing: `balancer`, e.g. PCGrad, and where it measures; see `MultiTaskModule`.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class SentimentTopic(MultiTaskModule):
         sentiments: int = 3,
         topics: int = 4,
         optimizer: OptimizerCallable = lambda groups: torch.optim.AdamW(groups, lr=0.01, weight_decay=0.3, fused=True),
+        **balancing: Any,
     ) -> None:
         made = {
             "sentiment": Task("sentiment", head=Multiclass(sentiments)),
@@ -111,7 +113,7 @@ class SentimentTopic(MultiTaskModule):
             ),
         }
         trunk = BagOfWords(width, buckets=buckets, dropout=dropout)
-        super().__init__([made[name] for name in tasks], HardSharing(trunk), optimizer=optimizer)
+        super().__init__([made[name] for name in tasks], HardSharing(trunk), optimizer=optimizer, **balancing)
 
 
 def dealt(splits: Mapping[str, datasets.Dataset], parts: Sequence[float]) -> dict[str, Source]:

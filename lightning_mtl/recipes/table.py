@@ -78,6 +78,7 @@ class TableModel(MultiTaskModule):
         dropouts: Share of the features that the head of a task drops while training, e.g. {diagnosis: 0.1}.
         rates: Rate of the head of a task, e.g. {diagnosis: 0.01}.
         optimizer: Rates, warm-up and decay.
+        balancing: `balancer`, e.g. PCGrad, and where it measures; see `MultiTaskModule`.
     """
 
     def __init__(
@@ -91,11 +92,12 @@ class TableModel(MultiTaskModule):
         dropouts: dict[str, float] | None = None,
         rates: dict[str, float] | None = None,
         optimizer: FineTuning = FineTuning(lr=1e-3, decay="constant"),  # noqa: B008
+        **balancing: Any,
     ) -> None:
         names = tasks or targets
         made = tasks_of(names, targets, weights=weights, dropouts=dropouts)
         trunk = Tabular(width, layers=layers, dropout=dropout)
-        super().__init__(made, HardSharing(trunk), optimizer=with_rates(optimizer, names, targets, rates))
+        super().__init__(made, HardSharing(trunk), optimizer=with_rates(optimizer, names, targets, rates), **balancing)
 
 
 def main(args: list[str] | None = None) -> Any:

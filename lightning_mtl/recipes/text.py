@@ -108,6 +108,7 @@ class TextModel(MultiTaskModule):
         max_length: How many tokens of a text a Hugging Face encoder reads. Default: all that it can.
         optimizer: Rates, warm-up and decay. The rate 2e-5 is for a Hugging Face encoder; one from scratch that is left at it
             is trained at 0.01 (words) or 0.001 (recurrent).
+        balancing: `balancer`, e.g. PCGrad, and where it measures; see `MultiTaskModule`.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class TextModel(MultiTaskModule):
         rates: dict[str, float] | None = None,
         max_length: int | None = None,
         optimizer: FineTuning = FineTuning(),  # noqa: B008
+        **balancing: Any,
     ) -> None:
         trunk: torch.nn.Module
         if encoder == "words":
@@ -134,7 +136,7 @@ class TextModel(MultiTaskModule):
             optimizer = replace(optimizer, lr=_RATES[encoder])
         names = tasks or targets
         made = tasks_of(names, targets, weights=weights, dropouts=dropouts)
-        super().__init__(made, HardSharing(trunk), optimizer=with_rates(optimizer, names, targets, rates))
+        super().__init__(made, HardSharing(trunk), optimizer=with_rates(optimizer, names, targets, rates), **balancing)
 
 
 def main(args: list[str] | None = None) -> Any:

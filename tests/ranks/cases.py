@@ -180,9 +180,17 @@ MISSING: dict[str, Callable[[], dict[str, Any]]] = {
     "no label at all in one step": lambda: unlabelled(lambda rank, step: step == 1, ("size", "sign")),
 }
 """What the data of a balanced case lack, by the end of its name."""
-for _case in BALANCING:
-    _data = next((make for end, make in MISSING.items() if _case.endswith(end)), one_source)
-    CASES[_case] = (_data, {"accumulate_grad_batches": 3} if _case.endswith("accumulated") else {})
+
+
+def add_balanced(case: str, options: dict[str, Any]) -> None:
+    """Make a case of it, whose name says what its data lack."""
+    data = next((make for end, make in MISSING.items() if case.endswith(end)), one_source)
+    BALANCING[case] = options
+    CASES[case] = (data, {"accumulate_grad_batches": 3} if case.endswith("accumulated") else {})
+
+
+for _case in list(BALANCING):
+    add_balanced(_case, BALANCING[_case])
 
 SAMPLING: dict[str, dict[str, Any]] = {
     "a source in each step": {"sampling": Temperature(), "steps_per_epoch": 6},
@@ -280,15 +288,30 @@ class _Watch(L.Callback):
         self.losses[f"epoch {trainer.current_epoch}"] = trainer.callback_metrics["train/loss"].double().clone()
 
 
-def main(folder: Path) -> None:
+def refused_scope(folder: Path) -> str:
+    """Ask for gradients of parameters that are cut over the ranks, and tell what stops the run."""
+    data = MultiTaskDataModule({"s": splits(ROWS)}, batch_size=BATCH, seed=0, summary=False)
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
+    trainer = L.Trainer(accelerator="cpu", devices=2, strategy=strategy, max_epochs=1, **quiet)
+    try:
+        trainer.fit(module(balancer=leaning, scope="parameters"), data)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def main(cases: list[str]) -> None:
+    """Run these cases on all ranks, and write what they give into the folder named first on the command line."""
+    folder = Path(sys.argv[1])
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     rank = int(os.environ["RANK"])
-    cases = sys.argv[2:] or list(CASES)
     torch.save({case: run(case, folder) for case in cases}, folder / f"rank{rank}.pt")
     (folder / f"refusal{rank}.txt").write_text(other_data(folder))
+    (folder / f"scope{rank}.txt").write_text(refused_scope(folder))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(list(CASES))
