@@ -128,6 +128,9 @@ def draw(found: dict[str, Tensor], path: str) -> None:
     for ax, (name, each) in zip(axes.flat, found.items(), strict=False):
         reached = int((off_front(objectives(each[:, -1])) < 0.01).sum())
         panel(ax, each, f"{name}: {reached} of {len(each)} on the front", (a, b, surface))
+    figure.suptitle(
+        "From circle to star, on contours of the sum of both objectives; grey is the Pareto front", fontsize=10
+    )
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
