@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -302,7 +303,7 @@ def test_describing_draws_no_random_numbers() -> None:
         (changed(MulticlassF1Score(3), "beta", 2.0), "", "torchmetrics.classification.f_beta.MulticlassF1Score"),
         (changed(BagOfWords(4, buckets=9), "drop", nn.Tanh()), "", "lightning_mtl.encoders._bag_of_words.BagOfWords"),
     ],
-    ids=str,
+    ids=lambda value: re.sub(" at 0x[0-9a-f]+", "", str(value)),  # the same for all workers
 )
 def test_what_is_the_users_own_is_named(value: object, path: str, name: str) -> None:
     data = kept(describe(value))

@@ -68,6 +68,17 @@ class Balancer(nn.Module, ABC):
         names = [name for name in inspect.signature(type(self)).parameters if name in vars(self)]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
+    def _begins(self, present: int, tasks: Sequence[int] | None) -> bool:
+        """Build it, if nobody has."""
+        if self.names:
+            return False
+        self.build([str(number) for number in range(present if tasks is None else max(tasks) + 1)])
+        return True
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move or cast what is kept, but never below float32, where slow averages would stand still."""
+        return super()._apply(lambda tensor: wide(tensor, fn(tensor)), recurse)  # type: ignore[no-untyped-call]
+
 
 class LossBalancer(Balancer):
     """Balances by the losses alone: from the losses of a step to the one loss that is minimised.
@@ -122,8 +133,7 @@ class LossBalancer(Balancer):
             ValueError: There are more or fewer losses than tasks.
         """
         losses = losses.float() if losses.itemsize < 4 else losses
-        if not self.names:
-            self.build([str(number) for number in range(len(losses) if tasks is None else max(tasks) + 1)])
+        if self._begins(len(losses), tasks):
             self.to(losses.device, losses.dtype)
         expected = len(self.names if tasks is None else tasks)
         if len(losses) != expected:
@@ -132,9 +142,6 @@ class LossBalancer(Balancer):
                 "Give the numbers of the tasks that are there as `tasks`."
             )
         return losses, index(tasks, len(self.names), losses.device)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        return super()._apply(lambda tensor: wide(tensor, fn(tensor)), recurse)  # type: ignore[no-untyped-call]
 
 
 class GradientBalancer(Balancer):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ class CosineBalancer(GradientBalancer):
         self, gramian: Float[Tensor, "present present"], tasks: Sequence[int] | None = None
     ) -> Float[Tensor, " present"]:
         """Weigh the tasks, as `GradientBalancer.forward` says."""
-        self._begin(len(gramian), tasks)
+        self._begins(len(gramian), tasks)
         weights = torch.ones(len(gramian), dtype=torch.float64)
         gradients = geometry(gramian, tasks)
         if gradients is not None:
@@ -58,16 +58,3 @@ class CosineBalancer(GradientBalancer):
             new[np.ix_(*[places] * dims)] = old[np.ix_(*[was] * dims)]
             self.register_buffer(name, new)
         super().build(names)
-
-    def _begin(self, present: int, tasks: Sequence[int] | None) -> None:
-        """Build it, if nobody has."""
-        if not self.names:
-            self.build([str(number) for number in range(present if tasks is None else max(tasks) + 1)])
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Move or cast what is kept, but never below float32, where slow averages would stand still."""
-        return super()._apply(lambda kept: _wide(kept, fn(kept)), recurse)  # type: ignore[no-untyped-call]
-
-
-def _wide(kept: Tensor, moved: Tensor) -> Tensor:
-    return kept.to(moved.device) if moved.itemsize < 4 else moved

@@ -53,7 +53,7 @@ class GradNorm(CosineBalancer):
     ) -> None:
         """Keep the losses, and those of tasks that had none yet as their first."""
         super().observe(losses, step, epoch, tasks)
-        self._begin(len(losses), tasks)
+        self._begins(len(losses), tasks)
         there = slice(None) if tasks is None else list(tasks)
         self.last[there] = losses.to(self.last)
         known = self.first.isfinite() & (self.first > 0)

@@ -64,7 +64,7 @@ class GradVac(CosineBalancer):
 
     def remember(self, gramian: Float[Tensor, "present present"], tasks: Sequence[int] | None = None) -> None:
         """Move the averages towards the cosines that were met."""
-        self._begin(len(gramian), tasks)
+        self._begins(len(gramian), tasks)
         gradients = geometry(gramian, tasks)
         if gradients is None:
             return

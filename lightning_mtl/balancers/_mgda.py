@@ -53,7 +53,7 @@ class MGDA(CosineBalancer):
     ) -> None:
         """Keep the losses, by which gradients may be divided."""
         super().observe(losses, step, epoch, tasks)
-        self._begin(len(losses), tasks)
+        self._begins(len(losses), tasks)
         self.losses[slice(None) if tasks is None else list(tasks)] = losses.to(self.losses)
 
     def coefficients(self, gradients: Geometry) -> Vector:
