@@ -151,7 +151,7 @@ class Trunk(NamedTuple):
 
 
 TRUNKS = {
-    "mlp": Trunk(mlp, (128,), 256, turns=3, steps=4),
+    "mlp": Trunk(mlp, (128,), 256, turns=6, steps=8),
     "transformer": Trunk(Transformer, (8, 64), 192, turns=1, steps=1),
     "resnet": Trunk(resnet, (3, 16, 16), 256, turns=1, steps=1),
 }

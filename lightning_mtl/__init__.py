@@ -1,9 +1,22 @@
 """lightning-mtl: multi-task learning for PyTorch Lightning."""
 
 from .datamodule import MultiTaskDataModule
-from .encoders import BagOfWords, Encoder, HardSharing, HuggingFace, Recurrent, Tabular, Vocabulary
+from .encoders import (
+    BagOfWords,
+    Encoder,
+    HardSharing,
+    HuggingFace,
+    HuggingFaceLevels,
+    LevelledEncoder,
+    Levels,
+    Recurrent,
+    StackedRecurrent,
+    Tabular,
+    Vocabulary,
+)
 from .fine_tuning import FineTuning
 from .heads import Binary, Head, Multiclass, Multilabel, Regression, Tagging
+from .hierarchical import HierarchicalModule
 from .module import MultiTaskModule
 from .source import Source
 from .splitting import split
@@ -14,6 +27,7 @@ __all__ = [
     "Source",
     "split",
     "MultiTaskModule",
+    "HierarchicalModule",
     "MultiTaskDataModule",
     "FineTuning",
     "Encoder",
@@ -22,6 +36,10 @@ __all__ = [
     "Recurrent",
     "HuggingFace",
     "Tabular",
+    "LevelledEncoder",
+    "StackedRecurrent",
+    "Levels",
+    "HuggingFaceLevels",
     "Vocabulary",
     "Head",
     "Binary",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from ._distributed import as_first_rank, own_group, sum_dtype, sum_over_ranks, world_size
 from ._exact import ExactGradients
-from ._gradients import Cut, Rows, Sketch, gradients_of, pieces, wide_type
+from ._gradients import Cut, Rows, Sketch, chosen, gradients_of, pieces, wide_type
 from .balancers import Balancer, FromGramian, GradientBalancer, Weighting
 
 Scope = Literal["representation", "parameters"]
@@ -183,7 +184,7 @@ class GradientBalancing:
     def _note(self, present: Sequence[int], gramian: Tensor | None) -> None:
         names = tuple(self.balancer.names[task] for task in present)
         losses = mean_losses(self._losses)[1]
-        self._balance = Balance(names, losses, self.weights[list(present)], gramian)
+        self._balance = Balance(names, losses, chosen(self.weights, present), gramian)
 
     def reset(self) -> None:
         """Forget what an earlier fit, or a step that failed, has left."""
@@ -275,9 +276,8 @@ class GradientBalancing:
 
     def _own(self, module: Any, every: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
         """Give for each task the parameters that its loss moves beside the shared ones."""
-        of_tasks = [
-            [*module.heads[task.name].parameters(), *_parameters(module.losses, task.name)] for task in module.tasks
-        ]
+        own = [[*module.heads[task.name].parameters(), *_parameters(module.losses, task.name)] for task in module.tasks]
+        of_tasks = [[p for other in sorted(module.moved_by(i)) for p in own[other]] for i in range(len(own))]
         shared = {id(p) for p in self._shared}  # a head may be tied to them
         known = shared | {id(p) for of in of_tasks for p in of}
         rest = [p for p in every if id(p) not in known]  # what a subclass added: each task's gradient is its own
@@ -462,20 +462,25 @@ class GradientBalancing:
         gramian = gramian.detach().cpu()
         if len(present) < self.count:
             gramian = gramian[at][:, at]
-        self._again = not bool(gramian.isfinite().all())
+        # Entries are at most as large as the diagonal is, and a sum is finite where all are: one number to read.
+        self._again = not math.isfinite(float(gramian.trace()))
         if self._again or not present:
             return torch.ones(self.count, device=device)
         weights = self.balancer(gramian, present).detach().to(device, sum_dtype(device))
-        if not bool(weights.isfinite().all()):
+        if not math.isfinite(float(weights.sum())):
             raise ValueError(
                 f"`balancer` must give finite weights for a finite Gramian, got {weights.tolist()} of {self.balancer} for "
                 f"{gramian.tolist()}."
             )
         weights = as_first_rank(weights, self._group)
         self.balancer.remember(gramian, present)
-        self.weights[at] = weights.to("cpu", torch.float64)
+        if len(present) == self.count:
+            self.weights = weights.to("cpu", torch.float64, copy=True)
+        else:
+            self.weights[at] = weights.to("cpu", torch.float64)
+            weights = self.weights.nan_to_num(nan=1.0).to(device)
         self._note(present, gramian.double())
-        return self.weights.nan_to_num(nan=1.0).to(device)
+        return weights
 
     def _known(self, device: torch.device) -> Tensor:
         """Give the latest weights; a task that was never weighed has the mean of the others."""

@@ -71,6 +71,8 @@ class EvaluatedModule(PersistentModule):
         if self._totals is None:
             self._totals = self._no_totals()
         for task, loss, answer in zip(step.tasks, step.losses, step.answers, strict=True):
+            if self.tasks[task].auxiliary:
+                continue
             labels = len(answer[1])
             self._totals[task, 0] += loss.detach() * labels
             self._totals[task, 1] += labels
@@ -99,7 +101,11 @@ class EvaluatedModule(PersistentModule):
         return torch.zeros(len(self.tasks), 2, dtype=sum_dtype(self.device), device=self.device)
 
     def _warn_unscored(self, stage: str, counts: list[float]) -> None:
-        few = [task.name for i, task in enumerate(self.tasks) if counts[i] < 2 and not self.routing.idle(i)]
+        few = [
+            task.name
+            for i, task in enumerate(self.tasks)
+            if counts[i] < 2 and not self.routing.idle(i) and not task.auxiliary
+        ]
         if few and not self.trainer.sanity_checking:
             warnings.warn(
                 f"Fewer than two labelled examples to {stage} {few} on: their metrics are left out.", stacklevel=1

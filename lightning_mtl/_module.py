@@ -50,6 +50,12 @@ class _Progress:
     """Tasks and losses of the batches that make a step of the optimizer."""
     met: bool = False
     """Whether a step had labels for two tasks."""
+    there: list[Sequence[int] | Tensor] = field(default_factory=list)
+    """The tasks of the batches that make a step of the optimizer, or how many labels all ranks have for each."""
+    there_at: int = -1
+    """The step of the optimizer that they are of."""
+    counts: Tensor | None = None
+    """How many labels all ranks have for each task, where only that is known."""
     balance: Callable[[], Balance] | None = None
 
 
@@ -148,7 +154,7 @@ class TaskModule(EvaluatedModule):
         """Make the layers of the heads that are known; when all are, the losses and metrics that follow from them."""
         for task in self.tasks:
             if task.head is not None:
-                task.head.build(self.encoder.width)
+                task.head.build(self._width(task))
                 self.heads[task.name] = task.head
             if isinstance(task.loss, nn.Module) and task.name not in self.losses:
                 self.losses[task.name] = copy.deepcopy(task.loss)
@@ -157,6 +163,18 @@ class TaskModule(EvaluatedModule):
             self._main_metrics = [task.main_metric() for task in self.tasks]
             self.metrics = TaskMetrics(self.tasks)
             self._set_metrics_dtype()
+
+    def _width(self, task: Task) -> int:
+        """Give the size of the features that a task's head reads."""
+        return self.encoder.width
+
+    def moved_by(self, task: int) -> set[int]:
+        """Number the tasks whose heads the loss of this task moves."""
+        return {task}
+
+    def arguments(self) -> dict[str, Any]:
+        """Give the arguments beside tasks, encoder and balancing, as plain data."""
+        return {}
 
     def _loss(self, task: Task) -> Loss:
         head = task.known_head()
@@ -286,6 +304,9 @@ class TaskModule(EvaluatedModule):
             losses = torch.stack(step.losses) if step.losses else self._no_losses(step)
         losses, present, means = self._over_ranks(step, losses)
         progress = self._progress
+        if progress.there_at != progress.step:
+            progress.there_at, progress.there = progress.step, []
+        progress.there.append(present if progress.counts is None else progress.counts)
         self._history.append(progress.step, step.tasks, losses)
         progress.present, progress.losses = step.tasks, losses.detach()
         if (progress.step + 1) % progress.every == 0 or batch_idx == progress.last_batch:
@@ -397,6 +418,13 @@ class TaskModule(EvaluatedModule):
         if self._gradients is not None:
             self._gradients.load_state(state)
 
+    def step_tasks(self) -> set[int]:
+        """Number the tasks of the batches that make this step of the optimizer, on any rank; it may wait for the device."""
+        found: set[int] = set()
+        for there in self._progress.there:
+            found.update(there.nonzero().squeeze(-1).tolist() if isinstance(there, Tensor) else there)
+        return found
+
     def last_losses(self) -> tuple[Sequence[int], Tensor]:
         """Give the numbers of the tasks in the last training step, and their losses; their mean over the ranks counts."""
         progress = self._progress
@@ -424,7 +452,9 @@ class TaskModule(EvaluatedModule):
             return losses, step.tasks, losses.detach()
         local = self._label_counts(step)
         if not self._balances and not self.sharded:
-            return losses * self._shares(step, local, sum_over_ranks(local.clone()), losses), step.tasks, losses
+            counts = sum_over_ranks(local.clone())
+            self._progress.counts = counts
+            return losses * self._shares(step, local, counts, losses), step.tasks, losses
         sums = torch.zeros_like(local)
         if step.tasks:
             sums[step.tasks] = losses.detach().to(sums) * local[step.tasks]

@@ -36,12 +36,18 @@ class PersistentModule(L.LightningModule):
         """Give the arguments that say how the tasks share a step."""
 
     @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """Give the arguments beside tasks, encoder and balancing, as plain data."""
+
+    @abstractmethod
     def _build(self) -> None:
         """Make the layers of the heads, and the losses and metrics that follow from them."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add a description of the model, as plain data."""
-        checkpoint[saving.KEY] = saving.described(self.tasks, self.encoder, self.inputs, self.balancing())
+        checkpoint[saving.KEY] = saving.described(
+            self.tasks, self.encoder, self.inputs, self.balancing(), self.arguments()
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back what the model had learned of its data: names of labels, scaling, thresholds."""
@@ -122,7 +128,7 @@ class PersistentModule(L.LightningModule):
         place = saving.write_weights(self, folder)
         description = {
             "hugging_face": place,
-            **saving.described(self.tasks, self.encoder, self.inputs, self.balancing()),
+            **saving.described(self.tasks, self.encoder, self.inputs, self.balancing(), self.arguments()),
         }
         (folder / saving.FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
         scores = {name: float(value) for name, value in getattr(self._trainer, "callback_metrics", {}).items()}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from .inputs import RAW, WORDS
-from .task import ROWS, Task
+from .task import LEVELS, ROWS, Task
 
 Batch = Mapping[str, Mapping[str, Any] | None]
 """{source: {column: tensor}}; a source that has run out is None."""
@@ -71,7 +71,7 @@ class Routing:
 
     def _hidden(self, readers: Iterable[int]) -> set[str]:
         targets = {column for i in readers for column in (self._tasks[i].column, *self._tasks[i].columns)}
-        return {ROWS, WORDS, RAW, *targets}
+        return {ROWS, LEVELS, WORDS, RAW, *targets}
 
     def readers(self, source: str) -> tuple[int, ...]:
         """Number the tasks that read this source."""
@@ -96,6 +96,12 @@ class Routing:
         """Pick the columns that the encoder reads: all but the targets."""
         hidden = self._not_inputs[source]
         return {name: column for name, column in columns.items() if name not in hidden}
+
+    def present(self, source: str, columns: Mapping[str, Any]) -> Sequence[int]:
+        """Number the tasks that have labels in a batch of this source."""
+        read = self.readers(source)
+        rows = columns[ROWS]
+        return [i for i in read if len(rows.get(self._tasks[i].name, "all"))] if rows else read
 
     def label(self, batch: Any) -> dict[str, dict[str, Any]]:
         """Note in a batch which rows have labels (see `Task.label`), where the loader has not done so."""

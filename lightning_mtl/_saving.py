@@ -33,8 +33,9 @@ def described(
     encoder: Encoder,
     inputs: Mapping[str, Inputs],
     balancing: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Description:
-    """Describe a model: its tasks, its encoder, how rows become what the encoder reads, and how it was balanced."""
+    """Describe a model: its tasks, its encoder, how rows become what the encoder reads, how it was balanced, and what else it was made with."""
     shared = describe(encoder)
     tokenizer = None if own(shared) else encoder.tokenizer  # an encoder of the user's own comes without it
     return {
@@ -43,6 +44,7 @@ def described(
         "encoder": shared,
         "inputs": {name: _inputs(of, tokenizer) for name, of in inputs.items()},
         "balancing": {name: describe(value) for name, value in (balancing or {}).items()},
+        "arguments": describe(dict(arguments or {})),
     }
 
 
@@ -105,7 +107,7 @@ def parts_of(
         if foreign := own(description["encoder"], "encoder"):
             _ask(foreign, where, "encoder=HardSharing(MyTrunk(...))")
         encoder = rebuild(description["encoder"])
-    return {"tasks": made, "encoder": encoder}
+    return {"tasks": made, "encoder": encoder, **rebuild(description.get("arguments", {}))}
 
 
 def balancing_of(description: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,6 +218,9 @@ def _safetensors() -> Any:
     return safetensors.torch
 
 
+_PLACE = ("level", "auxiliary", "feeds_from")
+
+
 def _task(task: Task) -> Description:
     head = task.known_head()
     return {
@@ -223,6 +228,9 @@ def _task(task: Task) -> Description:
         "source": task.source,
         "target": task.target if isinstance(task.target, str | None) else list(task.target),
         "weight": task.weight,
+        "level": task.level,
+        "auxiliary": task.auxiliary,
+        "feeds_from": list(task.feeds_from),
         "loss": describe(task.loss),
         "metrics": describe(task.metrics),
         "head": {"layers": describe(head), "learned": head.learned()},
@@ -241,9 +249,15 @@ def _rebuilt_task(of: Mapping[str, Any], given: Task | None, where: str) -> Task
         if given.dropout:
             head.set_dropout(given.dropout)
         source, target = given.source or of["source"], given.target or of["target"]
-        return Task(name, source, target=target, head=head, loss=given.loss, metrics=given.metrics, weight=given.weight)
+        place = {key: getattr(given, key) for key in _PLACE}
+        return Task(
+            name, source, target=target, head=head, loss=given.loss, metrics=given.metrics, weight=given.weight, **place
+        )
     loss, metrics = rebuild(of["loss"]), rebuild(of["metrics"])
-    return Task(name, of["source"], target=of["target"], head=head, loss=loss, metrics=metrics, weight=of["weight"])
+    place = {key: of[key] for key in _PLACE if key in of}  # checkpoints up to 0.4 have none
+    return Task(
+        name, of["source"], target=of["target"], head=head, loss=loss, metrics=metrics, weight=of["weight"], **place
+    )
 
 
 def _inputs(inputs: Inputs, tokenizer: Tokenizer | None) -> Description:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import datasets
@@ -21,7 +22,30 @@ from ._step import Step
 from .balancers import Balancer, Weighting
 from .encoders import Encoder, Features
 from .inputs import RAW, WORDS, Inputs
-from .task import ROWS, Task
+from .task import LEVELS, ROWS, Task
+
+Answered = tuple[Tensor, Any, Tensor | None]
+"""What a head gave, the labels, and the numbers of the rows (or positions) that have one."""
+
+
+@dataclass(slots=True)
+class Part:
+    """What a step runs of one source: its columns, the encoder's inputs, the tasks that read it, and those with labels."""
+
+    columns: dict[str, Any]
+    inputs: dict[str, Any]
+    read: Sequence[int]
+    present: Sequence[int]
+    sharded: bool
+
+    @property
+    def answered(self) -> Sequence[int]:
+        """The tasks whose heads are run."""
+        return self.read if self.sharded else self.present
+
+    def labels(self, task: Task) -> tuple[Any, Tensor | None]:
+        """Give a task's labels, and the numbers of the rows (or positions) that have one; None is all of them."""
+        return self.columns.get(task.column), self.columns[ROWS].get(task.name)
 
 
 class MultiTaskModule(TaskModule):
@@ -210,21 +234,13 @@ class MultiTaskModule(TaskModule):
 
     def run(self, batch: Batch) -> Step:
         """Compute the losses of the tasks that have labels in this batch; see `TaskModule`."""
-        step, parts, cut = Step(), self._parts(batch), self.cut
-        encoded = [self._encode(inputs, read) for _, inputs, read, _ in parts]
-        if cut is not None:
-            encoded = cut.gated(encoded)
-        for number, (columns, _, read, present) in enumerate(parts):
-            if step.features is None:
-                step.features = next(
-                    values[0] if isinstance(values, tuple) else values for values in encoded[0].values()
-                )
-            answered = read if self.sharded else present
-            for i, prediction in zip(answered, self._predictions(encoded[number], answered), strict=True):
-                if i not in present:
+        step, parts = Step(), self._parts(batch)
+        for number, (part, made) in enumerate(zip(parts, self._answered(parts, step), strict=True)):
+            for i, (prediction, target, rows) in made.items():
+                if i not in part.present:
                     step.idle[i] = 0 * prediction.sum()
                     continue
-                prediction, target, sequence = _labelled(self.tasks[i], prediction, columns)
+                prediction, target, sequence = _labelled(self.tasks[i], prediction, target, rows)
                 loss = self._losses[i](prediction, target)
                 step.tasks.append(i)
                 step.losses.append(loss.mean() if loss.ndim else loss)
@@ -232,17 +248,32 @@ class MultiTaskModule(TaskModule):
                 step.passes.append(number)
         return step
 
-    def _parts(self, batch: Batch) -> list[tuple[dict[str, Any], dict[str, Any], Sequence[int], Sequence[int]]]:
-        """Say what is to be run: of each source the columns, the encoder's inputs, the tasks that read it, those with labels."""
+    def _answered(self, parts: Sequence[Part], step: Step) -> list[dict[int, Answered]]:
+        """Run encoder and heads: of each source the answers of its tasks, with labels and the rows that have one."""
+        cut = self.cut
+        encoded = [self._encode(part.inputs, part.read) for part in parts]
+        if cut is not None:
+            encoded = cut.gated(encoded)
+        if encoded:
+            step.features = next(values[0] if isinstance(values, tuple) else values for values in encoded[0].values())
+        return [
+            {
+                i: (prediction, *part.labels(self.tasks[i]))
+                for i, prediction in zip(part.answered, self._predictions(features, part.answered), strict=True)
+            }
+            for part, features in zip(parts, encoded, strict=True)
+        ]
+
+    def _parts(self, batch: Batch) -> list[Part]:
+        """Say what is to be run of each source."""
         parts = []
         for source, columns in self.routing.label(batch).items():
             read: Sequence[int] = self.routing.readers(source)
-            present = [i for i in read if len(columns[ROWS].get(self.tasks[i].name, "all"))] if columns[ROWS] else read
-            parts.append((columns, self.routing.inputs(source, columns), read, present))
-        if self.sharded:
-            return parts
+            present = self.routing.present(source, columns)
+            inputs = self.routing.inputs(source, columns)
+            parts.append(Part(columns, inputs, read if self.sharded else present or read, present, self.sharded))
         # In training a batch without any label runs the encoder all the same, for the sake of the other ranks.
-        labelled = [(columns, inputs, present, present) for columns, inputs, _, present in parts if present]
+        labelled = [part for part in parts if part.present or self.sharded]
         return labelled or (parts[:1] if self.training else [])
 
     def export(
@@ -269,10 +300,13 @@ class MultiTaskModule(TaskModule):
         if format not in FORMATS:
             raise ValueError(f"`format` must be one of {list(FORMATS)}, got {format!r}.")
         wanted = sorted(self._wanted(tasks))
-        exported = Exported(self.encoder, [self.tasks[i] for i in wanted], self._hidden(wanted))
+        exported = self._exported(wanted)
         if format == "module":
             return exported
         return traced(exported, self._example(wanted) if example is None else example, format)
+
+    def _exported(self, tasks: Sequence[int]) -> Exported:
+        return Exported(self.encoder, [self.tasks[i] for i in tasks], self._hidden(tasks))
 
     def _example(self, tasks: Sequence[int]) -> dict[str, Tensor]:
         read = {self.tasks[i].resolve(self.inputs) for i in tasks} if self.inputs else set()
@@ -312,6 +346,14 @@ class MultiTaskModule(TaskModule):
                 tuned[task.name] = head.learned().get("threshold", head.threshold)
         return tuned
 
+    def _width(self, task: Task) -> int:
+        if task.level != -1 or task.feeds_from:
+            raise ValueError(
+                f"`level` and `feeds_from` of task {task.name!r} must be left out where the encoder is run as a whole, got {task.level!r} and "
+                f"{list(task.feeds_from)}. Use HierarchicalModule."
+            )
+        return super()._width(task)
+
     def _wanted(self, tasks: Sequence[str] | None) -> set[int]:
         names = [task.name for task in self.tasks]
         unknown = [name for name in tasks or () if name not in names]
@@ -323,7 +365,7 @@ class MultiTaskModule(TaskModule):
         """Name the columns that the encoder never reads for these tasks, which read one source."""
         read = {self.tasks[i].resolve(self.inputs) for i in tasks} if self.inputs else set()
         others = [task for task in self.tasks if not read or task.resolve(self.inputs) in read]
-        return {ROWS, WORDS, RAW, *(column for task in others for column in (task.column, *task.columns))}
+        return {ROWS, LEVELS, WORDS, RAW, *(column for task in others for column in (task.column, *task.columns))}
 
     def _answer(self, inputs: dict[str, Any], tasks: Sequence[int]) -> list[Tensor]:
         return self._predictions(self._encode(inputs, tasks), tasks)
@@ -338,10 +380,10 @@ class MultiTaskModule(TaskModule):
         return [head(*of) if isinstance(of, tuple) else head(of) for head, of in read]
 
 
-def _labelled(task: Task, prediction: Tensor, columns: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor | None]:
+def _labelled(
+    task: Task, prediction: Tensor, target: Tensor, rows: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Pick what has a label: predictions and targets of rows, or of words with the row that each belongs to."""
-    target: Tensor = columns[task.column]
-    rows = columns[ROWS].get(task.name)
     if task.head is None or not task.head.per_position:
         return (prediction, target, None) if rows is None else (prediction[rows], target[rows], None)
     if prediction.shape[:2] != target.shape:

@@ -30,7 +30,12 @@ ROWS = "__rows__"
 Of a task that labels each position, the numbers are those of the labelled positions, [batch, length] read row by row.
 """
 
+LEVELS = "__levels__"
+"""The column of a batch that says which rows must rise to which level of a hierarchy: {level: row numbers}."""
+
 Loss = Callable[[Tensor, Tensor], Tensor]
+Level = int | str | Sequence[int | str]
+"""A level by its number or name, or several of them."""
 
 
 @dataclass(eq=False)
@@ -55,12 +60,16 @@ class Task:
             Default: accuracy and macro F1 for classes, R² and mean absolute error for numbers, F1 of spans for tags
             such as B-PER. An empty list means none.
         weight: What its loss is multiplied with, for the trunk and the head alike.
+        level: Where in a `HierarchicalModule` it is supervised: the number of a level (negative from the top) or its name; or a
+            list of these, of which it reads a learned mix.
+        auxiliary: Whether it is only trained, for the sake of the others, and not evaluated.
+        feeds_from: Names of tasks at lower levels, what they predict being fed into its own level.
         dropout: Share of the shared features that a head found from the data drops while training, in [0, 1). A head that is
             given has a `dropout` of its own.
 
     Raises:
-        ValueError: A name that cannot be used, a weight that is not a positive number, or a dropout out of its range or beside
-            a head.
+        ValueError: A name that cannot be used, a weight that is not a positive number, a dropout out of its range or beside a
+            head, no level, or a task that feeds itself.
         TypeError: `head` is no `Head`.
 
     Example:
@@ -78,6 +87,9 @@ class Task:
     loss: Loss | None = None
     metrics: Metric | Sequence[Metric] | Mapping[str, Metric] | MetricCollection | None = None
     weight: float = 1.0
+    level: Level = -1
+    auxiliary: bool = False
+    feeds_from: Sequence[str] = ()
     dropout: float = 0.0
     column: str = field(init=False)
     """The column of its labels in a batch: `target`, or else its name."""
@@ -105,6 +117,17 @@ class Task:
                 f"`dropout` of task {self.name!r} must lie in [0, 1), and be left out beside a `head`, got {self.dropout}. Give it "
                 "to the head: head=Regression(dropout=0.1)."
             )
+        self.level = self.level if isinstance(self.level, int | str) else list(self.level)
+        if not isinstance(self.level, int) and not self.level:
+            raise ValueError(
+                f"`level` of task {self.name!r} must name a level, got {self.level!r}. Leave it out for the top."
+            )
+        if isinstance(self.feeds_from, str) or self.name in self.feeds_from:
+            raise ValueError(
+                f"`feeds_from` of task {self.name!r} must be a list of names of other tasks, got {self.feeds_from!r}. Name tasks at "
+                "lower levels."
+            )
+        self.feeds_from = tuple(self.feeds_from)
         self.columns = [self.target or self.name] if isinstance(self.target, str | None) else list(self.target)
         if not self.columns:
             raise ValueError(f"`target` of task {self.name!r} must name at least one column, got none.")
@@ -245,6 +268,8 @@ class Task:
             )
 
     def _metrics(self) -> Mapping[str, Metric] | MetricCollection:
+        if self.auxiliary:
+            return {}
         match self.metrics:
             case None:
                 return self._default_metrics()

@@ -5,7 +5,11 @@ from ._base import Encoder, Features, Tokenizer
 from ._hard_sharing import HardSharing
 from ._hashing import HashTokenizer
 from ._hugging_face import HuggingFace
+from ._hugging_face_levels import HuggingFaceLevels
+from ._levelled import LevelledEncoder, State
+from ._levels import Levels
 from ._recurrent import Recurrent
+from ._stacked_recurrent import StackedRecurrent
 from ._tabular import Tabular
 from ._vocabulary import Vocabulary
 from ._word_tokenizer import WordTokenizer
@@ -17,6 +21,11 @@ __all__ = [
     "Recurrent",
     "HuggingFace",
     "Tabular",
+    "LevelledEncoder",
+    "State",
+    "StackedRecurrent",
+    "Levels",
+    "HuggingFaceLevels",
     "HashTokenizer",
     "Vocabulary",
     "WordTokenizer",

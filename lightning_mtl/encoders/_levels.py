@@ -1,0 +1,123 @@
+"""Any stack of modules, cut into levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, chain
+from typing import Any
+
+from torch import Tensor, nn
+
+from ._levelled import LevelledEncoder, State, added
+
+
+class Levels(LevelledEncoder):
+    """Cut a stack of modules (layers of a perceptron, stages of a convolutional network) into levels.
+
+    Each module is called with what the one below gives: [batch, width], [batch, length, width], (either with a mask beside
+    it), or maps of [batch, channels, height, width], whose places heads read as positions.
+
+    Args:
+        trunk: An `nn.Sequential`, or a list of modules.
+        cut: The last module of each level, by its name in the trunk, or by how many modules are below the cut. Default: each
+            module is a level.
+        widths: Size of the features of each level. Default: read off its last layer.
+        stages: Names of the levels. Default: the names in `cut`.
+        inputs: The column that the first module reads. Default: the one there is.
+
+    Raises:
+        ValueError: A cut names no module, cuts are not in order, the last is not at the end, or a width is unknown.
+
+    Example:
+        >>> import torch
+        >>> trunk = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU())
+        >>> encoder = Levels(trunk, cut=[2, 4])
+        >>> encoder.widths, encoder.step(encoder.prepare({"x": torch.ones(2, 5)}), 1).hidden.shape
+        ((16, 8), torch.Size([2, 16]))
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Sequential | Sequence[nn.Module],
+        cut: Sequence[str | int] | None = None,
+        *,
+        widths: Sequence[int] | None = None,
+        stages: Sequence[str] = (),
+        inputs: str | None = None,
+    ) -> None:
+        named = dict(trunk.named_children()) if isinstance(trunk, nn.Module) else dict(enumerate(trunk))
+        names, modules = [str(name) for name in named], list(named.values())
+        ends = list(range(1, len(modules) + 1)) if cut is None else [_end(names, at) for at in cut]
+        if ends != sorted(set(ends)) or not ends or ends[-1] != len(modules):
+            raise ValueError(
+                f"`cut` must go up to the last module, {names[-1:]}, in order, got {cut} of {names}. Leave out modules that no task reads."
+            )
+        levels = [nn.Sequential(*modules[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+        found: list[int | None] = [_width(level) for level in levels] if widths is None else list(widths)
+        if None in found:
+            raise ValueError(
+                f"`widths` must be given, since the size of the features of level {found.index(None) + 1} is not known: "
+                f"Levels(trunk, cut, widths=[...]), {len(levels)} of them."
+            )
+        if not stages and cut is not None and all(isinstance(at, str) for at in cut):
+            stages = [str(at) for at in cut]
+        super().__init__(levels, [size for size in found if size is not None], stages)
+        self.inputs = inputs
+
+    def description(self) -> dict[str, Any]:
+        """Give its arguments."""
+        parts = [list(level.children()) for level in self.levels]
+        names = {"widths": self.widths, "stages": self.stages, "inputs": self.inputs}
+        return {"trunk": nn.Sequential(*chain(*parts)), "cut": list(accumulate(map(len, parts))), **names}
+
+    def prepare(self, inputs: dict[str, Any]) -> State:
+        """Pick the column that the first module reads.
+
+        Raises:
+            ValueError: It is not clear which one, or it is not there.
+        """
+        wanted = self.inputs if self.inputs is not None or len(inputs) != 1 else next(iter(inputs))
+        if wanted not in inputs:
+            raise ValueError(
+                f"`inputs` must name a column of the batch, got {self.inputs!r}; columns are {list(inputs)}. Name one: "
+                f"Levels(..., inputs={next(iter(inputs), 'x')!r})."
+            )
+        return State(inputs[wanted])
+
+    def entrance(self, level: int) -> int:
+        """Give the size of what can be added to the input of this level.
+
+        Raises:
+            ValueError: It is the first level, whose input is the data.
+        """
+        if level == 1:
+            raise ValueError("Tasks must feed a level above the first of `Levels`, whose input is the data.")
+        return self.widths[level - 2]
+
+    def step(self, state: State, level: int, extra: Tensor | None = None) -> State:
+        """Run the modules of one level."""
+        given = self.levels[level - 1](added(state.hidden, extra))
+        hidden, mask = given if isinstance(given, tuple) else (given, state.mask)
+        maps = hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else None
+        return State(hidden, mask, state.context, maps)
+
+
+def _end(names: list[str], at: str | int) -> int:
+    if isinstance(at, int) and 1 <= at <= len(names):
+        return at
+    if at in names:
+        return names.index(str(at)) + 1
+    raise ValueError(
+        f"`cut` must name modules of the trunk, {names}, or count them from 1 to {len(names)}, got {at!r}."
+    )
+
+
+def _width(level: nn.Module) -> int | None:
+    """Read the size of what a level gives off its last layer that has one."""
+    for part in reversed(list(level.modules())):
+        if isinstance(part, nn.Flatten):
+            return None
+        for name in ("width", "out_features", "out_channels", "num_features"):
+            if isinstance(size := getattr(part, name, None), int):
+                return size
+    return None

@@ -1,0 +1,114 @@
+"""Recurrent layers, one above the other, each a level."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from ._hashing import HashTokenizer
+from ._levelled import LevelledEncoder, State, added
+from ._word_tokenizer import WordTokenizer
+
+Cell = Literal["lstm", "gru"]
+
+
+class StackedRecurrent(LevelledEncoder):
+    """Read words from both sides with several recurrent layers, each of which is a level.
+
+    With shortcuts each level reads the words' embeddings beside what the level below gives, concatenated (Hashimoto et
+    al., "A joint many-task model", EMNLP 2017, section 2).
+
+    Args:
+        width: Size of the features of each level; half of it for each direction.
+        levels: Number of levels.
+        cell: "lstm" (Hochreiter and Schmidhuber, 1997) or "gru" (Cho et al., 2014).
+        embedding: Size of a word's embedding.
+        shortcut: Whether each level above the first reads the embeddings too.
+        buckets: Number of embeddings; more of them collide less.
+        dropout: Share of the embeddings and of each level's features that is dropped while training.
+        max_words: How many words of a text are read.
+        tokenizer: Numbers the words, one by one; then `buckets` and `max_words` are not used. Default: a `HashTokenizer`.
+
+    Raises:
+        ValueError: `width` is odd, `cell` is unknown, or `tokenizer` numbers pairs of words too.
+
+    Example:
+        >>> encoder = StackedRecurrent(width=16, levels=2, buckets=1000)
+        >>> state = encoder.prepare({"input_ids": torch.tensor([[5, 7, 3], [9, 0, 0]])})
+        >>> encoder.step(state, 1).hidden.shape
+        torch.Size([2, 3, 16])
+    """
+
+    def __init__(
+        self,
+        width: int = 128,
+        levels: int = 3,
+        *,
+        cell: Cell = "lstm",
+        embedding: int = 64,
+        shortcut: bool = True,
+        buckets: int = 1 << 15,
+        dropout: float = 0.0,
+        max_words: int = 256,
+        tokenizer: WordTokenizer | None = None,
+    ) -> None:
+        if width % 2:
+            raise ValueError(f"`width` must be even, half for each direction, got {width}. Add one.")
+        if cell not in ("lstm", "gru"):
+            raise ValueError(f"`cell` must be 'lstm' or 'gru', got {cell!r}.")
+        if tokenizer is not None and tokenizer.pairs:
+            raise ValueError("`tokenizer` must number words one by one, got pairs=True. Make it with pairs=False.")
+        made = nn.LSTM if cell == "lstm" else nn.GRU
+        sizes = [embedding if level == 0 else width + embedding * shortcut for level in range(levels)]
+        layers = [made(size, width // 2, batch_first=True, bidirectional=True) for size in sizes]
+        super().__init__(map(_Layer, layers), [width] * levels)
+        self.cell = cell
+        self.shortcut = shortcut
+        self.buckets = buckets
+        self.dropout = dropout
+        self.max_words = max_words
+        self.tokenizer = tokenizer or HashTokenizer(buckets, pairs=False, max_words=max_words)
+        self.vocabulary = self.tokenizer.vocabulary
+        self.embedding = nn.Embedding(self.tokenizer.vocabulary, embedding, padding_idx=0)
+        self.drop = nn.Dropout(dropout)
+
+    def description(self) -> dict[str, Any]:
+        """Give its arguments; the attributes `levels` and `embedding` are layers."""
+        names = ("width", "cell", "shortcut", "buckets", "dropout", "max_words", "tokenizer")
+        sizes = {"levels": len(self.levels), "embedding": self.embedding.embedding_dim}
+        return sizes | {name: getattr(self, name) for name in names}
+
+    def prepare(self, inputs: dict[str, Any]) -> State:
+        """Embed the words."""
+        ids = inputs["input_ids"]
+        words = self.drop(self.embedding(ids))
+        return State(words, ids != 0, {"words": words})
+
+    def entrance(self, level: int) -> int:
+        """Give the size of what can be added to the input of this level."""
+        return self.embedding.embedding_dim if level == 1 else self.width
+
+    def step(self, state: State, level: int, extra: Tensor | None = None) -> State:
+        """Run one layer, in both directions."""
+        assert state.mask is not None
+        hidden = added(state.hidden, extra)
+        if self.shortcut and level > 1:
+            hidden = torch.cat([hidden, state.context["words"]], -1)
+        return State(self.drop(self.levels[level - 1](hidden, state.mask)), state.mask, state.context)
+
+
+class _Layer(nn.Module):
+    """One recurrent layer over padded rows."""
+
+    def __init__(self, recurrent: nn.LSTM | nn.GRU) -> None:
+        super().__init__()
+        self.recurrent = recurrent
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        lengths = mask.sum(1).clamp(min=1).cpu()
+        packed = pack_padded_sequence(hidden, lengths, batch_first=True, enforce_sorted=False)
+        given: Tensor = pad_packed_sequence(self.recurrent(packed)[0], batch_first=True, total_length=mask.shape[1])[0]
+        return given
