@@ -62,6 +62,7 @@ class HierarchicalModule(MultiTaskModule):
         TypeError: `encoder` is no `LevelledEncoder`.
 
     Example:
+        >>> import torch
         >>> from torch import nn
         >>> from lightning_mtl import Binary, HierarchicalModule, Levels, Multiclass, Task
         >>> low = Task("is_noun", head=Binary(), level=1)
