@@ -112,6 +112,17 @@ class Measuring:
             )
 
 
+def _joined(lower: Balance, upper: Balance) -> Balance:
+    """Join what was weighed at a level to what was at those above; inner products between them were not measured."""
+    parts = [of.gramian for of in (lower, upper) if of.gramian is not None]
+    gramian = torch.block_diag(*parts) if len(parts) == 2 else None  # type: ignore[no-untyped-call]
+    if gramian is not None:
+        count = len(lower.tasks)
+        gramian[:count, count:] = gramian[count:, :count] = torch.nan
+    losses, weights = torch.cat([lower.losses, upper.losses]), torch.cat([lower.weights, upper.weights])
+    return Balance(lower.tasks + upper.tasks, losses, weights, gramian)
+
+
 _DEFAULTS = {name: getattr(Measuring(), name) for name in Measuring.__dataclass_fields__}
 
 
@@ -150,11 +161,15 @@ class GradientBalancing:
     (in pieces that fit, or by a sketch) and the second is an ordinary backward pass, in which the gate weighs.
     """
 
-    def __init__(self, balancer: Any, count: int, measuring: Measuring) -> None:
+    def __init__(self, balancer: Any, count: int, measuring: Measuring, levels: Any = None) -> None:
         self.balancer: GradientBalancer = balancer
-        self.count = count
+        self.levels = levels
+        """Of a hierarchy, what is weighed at each level."""
         self.measuring = measuring
         self.scope = measuring.given_scope
+        self.by_level = levels is not None and self.scope == "representation"
+        """Whether it is weighed level by level."""
+        self.count = len(levels.names) if self.by_level else count
         self.weights = torch.full((count,), torch.nan, dtype=torch.float64)
         """The latest weight of each task."""
         self._balance: Balance | None = None
@@ -183,8 +198,12 @@ class GradientBalancing:
 
     def _note(self, present: Sequence[int], gramian: Tensor | None) -> None:
         names = tuple(self.balancer.names[task] for task in present)
-        losses = mean_losses(self._losses)[1]
-        self._balance = Balance(names, losses, chosen(self.weights, present), gramian)
+        tasks, losses = mean_losses(self._losses)
+        if self.by_level:
+            tasks, losses = self.levels.extended(tasks, losses)
+            losses = torch.stack([losses[tasks.index(task)] for task in present])
+        note = Balance(names, losses, chosen(self.weights, present), gramian)
+        self._balance = note if not self.by_level or self._balance is None else _joined(note, self._balance)
 
     def reset(self) -> None:
         """Forget what an earlier fit, or a step that failed, has left."""
@@ -230,7 +249,7 @@ class GradientBalancing:
     def _settle(self, module: Any, one_source: bool, sources: Sequence[str]) -> None:
         """Choose the scope: the representation, where the tasks of a step read one representation of the same examples."""
         read = [name for name in sources if module.routing.reads(name)]
-        one = module.encoder.shares_features and (one_source or len(read) == 1)
+        one = self.levels is None and module.encoder.shares_features and (one_source or len(read) == 1)
         self.scope = "representation" if one else "parameters"
 
     def _refuse_scope(self, module: Any) -> None:
@@ -314,8 +333,15 @@ class GradientBalancing:
 
     def open(self) -> None:
         """Make the cut of a training step; none where gradients are made out of rows."""
-        measure = self._at_the_gate if self._measures and self.scope == "representation" else None
-        self.cut = None if self._by_rows or self._idle else Cut(self.count, measure, heads=self.measuring.weight_heads)
+        measures = self._measures and self.scope == "representation"
+        if self._by_rows or self._idle:
+            self.cut = None
+        elif self.levels is not None:
+            self.cut = self.levels.cuts(self._at_level if measures else None)
+            self._balance = None
+        else:
+            measure = self._at_the_gate if measures else None
+            self.cut = Cut(self.count, measure, heads=self.measuring.weight_heads)
         if self._streams:
             self._exact.open()
 
@@ -361,7 +387,7 @@ class GradientBalancing:
         if pending.cut is not None:
             losses = pending.cut.weighed(losses, pending.tasks)
             if not self._measures:
-                pending.cut.weights = self._known(losses.device)
+                pending.cut.weigh(self._known(losses.device))
                 if present:
                     self._note(present, None)
         return losses.sum() + (pending.unit - pending.unit.detach()).to(losses.dtype)
@@ -400,6 +426,14 @@ class GradientBalancing:
         wide = gramian.to(sum_dtype(gramian.device)) / (unit.to(sum_dtype(unit.device)) * world_size()) ** 2
         return self._weigh(sum_over_ranks(wide, self._group).to(gramian.dtype), self._present)
 
+    def _at_level(self, level: int, gramian: Tensor, unit: Tensor) -> Tensor:
+        """Weigh what meets at a level of a hierarchy; gates of higher levels come first, on all ranks."""
+        there, self._present = self._present, self.levels.present(level, self._present)
+        try:
+            return self._at_the_gate(gramian, unit)
+        finally:
+            self._present = there
+
     # Of the parameters
 
     def _back_by_rows(self, loss: Tensor, pending: _Pending, last: bool) -> None:
@@ -420,7 +454,7 @@ class GradientBalancing:
         scales, unit = torch.autograd.grad(loss, (pending.stacked, pending.unit), retain_graph=True)
         gramian = self._sketched(pending, scales) if self.measuring.sketch else self._in_pieces(pending, scales)
         wide = gramian / unit.to(sum_dtype(unit.device)) ** 2
-        cut.weights = self._weigh(wide.to(wide_type(self._shared[0].dtype)), self._present)
+        cut.weigh(self._weigh(wide.to(wide_type(self._shared[0].dtype)), self._present))
 
     def _sketched(self, pending: _Pending, scales: Tensor) -> Tensor:
         size = self.measuring.sketch
@@ -490,6 +524,10 @@ class GradientBalancing:
     def state(self) -> dict[str, Any]:
         """Give the latest weights as plain data."""
         return {"weights": self.weights.tolist()}
+
+    def seen(self, tasks: Sequence[int], losses: Tensor) -> tuple[Sequence[int], Tensor]:
+        """Give the losses that the balancer is told."""
+        return self.levels.extended(tasks, losses) if self.by_level else (tasks, losses)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on with the weights of a checkpoint, where it is of as many tasks."""

@@ -55,13 +55,15 @@ class Climb:
         self.predictions: dict[int, Tensor] = {}
         self.rows: dict[int, Tensor | None] = {}
         """For each task that was answered the rows that it was answered for."""
-        self._taps: dict[int, tuple[Features, Tensor | None]] = {}
+        self.views: dict[int, Tensor] = {}
+        """The level that was just run, for each task by itself, where their gradients are told apart."""
+        self._taps: dict[tuple[int, int], tuple[Features, Tensor | None]] = {}
 
     def run(self) -> Climb:
         """Rise to the top."""
         for level in range(1, self.top + 1):
             self.step(level)
-            self.answer(level, self.tap())
+            self.answer(level)
         return self
 
     def step(self, level: int) -> None:
@@ -76,28 +78,26 @@ class Climb:
         state = replace(self.state, hidden=scaled(self.state.hidden, below))
         self.state = self.encoder.step(state, level, self._extra(level))
 
-    def tap(self) -> Features:
-        """Give what heads read of the level that was just run."""
-        return self.encoder.tap(self.state)
-
-    def answer(self, level: int, features: Features) -> None:
-        """Let the heads at a level read these features."""
+    def answer(self, level: int) -> None:
+        """Let the heads at a level read what it gives."""
         of = self.hierarchy
         here = [task for task in self.tasks if level in of.levels[task]]
-        if any(len(of.levels[task]) > 1 for task in here):
-            self._taps[level] = features, self.active
+        features = self.encoder.tap(self.state, level) if here and not self.views else None
         for task in here:
+            if features is None or task in self.views:
+                features = self.encoder.tap(replace(self.state, hidden=self.views[task]), level)
+            self._taps[task, level] = features, self.active
             if of.top[task] == level:
                 read = features if len(of.levels[task]) == 1 else self._mixed(task)
-                head = self.heads[of.names[task]]
-                factor = of.tap_grad[of.names[task]]
+                head, factor = self.heads[of.names[task]], of.tap_grad[of.names[task]]
                 values = scaled(read[0] if isinstance(read, tuple) else read, factor)
                 self.predictions[task] = head(values, read[1]) if isinstance(read, tuple) else head(values)
                 self.rows[task] = self.active
+        self.views = {}
 
     def _mixed(self, task: int) -> Features:
         of = self.hierarchy
-        taps = [self._taps[level] for level in of.levels[task]]
+        taps = [self._taps[task, level] for level in of.levels[task]]
         values = [_kept(tap[0] if isinstance(tap, tuple) else tap, rows, self.active) for tap, rows in taps]
         mixed: Tensor = of.mixes[of.names[task]](values)
         last = taps[-1][0]

@@ -57,6 +57,10 @@ class Cut:
         """Lead the losses of these tasks through a gate of their own, where the heads are weighed too."""
         return _Weigh.apply(self, tasks, losses) if self.heads else losses  # type: ignore[no-untyped-call]
 
+    def weigh(self, weights: Tensor) -> None:
+        """Tell the weights of the tasks."""
+        self.weights = weights
+
     def close(self) -> None:
         """Let go of the features, which hold this cut in turn."""
         self.shared, self._views, self.unit, self.measure = [], [], None, None

@@ -117,10 +117,13 @@ class TaskModule(EvaluatedModule):
         self._history = LossHistory(names, type(self.balancer).__name__ if positive and len(tasks) > 1 else None)
         self._progress = _Progress()
         self._balances = self.balancer is not None and len(tasks) > 1
-        if self.balancer is not None and self._balances:
-            self.balancer.build(names)
         is_gradient = self._balances and isinstance(self.balancer, GradientBalancer)
-        self._gradients = GradientBalancing(self.balancer, len(tasks), self.measuring) if is_gradient else None
+        self._gradients = (
+            GradientBalancing(self.balancer, len(tasks), self.measuring, self._level_rows()) if is_gradient else None
+        )
+        if self.balancer is not None and self._balances:
+            by_level = self._gradients is not None and self._gradients.by_level
+            self.balancer.build(self._level_rows().names if by_level else names)
         self._build()
 
     def balancing(self) -> dict[str, Any]:
@@ -167,6 +170,10 @@ class TaskModule(EvaluatedModule):
     def _width(self, task: Task) -> int:
         """Give the size of the features that a task's head reads."""
         return self.encoder.width
+
+    def _level_rows(self) -> Any:
+        """Say what is weighed at each level of a hierarchy; None where there are no levels."""
+        return None
 
     def moved_by(self, task: int) -> set[int]:
         """Number the tasks whose heads the loss of this task moves."""
@@ -499,6 +506,8 @@ class TaskModule(EvaluatedModule):
         tasks, losses = mean_losses(progress.window)
         progress.window = []
         if tasks:
+            if self._gradients is not None:
+                tasks, losses = self._gradients.seen(tasks, losses)
             balancer.observe(losses, progress.step, self.trainer.current_epoch, tasks)
 
     def _nothing(self, step: Step, present: Sequence[int]) -> list[Tensor]:

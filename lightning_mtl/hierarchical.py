@@ -10,14 +10,15 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ._balancing import Scope
+from ._balancing import Measuring, Scope
 from ._climb import Climb
 from ._exporting import Exported
 from ._hierarchy import Hierarchy, Mix, Scale
+from ._level_cuts import LevelCuts, LevelRows
 from ._level_map import level_map
 from ._routing import Batch
 from ._step import Step
-from .balancers import Balancer, Weighting
+from .balancers import Balancer, LossBalancer, Weighting
 from .encoders import LevelledEncoder
 from .module import Answered, MultiTaskModule, Part
 from .task import LEVELS, ROWS, Task
@@ -110,6 +111,9 @@ class HierarchicalModule(MultiTaskModule):
             "gold_steps": gold_steps,
         }
         self.clip_by_depth = clip_by_depth
+        _refuse_balancing(
+            balancer, Measuring(scope, weight_heads, refresh_every, sketch, gradient_memory), tasks, detach_feeds
+        )
         super().__init__(
             tasks,
             encoder,
@@ -200,6 +204,9 @@ class HierarchicalModule(MultiTaskModule):
     def _width(self, task: Task) -> int:
         return self.encoder.widths[self.hierarchy.top[self.hierarchy.names.index(task.name)] - 1]
 
+    def _level_rows(self) -> LevelRows:
+        return LevelRows.of(self.hierarchy)
+
     def moved_by(self, task: int) -> set[int]:
         """Number the tasks whose heads the loss of this task moves."""
         return {task} if self.hierarchy.detach_feeds else self.hierarchy.closure([task])
@@ -226,12 +233,16 @@ class HierarchicalModule(MultiTaskModule):
         return self.hierarchy.rows(present, rows, count)
 
     def _answered(self, parts: Sequence[Part], step: Step) -> list[dict[int, Answered]]:
-        climbs = [self._climb(part) for part in parts]
-        for level in range(1, max((climb.top for climb in climbs), default=0) + 1):
-            for climb in climbs:
-                if level <= climb.top:
-                    climb.step(level)
-                    climb.answer(level, climb.tap())
+        climbs, cut = [self._climb(part) for part in parts], self.cut
+        tops = [climb.top for climb in climbs] + [max(self.hierarchy.top)] * (cut is not None)
+        for level in range(1, max(tops, default=0) + 1):
+            there = [climb for climb in climbs if level <= climb.top]
+            for climb in there:
+                climb.step(level)
+            if isinstance(cut, LevelCuts):
+                cut.lead(level, there, climbs[0].state.hidden)
+            for climb in there:
+                climb.answer(level)
         if climbs:
             step.features = climbs[0].state.hidden
         return [
@@ -295,6 +306,31 @@ class ExportedHierarchy(Exported):
         climb = Climb(self.hierarchy, encoder, self.heads._modules, inputs, self.tasks).run()
         names = self.hierarchy.names
         return {names[i]: self.heads[names[i]].predict(climb.predictions[i]) for i in self.tasks}  # type: ignore[operator]
+
+
+def _refuse_balancing(balancer: Any, measuring: Measuring, tasks: Sequence[Task], detached: bool) -> None:
+    """Look whether gradients can be told apart where they are to be weighed.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    in_rows = measuring.scope != "representation" and measuring.refresh_every == 1
+    if (
+        balancer is None
+        or isinstance(balancer, LossBalancer)
+        or (in_rows and not (measuring.sketch or measuring.gradient_memory))
+    ):
+        return
+    if measuring.weight_heads:
+        raise ValueError(
+            "`weight_heads` must go with scope='parameters' in a hierarchy, without `sketch`, `gradient_memory` and `refresh_every`, got "
+            f"{measuring}. Leave it out."
+        )
+    if not detached and any(task.feeds_from for task in tasks):
+        raise ValueError(
+            "`detach_feeds` must be true where gradients are weighed at the levels, since higher tasks reach lower ones through what these "
+            "feed, got False. Set it, or use scope='parameters'."
+        )
 
 
 def _few(column: Any) -> Any:

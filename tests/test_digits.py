@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -19,11 +20,25 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from lightning_mtl import HardSharing, Multiclass, MultiTaskModule, Task
-from lightning_mtl.balancers import FAMO, MGDA, Balancer, ConFIG, LogSum, NashMTL, SoftmaxUncertainty
+from lightning_mtl.balancers import (
+    FAMO,
+    IMTLG,
+    MGDA,
+    AlignedMTL,
+    Balancer,
+    ConFIG,
+    GeometricMean,
+    GradNorm,
+    LogSum,
+    NashMTL,
+    SoftmaxUncertainty,
+)
 
 pytestmark = pytest.mark.slow
 WEIGHTS = {"left": 1.0, "right": 0.01}
+SEEDS = (0, 100, 200)
 Batch = dict[str, dict[str, Tensor]]
+Maker = Callable[[], Balancer | None]
 
 
 class Pairs(Dataset[Batch]):
@@ -52,9 +67,14 @@ def pairs() -> tuple[Pairs, Pairs]:
     return Pairs(digits[train], labels[train], 10_000, seed=1), Pairs(digits[test], labels[test], 2_000, seed=2)
 
 
-def accuracies(trainer: Trainer, names: tuple[str, ...], balancer: Balancer | None = None) -> dict[str, float]:
-    """Train a network for these tasks, and give its accuracies on other digits in percent."""
-    torch.manual_seed(0)
+def accuracies(folder: Path, names: tuple[str, ...], make: Maker = lambda: None) -> dict[str, float]:
+    """Train a network for these tasks from each seed, and give its mean accuracies on other digits in percent."""
+    found = [accuracies_of(seed, quiet_trainer(folder), names, make()) for seed in SEEDS]
+    return {name: mean(of[name] for of in found) for name in names}
+
+
+def accuracies_of(seed: int, trainer: Trainer, names: tuple[str, ...], balancer: Balancer | None) -> dict[str, float]:
+    torch.manual_seed(seed)
     layers = nn.Sequential(nn.Linear(144, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU())
     module = MultiTaskModule(
         [Task(name, target=name, head=Multiclass(10), weight=WEIGHTS[name]) for name in names],
@@ -63,7 +83,7 @@ def accuracies(trainer: Trainer, names: tuple[str, ...], balancer: Balancer | No
         optimizer=lambda groups: torch.optim.Adam(groups, lr=1e-3),
     )
     train, test = pairs()
-    order = RandomSampler(train, generator=torch.Generator().manual_seed(3))
+    order = RandomSampler(train, generator=torch.Generator().manual_seed(3 + seed))
     trainer.fit(module, DataLoader(train, batch_size=None, sampler=BatchSampler(order, 128, drop_last=False)))
     with torch.no_grad():
         answers = module(test[list(range(len(test)))])
@@ -73,10 +93,8 @@ def accuracies(trainer: Trainer, names: tuple[str, ...], balancer: Balancer | No
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     """Accuracies of single-task networks."""
-    found: dict[str, float] = {}
-    for name in WEIGHTS:
-        found |= accuracies(quiet_trainer(tmp_path_factory.mktemp(name)), (name,))
-    return found
+    folder = tmp_path_factory.mktemp("alone")
+    return {name: accuracies(folder, (name,))[name] for name in WEIGHTS}
 
 
 def quiet_trainer(folder: Path) -> Trainer:
@@ -90,20 +108,27 @@ def quiet_trainer(folder: Path) -> Trainer:
 
 
 def test_without_a_balancer_the_small_loss_is_not_learned(tmp_path: Path, alone: dict[str, float]) -> None:
-    found = accuracies(quiet_trainer(tmp_path), tuple(WEIGHTS))
+    found = accuracies(tmp_path, tuple(WEIGHTS))
     assert found["right"] < 70
     assert found["left"] > alone["left"] - 2
 
 
-@pytest.mark.parametrize(
-    "make",
-    [LogSum, lambda: SoftmaxUncertainty(temperature=None), FAMO, NashMTL, lambda: MGDA(normalization="l2"), ConFIG],
-    ids=["LogSum", "UW-O", "FAMO", "NashMTL", "MGDA-l2", "ConFIG"],
-)
-def test_balancers_learn_both_tasks(tmp_path: Path, alone: dict[str, float], make: Callable[[], Balancer]) -> None:
-    """Both are within 2 points of single-task networks.
+BALANCERS: dict[str, Maker] = {
+    "LogSum": LogSum,
+    "GeometricMean": GeometricMean,
+    "UW-O": lambda: SoftmaxUncertainty(temperature=None),
+    "FAMO": FAMO,
+    "GradNorm": lambda: GradNorm(alpha=0.0),
+    "MGDA": lambda: MGDA(normalization="l2"),
+    "IMTLG": IMTLG,
+    "NashMTL": NashMTL,
+    "AlignedMTL": AlignedMTL,
+    "ConFIG": ConFIG,
+}
 
-    Here they lack at most 1.3, as much as with equal losses (1.5); with other seeds it was up to 2.2 for UW-O and FAMO.
-    """
-    found = accuracies(quiet_trainer(tmp_path), tuple(WEIGHTS), make())
+
+@pytest.mark.parametrize("make", BALANCERS.values(), ids=list(BALANCERS))
+def test_balancers_learn_both_tasks(tmp_path: Path, alone: dict[str, float], make: Maker) -> None:
+    """Both are within 2 points of single-task networks: when this was written they lacked 1.4 at most."""
+    found = accuracies(tmp_path, tuple(WEIGHTS), make)
     assert all(found[name] > alone[name] - 2 for name in WEIGHTS), (found, alone)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ._base import Features
 from ._hugging_face import HuggingFace
 from ._levelled import LevelledEncoder, State, added
 
@@ -75,11 +76,15 @@ class HuggingFaceLevels(LevelledEncoder):
         calls: list[Call] = []
         self._calls = calls
         setattr(*where, nn.ModuleList([_Recorder(layer, calls) for layer in layers]))
+        self.norms = nn.ModuleDict()
+        """Norms that heads read through, by level, where layers leave that to the end of the model."""
         if norm is not None:
-            levels[-1].norm = norm[1]
-            setattr(norm[0], norm[2], nn.Identity())
-            for level in levels[:-1]:
-                level.norm = copy.deepcopy(norm[1])
+            owner, last, name = norm
+            setattr(owner, name, nn.Identity())
+            top = len(levels)
+            self.norms.update(
+                {str(level): last if level == top else copy.deepcopy(last) for level in range(1, top + 1)}
+            )
         self._refuse_other(whole)
 
     def description(self) -> dict[str, Any]:
@@ -98,15 +103,31 @@ class HuggingFaceLevels(LevelledEncoder):
         """Run the layers of one level."""
         start = self.cut[level - 2] if level > 1 else 0
         calls = state.context["calls"][start : self.cut[level - 1]]
-        hidden, features = self.levels[level - 1](added(state.hidden, extra), state.context["embedded"], calls)
-        return State(hidden, state.mask, state.context, features)
+        hidden = self.levels[level - 1](added(state.hidden, extra), state.context["embedded"], calls)
+        return State(hidden, state.mask, state.context)
+
+    def tap(self, state: State, level: int) -> Features:
+        """Give what heads read of a level, normalised where the model does so at its end."""
+        hidden = state.hidden
+        return (self.norms[str(level)](hidden) if self.norms else hidden), state.mask
+
+    def parameters_of(self, level: int) -> list[nn.Parameter]:
+        """Give the parameters of a level, with those of its norm."""
+        norms = {id(p) for p in self.norms.parameters()}
+        own = [p for p in super().parameters_of(level) if id(p) not in norms]
+        return own + (list(self.norms[str(level)].parameters()) if level and self.norms else [])
+
+    def up_to(self, level: int) -> LevelledEncoder:
+        """Copy it without the levels above this one."""
+        lower: Any = super().up_to(level)
+        lower.norms = nn.ModuleDict({name: norm for name, norm in lower.norms.items() if int(name) <= level})
+        return lower  # type: ignore[no-any-return]
 
     def tapped(self, levels: Iterable[int]) -> None:
         """Freeze the norms that no head reads through, which would never get a gradient."""
         read = set(levels)
-        for number, level in enumerate(self.levels, 1):
-            if number not in read and getattr(level, "norm", None) is not None:
-                level.norm.requires_grad_(False)
+        for level, norm in self.norms.items():
+            norm.requires_grad_(int(level) in read)
 
     def _refuse_other(self, whole: tuple[dict[str, Tensor], Tensor]) -> None:
         """Look whether the levels give what the whole model gave, and for some rows what they give for these."""
@@ -119,31 +140,30 @@ class HuggingFaceLevels(LevelledEncoder):
             for level in range(1, len(self.levels) + 1):
                 state, fewer = self.step(state, level), self.step(fewer, level)
         self.train(training)
-        given = [state.hidden if of.features is None else of.features for state in (state, fewer) for of in (state,)]
+        given = [self.tap(of, len(self.levels))[0] for of in (state, fewer)]
         for values, wanted in zip(given, (expected, expected[rows]), strict=True):
             if not torch.allclose(values, wanted, atol=1e-4):
                 raise _cannot(self.model, "its layers hand on more than hidden states")
 
 
 class _Level(nn.Module):
-    """Some layers of the model, and the shortcut and norm of a level."""
+    """The layers of a level, and its shortcut."""
 
     def __init__(self, layers: Sequence[nn.Module], shortcut: int | None) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.shortcut = None if shortcut is None else nn.Linear(shortcut, shortcut)
-        self.norm: nn.Module | None = None
         if self.shortcut is not None:
             nn.init.zeros_(self.shortcut.weight)
             nn.init.zeros_(self.shortcut.bias)
 
-    def forward(self, hidden: Tensor, embedded: Tensor, calls: Sequence[Call]) -> tuple[Tensor, Tensor | None]:
+    def forward(self, hidden: Tensor, embedded: Tensor, calls: Sequence[Call]) -> Tensor:
         if self.shortcut is not None:
             hidden = hidden + self.shortcut(embedded)
         for layer, (args, options) in zip(self.layers, calls, strict=True):
             given = layer(hidden, *args, **options)
             hidden = given[0] if isinstance(given, tuple) else given
-        return hidden, None if self.norm is None else self.norm(hidden)
+        return hidden
 
 
 class _Recorder(nn.Module):

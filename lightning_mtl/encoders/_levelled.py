@@ -23,13 +23,11 @@ class State:
         mask: Which positions count, [batch, length]. Default: all of them.
         context: What the levels above read besides, e.g. inputs for shortcuts; tensors of two dimensions or more that
             are as long as the batch have a row for each row of it.
-        features: What heads read of this level, where that is not `hidden` itself.
     """
 
     hidden: Tensor
     mask: Tensor | None = None
     context: Any = None
-    features: Tensor | None = None
 
     def rows(self, numbers: Tensor) -> State:
         """Keep these rows alone."""
@@ -39,7 +37,7 @@ class State:
             has_rows = isinstance(part, Tensor) and part.ndim > 1 and len(part) == count
             return part[numbers] if has_rows else part
 
-        return State(self.hidden[numbers], kept(self.mask), tree_map(kept, self.context), None)
+        return State(self.hidden[numbers], kept(self.mask), tree_map(kept, self.context))
 
 
 class LevelledEncoder(Encoder):
@@ -97,9 +95,16 @@ class LevelledEncoder(Encoder):
         """Give the size of what can be added to the input of this level."""
         return self.widths[max(level - 2, 0)]
 
-    def tap(self, state: State) -> Features:
-        """Give what heads read of a level that was just run."""
-        values = state.hidden if state.features is None else state.features
+    def tap(self, state: State, level: int) -> Features:
+        """Give what heads read of a level that was just run; places of maps are positions.
+
+        Args:
+            state: What `step` gave.
+            level: The level.
+        """
+        values = state.hidden
+        if values.ndim == 4:  # [batch, channels, height, width]
+            values = values.flatten(2).transpose(1, 2)
         return values if values.ndim < 3 else (values, state.mask)
 
     def tapped(self, levels: Iterable[int]) -> None:
@@ -145,7 +150,7 @@ class LevelledEncoder(Encoder):
         state = self.prepare(inputs)
         for level in range(1, len(self.levels) + 1):
             state = self.step(state, level)
-        return dict.fromkeys(tasks, self.tap(state))
+        return dict.fromkeys(tasks, self.tap(state, level))
 
 
 def added(hidden: Tensor, extra: Tensor | None) -> Tensor:

@@ -98,8 +98,7 @@ class Levels(LevelledEncoder):
         """Run the modules of one level."""
         given = self.levels[level - 1](added(state.hidden, extra))
         hidden, mask = given if isinstance(given, tuple) else (given, state.mask)
-        maps = hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else None
-        return State(hidden, mask, state.context, maps)
+        return State(hidden, mask, state.context)
 
 
 def _end(names: list[str], at: str | int) -> int:
