@@ -170,7 +170,7 @@ class GradientBalancing:
         self.by_level = levels is not None and self.scope == "representation"
         """Whether it is weighed level by level."""
         self.count = len(levels.names) if self.by_level else count
-        self.weights = torch.full((count,), torch.nan, dtype=torch.float64)
+        self.weights = torch.full((self.count,), torch.nan, dtype=torch.float64)
         """The latest weight of each task."""
         self._balance: Balance | None = None
         self._losses: list[tuple[Sequence[int], Tensor]] = []
@@ -284,11 +284,10 @@ class GradientBalancing:
         if [id(p) for p in every] == self._taken:
             return
         self._taken = [id(p) for p in every]
-        self._shared = [p for p in module.encoder.parameters() if p.requires_grad]
+        shared = module.shared()
+        self._shared = [p for p in shared.parameters() if p.requires_grad]
         self._sketch = None
-        self._exact = ExactGradients(
-            module.encoder, self._own(module, every), every, weight_heads=self.measuring.weight_heads
-        )
+        self._exact = ExactGradients(shared, self._own(module, every), every, weight_heads=self.measuring.weight_heads)
         self._compiled = any(map(_is_compiled, module.modules()))
         if self._compiled:  # its graph is run more than once
             functorch.donated_buffer = False
@@ -337,7 +336,7 @@ class GradientBalancing:
         if self._by_rows or self._idle:
             self.cut = None
         elif self.levels is not None:
-            self.cut = self.levels.cuts(self._at_level if measures else None)
+            self.cut = self.levels.cuts(self.by_level, self._at_level if measures else None)
             self._balance = None
         else:
             measure = self._at_the_gate if measures else None

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 SHARDED = (FSDPStrategy, ModelParallelStrategy)
 """Strategies that cut parameters over the ranks."""
@@ -78,3 +78,9 @@ def shard(parts: Iterable[nn.Module], mesh: Any) -> None:
     """Cut the parameters of each part over the ranks of a mesh (FSDP2); inner parts first."""
     for part in parts:
         fully_shard(part, mesh=mesh)
+
+
+def gathers_for(module: nn.Module, methods: Iterable[str]) -> None:
+    """Have these methods of a module that is cut over the ranks gather its parameters, as `forward` does."""
+    for method in methods:
+        register_fsdp_forward_method(module, method)

@@ -49,14 +49,15 @@ class LevelRows:
                 names.append(f"above level {level}")
         return LevelRows(tuple(names), at, above, higher)
 
-    def cuts(self, measure: LevelMeasure | None) -> LevelCuts:
+    def cuts(self, by_level: bool, measure: LevelMeasure | None) -> LevelCuts:
         """Make the cuts of a step."""
-        return LevelCuts(self, measure)
+        return LevelCuts(self, by_level, measure)
 
     def present(self, level: int, tasks: Sequence[int]) -> list[int]:
         """Number what is there at a level in a step with these tasks."""
         here = [task for task in self.at[level] if task in tasks]
-        return here + [self.above[level]] * any(task in tasks for task in self.higher.get(level, ()))
+        comes = any(task in tasks for task in self.higher.get(level, ()))
+        return [*here, self.above[level]] if comes else here
 
     def extended(self, tasks: Sequence[int], losses: Tensor) -> tuple[list[int], Tensor]:
         """Add to the losses of tasks those of what comes from above each level: their sums."""
@@ -75,13 +76,15 @@ class LevelCuts(Cut):
 
     Args:
         rows: What is weighed.
-        measure: Makes weights of the gradients at a level. Default: weights of the tasks come from elsewhere.
+        by_level: Whether weights are made at each level, where two things meet, and not for each task.
+        measure: Makes them, of the gradients at a level. Default: they come from elsewhere.
     """
 
-    def __init__(self, rows: LevelRows, measure: LevelMeasure | None = None) -> None:
+    def __init__(self, rows: LevelRows, by_level: bool, measure: LevelMeasure | None = None) -> None:
         super().__init__(len(rows.names))
         self.rows = rows
-        self.gates = {level: Cut(self.count, _at(level, measure)) for level in rows.at}
+        levels = [level for level, here in rows.at.items() if not by_level or len(here) + (level in rows.above) > 1]
+        self.gates = {level: Cut(self.count, _at(level, measure)) for level in levels}
 
     def lead(self, level: int, climbs: Sequence[Climb], like: Tensor) -> None:
         """Lead what these climbs have reached through the gate of a level, each of its tasks by itself.

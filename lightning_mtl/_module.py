@@ -171,6 +171,10 @@ class TaskModule(EvaluatedModule):
         """Give the size of the features that a task's head reads."""
         return self.encoder.width
 
+    def shared(self) -> nn.Module:
+        """Give what tasks share, whose gradients a balancer weighs."""
+        return self.encoder
+
     def _level_rows(self) -> Any:
         """Say what is weighed at each level of a hierarchy; None where there are no levels."""
         return None
@@ -216,8 +220,12 @@ class TaskModule(EvaluatedModule):
         """Cut the parameters over the ranks, block by block (FSDP2)."""
         learned = [] if self.balancer is None or not list(self.balancer.parameters()) else [self.balancer]
         assert self.device_mesh is not None
-        parts = [*self.encoder.blocks(), self.encoder, *self.heads.values(), *learned]
+        parts = [*self.encoder.blocks(), self.encoder, *self.heads.values(), *learned, *self._more_parts()]
         shard(parts, self.device_mesh["data_parallel"])
+
+    def _more_parts(self) -> Sequence[nn.Module]:
+        """Give what else has parameters."""
+        return ()
 
     def _set_metrics_dtype(self) -> None:
         if self._trainer is not None:
@@ -232,9 +240,9 @@ class TaskModule(EvaluatedModule):
         if getattr(getattr(self.trainer, "datamodule", None), "sources", None) is None:
             self.routing.forget()  # what an earlier run was bound to
         own_hook = type(self).on_before_batch_transfer is not L.LightningModule.on_before_batch_transfer
-        if strategy.root_device.type != "cpu" and not self.routing.fed and not own_hook:
-            # Loaders of the user's own: find the rows with labels on the CPU, so that no step waits for the device.
-            self.on_before_batch_transfer = self._label_before_transfer  # type: ignore[method-assign]
+        if strategy.root_device.type != "cpu" and not own_hook:
+            # What has to be found out about a batch is found out on the CPU, so that no step waits for the device.
+            self.on_before_batch_transfer = self._before_transfer  # type: ignore[method-assign]
         if stage == "fit":
             self._prepare_balancer()
         if stage != "fit" or self.routing.every_task_every_step or not isinstance(strategy, DDPStrategy):
@@ -256,8 +264,12 @@ class TaskModule(EvaluatedModule):
         if self._gradients is not None:
             self._gradients.prepare(self)
 
-    def _label_before_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return batch if self.trainer.predicting else self.routing.label(batch)
+    def _before_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return batch if self.trainer.predicting else self._noted(batch)
+
+    def _noted(self, batch: Any) -> Any:
+        """Note in a batch which rows have labels, where the loader has not done so."""
+        return self.routing.label(batch)
 
     def on_train_start(self) -> None:
         """Forget an earlier fit's unfinished losses, and go on with the random state of the checkpoint, if there is one."""

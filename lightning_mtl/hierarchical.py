@@ -7,11 +7,12 @@ from typing import Any
 
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ._balancing import Measuring, Scope
 from ._climb import Climb
+from ._distributed import gathers_for
 from ._exporting import Exported
 from ._hierarchy import Hierarchy, Mix, Scale
 from ._level_cuts import LevelCuts, LevelRows
@@ -197,12 +198,24 @@ class HierarchicalModule(MultiTaskModule):
         self.encoder.tapped({level for levels in self.hierarchy.levels for level in levels})
         super()._adopt(tasks)
 
+    def _more_parts(self) -> Sequence[nn.Module]:
+        of = self.hierarchy
+        return [*of.embeddings.values(), *of.joins.values(), *of.mixes.values()]
+
+    def _shard(self) -> None:
+        super()._shard()
+        gathers_for(self.encoder, ("prepare", "tap"))
+
     def _build(self) -> None:
         super()._build()
         self.hierarchy.build(self.heads._modules)
 
     def _width(self, task: Task) -> int:
         return self.encoder.widths[self.hierarchy.top[self.hierarchy.names.index(task.name)] - 1]
+
+    def shared(self) -> nn.Module:
+        """Give what tasks share: the encoder, and what is fed into it."""
+        return nn.ModuleList([self.encoder, self.hierarchy.embeddings, self.hierarchy.joins])
 
     def _level_rows(self) -> LevelRows:
         return LevelRows.of(self.hierarchy)
@@ -211,11 +224,8 @@ class HierarchicalModule(MultiTaskModule):
         """Number the tasks whose heads the loss of this task moves."""
         return {task} if self.hierarchy.detach_feeds else self.hierarchy.closure([task])
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Find out on the CPU which rows must rise to which level, so that no step waits for the device."""
-        if self.trainer.predicting:
-            return batch
-        batch = self.routing.label(batch)
+    def _noted(self, batch: Any) -> Any:
+        batch = super()._noted(batch)
         for source, columns in batch.items():
             columns[LEVELS] = self._plan(columns, self.routing.present(source, columns))
         return batch

@@ -65,6 +65,7 @@ MAY_IMPORT = {  # from our own house
     "hierarchical": {
         "_balancing",
         "_climb",
+        "_distributed",
         "_exporting",
         "_hierarchy",
         "_level_cuts",

@@ -18,12 +18,14 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from lightning_mtl import (
     Binary,
     HardSharing,
+    HierarchicalModule,
+    Levels,
     Multiclass,
     MultiTaskDataModule,
     MultiTaskModule,
@@ -123,6 +125,17 @@ def found(tasks: list[Task], encoder: HardSharing) -> MultiTaskModule:
     return MultiTaskModule(tasks, encoder, optimizer=lambda groups: torch.optim.SGD(groups, lr=0.05))
 
 
+def levels(tasks: list[Task], **options: Any) -> HierarchicalModule:
+    """Make a hierarchy of three levels."""
+    torch.manual_seed(0)
+    first, last = tasks
+    first.level, last.feeds_from = 1, [first.name]
+    layers = [nn.Sequential(nn.Linear(a, b), nn.Tanh()) for a, b in ((4, 7), (7, 6), (6, 5))]
+    return HierarchicalModule(
+        tasks, Levels(layers), detach_feeds=True, optimizer=lambda groups: torch.optim.SGD(groups, lr=0.05), **options
+    )
+
+
 CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     "one source": (one_source, {}),
     "two sources": (two_sources, {}),
@@ -162,6 +175,20 @@ BALANCING: dict[str, dict[str, Any]] = {
     "sharded gate, a task missing on all ranks in one step": {"balancer": leaning},
 }
 """How the steps of a case are balanced; in any other case losses are added up."""
+LEVELS: dict[str, dict[str, Any]] = {
+    "levels, labels here and there": {},
+    "levels, no label at all on one rank": {},
+    "levels, a task missing on one rank": {},
+    "gates of levels, labels here and there": {"balancer": leaning, "scope": "representation"},
+    "gates of levels, a task missing on one rank": {"balancer": leaning, "scope": "representation"},
+    "gates of levels, no label at all on one rank": {"balancer": leaning, "scope": "representation"},
+    "rows of levels, labels here and there": {"balancer": leaning},
+    "sharded levels, labels here and there": {},
+    "sharded levels, a task missing on one rank": {},
+    "sharded gates of levels, labels here and there": {"balancer": leaning, "scope": "representation"},
+}
+"""Cases of a hierarchy, in which a task at the first level feeds one at the third."""
+BALANCING |= LEVELS
 SELDOM: dict[str, dict[str, Any]] = {
     "famo, accumulated": {"balancer": FAMO()},
     "gate, no label at all in one step": {"balancer": leaning},
@@ -223,7 +250,8 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
         Task("size", head=Regression(2 if "outputs" in case else 1), loss=_distance),
     ]
     torch.manual_seed(2)  # layers that are made in `fit`
-    trained = MODELS[case]() if case in MODELS else module(which, **BALANCING.get(case, {}))
+    made = levels if case in LEVELS else module
+    trained = MODELS[case]() if case in MODELS else made(which, **BALANCING.get(case, {}))
     sharded = case.startswith("sharded")
     strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1) if sharded else "ddp"
     watch = _Watch()
