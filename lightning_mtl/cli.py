@@ -8,11 +8,12 @@ import re
 import sys
 import traceback
 import warnings
+from collections.abc import Mapping
 from copy import deepcopy
 from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import datasets
 import lightning as L
@@ -27,6 +28,7 @@ from .balancers import Balancer
 from .comparison import Comparison, compare, score
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
+from .placement import Placement, search_placement
 from .weight_search import WeightSearch, search_weights
 
 _RUN = "LIGHTNING_MTL_RUN"
@@ -40,7 +42,8 @@ class MultiTaskCLI(LightningCLI):
     reads them from a YAML file, `--seeds` says how many paired seeds to run, `--seed_everything` which is the first, and
     `--compare=false` trains the network for all tasks alone, as a sweep does: every `--save_every` steps it writes `last.ckpt`, with
     which `--ckpt_path` goes on where a run was killed. `--weight_search=8` searches fixed weights of the losses instead, beside
-    equal weights and `--model.balancer` with as many trials: see `search_weights`. What the classes refuse when they are made (a
+    equal weights and `--model.balancer` with as many trials: see `search_weights`. `--placement=all` tries each task of a hierarchy
+    at each level instead: see `search_placement`. What the classes refuse when they are made (a
     `ValueError`, a file that is not there) ends the program with their message.
 
     Args:
@@ -102,6 +105,13 @@ class MultiTaskCLI(LightningCLI):
             help="Trials of a search for the best fixed weights, beside equal weights and --model.balancer with as many, in place "
             "of the comparison. Each trial has a seed of its own, from --seed_everything on; --seeds does not count.",
         )
+        parser.add_argument(
+            "--placement",
+            type=Literal["all"] | dict[str, list[int]] | None,
+            default=None,
+            help="Tasks to try at other levels of a hierarchy, in place of the comparison: all, or {task: [level, ...]}. Each level has the "
+            "same --seeds.",
+        )
         for option, (default, arguments) in self.shortcuts.items():
             parser.add_argument(f"--{option}", type=str, default=default, help=f"Sets {', '.join(arguments)}.")
             for argument in arguments:
@@ -120,11 +130,13 @@ class MultiTaskCLI(LightningCLI):
         except (ValueError, OSError) as error:
             self.parser.exit(2, f"error: {error}\n")
 
-    def run(self) -> Comparison | WeightSearch | float:
-        """Do what `--weight_search` and `--compare` say: the search, the comparison, or the network for all tasks alone."""
+    def run(self) -> Comparison | WeightSearch | Placement | float:
+        """Do what the options say: a search of weights or levels, the comparison, or the network for all tasks alone."""
         try:
             if self.config.weight_search is not None:
                 return self.search_weights()
+            if self.config.placement is not None:
+                return self.search_placement()
             return self.compare() if self.config.compare else self.score()
         except ValueError as error:
             raised = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
@@ -165,7 +177,7 @@ class MultiTaskCLI(LightningCLI):
 
     def search_weights(self) -> WeightSearch:
         """Search fixed weights of the losses, print the table, and write it as CSV into the folder of this run."""
-        self._refuse_beside_search()
+        self._refuse_beside("weight_search", "balancer", "`**balancing`, and pass that on to `MultiTaskModule`")
         folder, first = self._start(), self._seeds()[0]
         found = search_weights(
             lambda balancer: self._model(None, balancer),
@@ -181,17 +193,33 @@ class MultiTaskCLI(LightningCLI):
             print(f"\n{found}\nWritten to {folder}: weight_search.csv, config.yaml.{predicts}")
         return found
 
-    def _refuse_beside_search(self) -> None:
+    def search_placement(self) -> Placement:
+        """Try tasks at other levels, print the table, and write it as CSV into the folder of this run."""
+        self._refuse_beside("placement", "levels", "`levels`, a dictionary {task: level}, for its tasks")
+        folder, wanted = self._start(), self.config.placement
+        found = search_placement(
+            lambda levels: self._model(None, levels=levels),  # type: ignore[arg-type, return-value]
+            self.datamodule,
+            lambda run: self._trainer(folder, run),
+            levels=None if wanted == "all" else wanted,
+            seeds=self._seeds(),
+            finish=_finish,
+        )
+        if self.trainer.is_global_zero:
+            found.to_csv(folder / "placement.csv")
+            print(f"\n{found}\nWritten to {folder}: placement.csv, config.yaml.")
+        return found
+
+    def _refuse_beside(self, search: str, argument: str, remedy: str) -> None:
         """Refuse options that do not go together with a search, before anything is written."""
         if self.config.ckpt_path is not None or not self.config.compare:
             raise ValueError(
-                "`--weight_search` must stand without `--ckpt_path` and `--compare=false`, which are of one network, got "
+                f"`--{search}` must stand without `--ckpt_path` and `--compare=false`, which are of one network, got "
                 f"--ckpt_path={self.config.ckpt_path} and --compare={str(self.config.compare).lower()}. Leave these out."
             )
-        if "balancer" not in self.config.model:
+        if argument not in self.config.model:
             raise ValueError(
-                f"`--weight_search` must be of a model that takes `balancer`, got {self._kind.__name__}. Give its `__init__` "
-                "`**balancing`, and pass that on to `MultiTaskModule`."
+                f"`--{search}` must be of a model that takes `{argument}`, got {self._kind.__name__}. Give its `__init__` {remedy}."
             )
 
     def _seeds(self) -> range:
@@ -230,8 +258,12 @@ class MultiTaskCLI(LightningCLI):
             raise ValueError(f"`--ckpt_path` must be a checkpoint of a run, got {str(start)!r}, which is no file.")
         return next((folder for folder in start.parents if (folder / "config.yaml").exists()), start.parent)
 
-    def _model(self, tasks: list[str] | None, balancer: Balancer | None = None) -> MultiTaskModule:
+    def _model(
+        self, tasks: list[str] | None, balancer: Balancer | None = None, levels: Mapping[str, int] | None = None
+    ) -> MultiTaskModule:
         config = deepcopy(self.config.model)
+        if levels is not None:
+            config.levels = {**(config.levels or {}), **levels}
         if balancer is not None:
             config.balancer = balancer
             for name, default in vars(Measuring()).items():  # what goes with the balancer of the user's choice alone

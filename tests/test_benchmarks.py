@@ -33,6 +33,7 @@ FIGURES = {
         "ddp_bytes_ratio_representation",
         "ddp_bytes_ratio_sketch",
     },
+    "hierarchical": {"early_exit_ratio", "mixed_levels_ratio", "mixed_vs_separate_ratio", "levels_overhead_ratio"},
     "overhead": {"step_ratio_1m", "step_extra_us_tiny", "log20_us_per_step"},
     "text": {
         "tokens_ratio",

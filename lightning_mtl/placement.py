@@ -1,0 +1,246 @@
+"""Which level suits which task: each is tried at each level, with the same data, steps and seeds."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import lightning as L
+
+from ._judging import Judged, fit, judged, refuse_once
+from ._table import table
+from .comparison import Interval
+from .datamodule import MultiTaskDataModule
+from .hierarchical import HierarchicalModule
+
+Levels = Mapping[str, int]
+Results = tuple[dict[str, Judged], ...]
+"""How the tasks did on the split "test", for each seed."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A task at a level: how all tasks did there, and with the task where it was."""
+
+    task: str
+    level: int
+    found: Results
+    base: Results
+
+    @property
+    def judged(self) -> Judged:
+        """The task's own metric, averaged over the seeds."""
+        first = self.found[0][self.task]
+        return Judged(first.metric, first.sign, fmean(of[self.task].value for of in self.found))
+
+    @property
+    def difference(self) -> Interval:
+        """What the task's metric changes by, in its own unit and direction."""
+        pairs = zip(self.found, self.base, strict=True)
+        return Interval.of([found[self.task].value - base[self.task].value for found, base in pairs])
+
+    @property
+    def gain(self) -> Interval:
+        """The same, oriented so that higher is better."""
+        sign, of = self.judged.sign, self.difference
+        return of if sign > 0 else Interval(-of.mean, -of.high, -of.low)
+
+    @property
+    def others(self) -> Interval:
+        """What the other tasks gain, in percent of their metrics, averaged over them."""
+        return Interval.of([_gain(found, base, self.task) for found, base in zip(self.found, self.base, strict=True)])
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What `search_placement` found; `str()` of it is the table.
+
+    `refused` says why a task could not be tried at a level.
+    """
+
+    start: Levels
+    seeds: tuple[int, ...]
+    tried: tuple[Tried, ...]
+    refused: Mapping[tuple[str, int], str]
+
+    @property
+    def suits(self) -> dict[str, int]:
+        """The level of each task: where it started, unless there is evidence for another; then the best of those."""
+        found = dict(self.start)
+        for task in found:
+            better = [of for of in self.tried if of.task == task and of.gain.low > 0 and len(self.seeds) > 1]
+            if better:
+                found[task] = max(better, key=lambda of: of.gain.mean).level
+        return found
+
+    def __str__(self) -> str:
+        header = (
+            "task",
+            "level",
+            "metric",
+            "value",
+            "against its level [95% interval]",
+            "task",
+            "others, % [95% interval]",
+            "others",
+        )
+        rows = [row for task, level in self.start.items() for row in self._rows(task, level)]
+        suits = ", ".join(f"{task} {level}" for task, level in self.suits.items())
+        return (
+            f"{table(header, rows)}\nSuits: {suits} (another level than it has is named where there is evidence for it). Paired seeds: "
+            f"{len(self.seeds)}."
+        )
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write a row for each task, level and seed."""
+        with Path(path).open("w", newline="") as file:
+            write = csv.writer(file)
+            write.writerow(("task", "level", "seed", "metric", "value", "at_its_level", "others_percent"))
+            for of in self.tried:
+                for seed, found, base in zip(self.seeds, of.found, of.base, strict=True):
+                    values = found[of.task].value, base[of.task].value, _gain(found, base, of.task)
+                    write.writerow((of.task, of.level, seed, found[of.task].metric, *values))
+
+    def _rows(self, task: str, start: int) -> list[tuple[str, ...]]:
+        at = {of.level: of for of in self.tried if of.task == task}
+        refused = {level for name, level in self.refused if name == task}
+        own = next(iter(at.values()), None)
+        rows: list[tuple[str, ...]] = []
+        for level in sorted({start, *at, *refused}):
+            if level == start:
+                value = f"{fmean(of[task].value for of in own.base):.4f}" if own else ""
+                rows.append((task, str(level), own.judged.metric if own else "", value, "its level", "", "", ""))
+            elif level in refused:
+                rows.append((task, str(level), "", "", f"not possible: {self.refused[task, level]}", "", "", ""))
+            else:
+                of = at[level]
+                rows.append(
+                    (
+                        task,
+                        str(level),
+                        of.judged.metric,
+                        f"{of.judged.value:.4f}",
+                        str(of.difference),
+                        of.gain.verdict,
+                        str(of.others),
+                        of.others.verdict,
+                    )
+                )
+        return rows
+
+
+def search_placement(
+    build: Callable[[Levels | None], HierarchicalModule],
+    data: MultiTaskDataModule,
+    trainer: Callable[[str], L.Trainer],
+    *,
+    levels: Mapping[str, Sequence[int]] | None = None,
+    seeds: Iterable[int] = range(5),
+    finish: Callable[[L.Trainer], None] | None = None,
+) -> Placement:
+    """Try each task at each level, while the others stay where they are.
+
+    Every network gets the same data in the same order, the same steps and the same seeds. It is tested as in `compare`. What is shown
+    is the paired difference to the network in which the task sits where it did. With k levels tried for each of n tasks, one difference in
+    twenty is outside its interval by chance: confirm what you find with seeds that it was not found with.
+
+    Args:
+        build: Makes a new module with tasks at these levels, the others where they are; with none moved where it is given None.
+        data: The data, with a split "test".
+        trainer: Makes a new Trainer for the run of this name, e.g. "start/seed0" or "ner-at-2/seed3".
+        levels: The levels to try, for some tasks. Default: all levels for all tasks.
+        seeds: The seeds; at least two for an interval, five or more for one that means something.
+        finish: Called with each Trainer when its run is over, e.g. to close its logger.
+
+    Raises:
+        ValueError: There is no seed, `levels` names a task or level that there is not, or `build` leaves tasks where they were.
+    """
+    chosen = tuple(seeds)
+    if not chosen:
+        raise ValueError("`seeds` must hold at least one seed, got none.")
+    refuse_once(data)
+    start, wanted = _start(build(None), levels)
+    train = _Runs(build, data, trainer, chosen, finish)
+    own_summary = data.summary
+    try:
+        base, tried, refused = train.all({}), [], {}
+        for task, level in [(name, level) for name in wanted for level in wanted[name] if level != start[name]]:
+            if reason := _reason(build, task, level):
+                refused[task, level] = reason
+            else:
+                tried.append(Tried(task, level, train.all({task: level}), base))
+    finally:
+        data.summary = own_summary
+    return Placement(start, chosen, tuple(tried), refused)
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """What all runs have in common."""
+
+    build: Callable[[Levels | None], HierarchicalModule]
+    data: MultiTaskDataModule
+    trainer: Callable[[str], L.Trainer]
+    seeds: tuple[int, ...]
+    finish: Callable[[L.Trainer], None] | None
+
+    def all(self, moved: Levels) -> Results:
+        """Train and test a network for each seed."""
+        return tuple(self.one(moved, seed) for seed in self.seeds)
+
+    def one(self, moved: Levels, seed: int) -> dict[str, Judged]:
+        """Train and test one network."""
+        L.seed_everything(seed, verbose=False)
+        arm = "-".join(f"{task}-at-{level}" for task, level in moved.items()) or "start"
+        run, module = self.trainer(f"{arm}/seed{seed}"), self.build(moved or None)
+        found = judged(run, module, self.data, fit(run, module, self.data))
+        if self.finish is not None:
+            self.finish(run)
+        self.data.summary = False  # one table of the tasks is enough
+        return found
+
+
+def _start(
+    module: HierarchicalModule, levels: Mapping[str, Sequence[int]] | None
+) -> tuple[dict[str, int], Mapping[str, Sequence[int]]]:
+    """Find where the tasks are, and the levels to try for each."""
+    count = len(module.encoder.levels)
+    start = {
+        task.name: top
+        for task, top in zip(module.tasks, module.hierarchy.top, strict=True)
+        if not task.auxiliary and task.metrics != []
+    }
+    wanted = dict.fromkeys(start, range(1, count + 1)) if levels is None else levels
+    for task, tried in wanted.items():
+        if task not in start:
+            raise ValueError(f"`levels` must name tasks that have a metric, got {task!r}; these are {list(start)}.")
+        if unknown := [level for level in tried if not 1 <= level <= count]:
+            raise ValueError(f"`levels` of task {task!r} must be numbers from 1 to {count}, got {unknown}.")
+    return start, wanted
+
+
+def _reason(build: Callable[[Levels | None], HierarchicalModule], task: str, level: int) -> str | None:
+    """Say why a task cannot sit at a level: because of what it feeds, or is fed by."""
+    try:
+        module = build({task: level})
+    except ValueError as error:
+        return str(error)
+    found = module.hierarchy.top[module.hierarchy.names.index(task)]
+    if found != level:
+        raise ValueError(
+            f"`build` must put task {task!r} at level {level}, got it at {found}. Use the levels that it is given."
+        )
+    return None
+
+
+def _gain(found: Mapping[str, Judged], base: Mapping[str, Judged], but: str) -> float:
+    """Average what the other tasks gain in percent."""
+    gains = [
+        100 * of.sign * (of.value - base[name].value) / abs(base[name].value)
+        for name, of in found.items()
+        if name != but and base[name].value
+    ]
+    return fmean(gains) if gains else 0.0
