@@ -25,7 +25,7 @@ from ._random_state import random_state, set_random_state
 from ._routing import Batch, Routing
 from ._step import Step
 from .balancers import Balancer, FromGramian, GradientBalancer, LossBalancer, Weighting, seed_of_run
-from .encoders import Encoder
+from .encoders import Encoder, LevelledEncoder
 from .fine_tuning import FineTuning
 from .inputs import Inputs
 from .task import Loss, Task
@@ -254,7 +254,8 @@ class TaskModule(EvaluatedModule):
 
     def on_train_start(self) -> None:
         """Forget an earlier fit's unfinished losses, and go on with the random state of the checkpoint, if there is one."""
-        for part in self._kept:  # what `add_task` froze: no running average may move
+        frozen = self.encoder.frozen if isinstance(self.encoder, LevelledEncoder) else []
+        for part in [*self._kept, *frozen]:  # what was frozen: no running average may move
             part.eval()
         states, self._resumed = self._resumed, None
         if states is not None and self.trainer.ckpt_path and self.global_rank < len(states):
@@ -400,7 +401,16 @@ class TaskModule(EvaluatedModule):
             habits = replace(habits, lr=self.lr)
         # A fused step takes the scaling off the gradients itself, and Lightning then refuses to clip them.
         fused = trainer.precision != "16-mixed"
-        return habits.configure(self, self.heads, int(steps), fused=fused, balancer=self.balancer)
+        stages = self.encoder.stages if isinstance(self.encoder, LevelledEncoder) else ()
+        return habits.configure(
+            self, self.heads, int(steps), fused=fused, balancer=self.balancer, levels=self._levels(), stages=stages
+        )
+
+    def _levels(self) -> list[list[nn.Module]]:
+        """Give the modules of each level of the encoder, with the encoder before them; nothing where it has no levels."""
+        if not isinstance(self.encoder, LevelledEncoder):
+            return []
+        return [[self.encoder], *([level] for level in self.encoder.levels)]
 
     # Losses
 

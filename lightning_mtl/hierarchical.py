@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ._balancing import Scope
@@ -15,6 +15,7 @@ from ._climb import Climb
 from ._exporting import Exported
 from ._hierarchy import Hierarchy, Mix, Scale
 from ._level_map import level_map
+from ._placing import level_modules, task_levels, trunk_levels
 from ._routing import Batch
 from ._step import Step
 from .balancers import Balancer, Weighting
@@ -151,6 +152,10 @@ class HierarchicalModule(MultiTaskModule):
         sources = [task.source or (task.resolve(self.inputs) if self.inputs else None) for task in self.tasks]
         return level_map(self.hierarchy, self.encoder, sources, few)
 
+    def levels_of_parameters(self) -> tuple[dict[nn.Parameter, int], dict[nn.Parameter, int]]:
+        """Tell at which level each parameter sits: those of the trunk, 0 being what all levels stand on; and the tasks' own."""
+        return trunk_levels(self.hierarchy, self.encoder), task_levels(self.hierarchy, (self.heads, self.losses))
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Print the level map before the first step, where the Trainer prints summaries."""
         super().on_train_batch_start(batch, batch_idx)
@@ -196,6 +201,9 @@ class HierarchicalModule(MultiTaskModule):
     def _build(self) -> None:
         super()._build()
         self.hierarchy.build(self.heads._modules)
+
+    def _levels(self) -> list[list[nn.Module]]:
+        return level_modules(self.hierarchy, self.encoder)
 
     def _width(self, task: Task) -> int:
         return self.encoder.widths[self.hierarchy.top[self.hierarchy.names.index(task.name)] - 1]

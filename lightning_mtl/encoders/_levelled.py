@@ -74,6 +74,8 @@ class LevelledEncoder(Encoder):
                 f"`widths` and `stages` must be one for each of {count} levels, got {self.widths} and {self.stages}."
             )
         self.width = self.widths[-1]
+        self.frozen: list[nn.Module] = []
+        """Parts that are evaluated as they are while the others are trained."""
 
     @abstractmethod
     def prepare(self, inputs: dict[str, Any]) -> State:
@@ -128,10 +130,30 @@ class LevelledEncoder(Encoder):
         above = {id(p) for p in self.levels.parameters()}
         return [p for p in self.parameters() if id(p) not in above]
 
+    def freeze(self, level: int | str) -> None:
+        """Let a level and all below keep what they know: no gradient, and while training no dropout and no running average.
+
+        It is called before training. Nothing is run backward below the lowest level that learns, unless something that learns
+        is fed in there.
+
+        Args:
+            level: Its number, negative from the top, or its name; 0 freezes only what all levels stand on.
+
+        Raises:
+            ValueError: There is no such level.
+        """
+        top = 0 if level == 0 else self.number(level)
+        below = [part for part in self.children() if part is not self.levels]
+        self.frozen = [*below, *self.levels[:top]]
+        for number in range(top + 1):
+            for p in self.parameters_of(number):
+                p.requires_grad_(False)
+
     def up_to(self, level: int) -> LevelledEncoder:
         """Copy it without the levels above this one."""
         lower = copy.copy(self)
         lower._modules = {**self._modules, "levels": self.levels[:level]}
+        lower.frozen = []
         lower = copy.deepcopy(lower)
         lower.widths, lower.stages, lower.width = self.widths[:level], self.stages[:level], self.widths[level - 1]
         return lower
