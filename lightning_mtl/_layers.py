@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -11,8 +11,8 @@ from torch import nn
 _STACKS = ("layer", "layers", "block", "blocks", "h")
 """What libraries call the list of a network's blocks."""
 
-Parts = Sequence[Sequence[nn.Module]]
-"""The modules of each level, the level's own layers first; of level 0 the whole encoder, of which it has what no other has."""
+Levels = Sequence[tuple[nn.Module, Sequence[nn.Parameter]]]
+"""For each level of a trunk, 0 (what all stand on) first, the module of its layers and all its parameters."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Place:
     level: int = -1
 
 
-def places(module: nn.Module, of_heads: set[int], levels: Parts = ()) -> dict[int, Place]:
+def places(module: nn.Module, of_heads: set[int], levels: Levels = ()) -> dict[int, Place]:
     """Find the place of each parameter, by its id.
 
     Args:
@@ -61,23 +61,20 @@ def without_decay(module: nn.Module) -> set[int]:
     }
 
 
-def _in_levels(module: nn.Module, levels: Parts) -> dict[int, Place]:
+def _in_levels(module: nn.Module, levels: Levels) -> dict[int, Place]:
     found: dict[int, Place] = {}
     depth = 0
-    for level, parts in enumerate(levels[1:], 1):
-        for block in _blocks(parts[0], set()) or parts[:1]:
+    for level, (layers, parameters) in enumerate(levels):
+        for block in (_blocks(layers, set()) or [layers]) if level else []:
             depth += 1
-            _put(found, block, Place(depth, level))
-        for part in parts:  # what a level has beside its layers stands with the last of them
-            _put(found, part, Place(depth, level))
-    for part in levels[0]:
-        _put(found, part, Place(0, 0))
-    _put(found, module, Place(depth, len(levels) - 1))
+            _put(found, block.parameters(), Place(depth, level))
+        _put(found, parameters, Place(depth, level))  # what a level has beside its layers stands with the last of them
+    _put(found, module.parameters(), Place(depth, len(levels) - 1))
     return found
 
 
-def _put(found: dict[int, Place], part: nn.Module, place: Place) -> None:
-    for p in part.parameters():
+def _put(found: dict[int, Place], parameters: Iterable[nn.Parameter], place: Place) -> None:
+    for p in parameters:
         found.setdefault(id(p), place)
 
 

@@ -254,7 +254,7 @@ class TaskModule(EvaluatedModule):
 
     def on_train_start(self) -> None:
         """Forget an earlier fit's unfinished losses, and go on with the random state of the checkpoint, if there is one."""
-        frozen = self.encoder.frozen if isinstance(self.encoder, LevelledEncoder) else []
+        frozen = self.encoder.frozen_parts() if isinstance(self.encoder, LevelledEncoder) else []
         for part in [*self._kept, *frozen]:  # what was frozen: no running average may move
             part.eval()
         states, self._resumed = self._resumed, None
@@ -406,11 +406,9 @@ class TaskModule(EvaluatedModule):
             self, self.heads, int(steps), fused=fused, balancer=self.balancer, levels=self._levels(), stages=stages
         )
 
-    def _levels(self) -> list[list[nn.Module]]:
-        """Give the modules of each level of the encoder, with the encoder before them; nothing where it has no levels."""
-        if not isinstance(self.encoder, LevelledEncoder):
-            return []
-        return [[self.encoder], *([level] for level in self.encoder.levels)]
+    def _levels(self) -> list[tuple[nn.Module, list[nn.Parameter]]]:
+        """Give the module and all parameters of each level of the encoder; nothing where it has no levels."""
+        return self.encoder.levelled() if isinstance(self.encoder, LevelledEncoder) else []
 
     # Losses
 

@@ -10,14 +10,15 @@ from ._hierarchy import Hierarchy
 from .encoders import LevelledEncoder
 
 
-def level_modules(hierarchy: Hierarchy, encoder: LevelledEncoder) -> list[list[nn.Module]]:
-    """Give the modules of each level, as `FineTuning` counts them: its layers, what is fed into it, and mixes that end there."""
-    parts: list[list[nn.Module]] = [[encoder], *([level] for level in encoder.levels)]
+def fed_levels(hierarchy: Hierarchy, encoder: LevelledEncoder) -> list[tuple[nn.Module, list[nn.Parameter]]]:
+    """Give the module and all parameters of each level, with what is fed into it, and mixes that end there."""
+    parts = encoder.levelled()
     for level, feeding in sorted(hierarchy.fed.items()):
         names = [hierarchy.names[task] for task in feeding]
-        parts[level] += [hierarchy.joins[str(level)], *(hierarchy.embeddings[name] for name in names)]
+        for fed in (hierarchy.joins[str(level)], *(hierarchy.embeddings[name] for name in names)):
+            parts[level][1].extend(fed.parameters())
     for name, mix in hierarchy.mixes.items():
-        parts[hierarchy.top[hierarchy.names.index(name)]].append(mix)
+        parts[hierarchy.top[hierarchy.names.index(name)]][1].extend(mix.parameters())
     return parts
 
 

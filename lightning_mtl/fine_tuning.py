@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from ._layers import Parts, Place, places, without_decay
+from ._layers import Levels, Place, places, without_decay
 
 _FUSED = ("cpu", "cuda", "mps")
 _BALANCER_RATE = 1e-3
@@ -101,7 +101,7 @@ class FineTuning:
         *,
         fused: bool = True,
         balancer: nn.Module | None = None,
-        levels: Parts = (),
+        levels: Levels = (),
         stages: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Make the optimizer and the schedule of a run.
@@ -117,8 +117,7 @@ class FineTuning:
             steps: Steps of the run.
             fused: Whether AdamW may update all weights in one kernel, where the device has one.
             balancer: The module's balancer, if it has one.
-            levels: The modules of each level, from the first on, where the encoder has levels, the level's own first; before
-                them, [encoder].
+            levels: Where the encoder has levels, the module and all parameters of each, level 0 first.
             stages: Names of the levels, if they have any.
 
         Returns:

@@ -15,7 +15,7 @@ from ._climb import Climb
 from ._exporting import Exported
 from ._hierarchy import Hierarchy, Mix, Scale
 from ._level_map import level_map
-from ._placing import level_modules, task_levels, trunk_levels
+from ._placing import fed_levels, task_levels, trunk_levels
 from ._routing import Batch
 from ._step import Step
 from .balancers import Balancer, Weighting
@@ -196,14 +196,16 @@ class HierarchicalModule(MultiTaskModule):
             for name in ("joins", "mixes"):
                 getattr(self.hierarchy, name).update(getattr(old, name))
         self.encoder.tapped({level for levels in self.hierarchy.levels for level in levels})
+        if self.encoder.frozen >= 0:
+            self.encoder.freeze(self.encoder.frozen)  # whatever it has made of the levels that are read
         super()._adopt(tasks)
 
     def _build(self) -> None:
         super()._build()
         self.hierarchy.build(self.heads._modules)
 
-    def _levels(self) -> list[list[nn.Module]]:
-        return level_modules(self.hierarchy, self.encoder)
+    def _levels(self) -> list[tuple[nn.Module, list[nn.Parameter]]]:
+        return fed_levels(self.hierarchy, self.encoder)
 
     def _width(self, task: Task) -> int:
         return self.encoder.widths[self.hierarchy.top[self.hierarchy.names.index(task.name)] - 1]
