@@ -61,7 +61,7 @@ def by_hand(of: HierarchicalModule, tap: dict[str, float], level: dict[int, floa
         features.append(hidden)
     for at, name in enumerate(NAMES, 1):
         loss = (of.heads[name](features[at - 1]) - drawn["size"]).square().mean()
-        parts = torch.autograd.grad(loss, list(of.parameters()), retain_graph=True, allow_unused=True)
+        parts: Any = torch.autograd.grad(loss, list(of.parameters()), retain_graph=True, allow_unused=True)
         for parameter, gradient in zip(names, parts, strict=True):
             if gradient is None:
                 continue
@@ -103,7 +103,7 @@ def test_one_factor_is_that_of_all(tap: float, level: float) -> None:
 
 
 def test_factors_change_no_prediction() -> None:
-    plain, scaled = (module(**options) for options in ({}, {"tap_grad": 0.0, "level_grad": 0.5}))
+    plain, scaled = module(), module(tap_grad=0.0, level_grad=0.5)
     inputs = {"s": {"x": batch()["s"]["x"]}}
     given, others = plain(inputs), scaled(inputs)
     assert all(torch.equal(given[name], others[name]) for name in NAMES)

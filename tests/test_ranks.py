@@ -77,6 +77,7 @@ def test_every_balancer_in_every_scope_gives_what_one_process_gives(ranks: int, 
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.filterwarnings("ignore:You have overridden `on_before_batch_transfer`")
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_equal_one(case: str, two: tuple[Results, Results], tmp_path: Path) -> None:
     alone = run(case, tmp_path)

@@ -362,6 +362,6 @@ def test_parameters_that_are_cut_over_ranks_are_refused(trainer: TrainerMaker) -
         ({"decay": 1.0}, "`decay` must be at least 0 and below 1, got 1.0. 0.999 looks back"),
     ],
 )
-def test_arguments_out_of_range(options: dict[str, float], says: str) -> None:
+def test_arguments_out_of_range(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)):
         SuccessiveRegularization(**options)
