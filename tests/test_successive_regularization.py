@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -352,6 +353,20 @@ def test_parameters_that_are_cut_over_ranks_are_refused(trainer: TrainerMaker) -
     run = trainer(strategy=ModelParallelStrategy(), devices=1)
     with pytest.raises(ValueError, match="whole parameters on each rank, got ModelParallelStrategy, which cuts them"):
         SuccessiveRegularization().setup(run, module(), "fit")
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_gradients_that_the_optimizer_unscales_are_refused(fused: bool, trainer: TrainerMaker) -> None:
+    made = module()
+    made._optimizer = lambda groups: torch.optim.AdamW(groups, fused=fused)
+    scaling = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu"))
+    run = trainer(plugins=[scaling], callbacks=[SuccessiveRegularization()])
+    if fused:
+        with pytest.raises(ValueError, match="The optimizer must leave the unscaling of gradients to the Trainer"):
+            run.fit(made, data())
+    else:
+        run.fit(made, data())
+        assert run.global_step == 12
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ class SuccessiveRegularization(L.Callback):
     Example:
         >>> from lightning_mtl.callbacks import SuccessiveRegularization
         >>> from lightning_mtl.samplers import Phase, Phases
-        >>> in_turn = Phases([Phase(["pos"], passes=1), Phase(["chunk"], passes=1)])  # MultiTaskDataModule(..., sampling=in_turn)
+        >>> in_turn = Phases([Phase(["pos"], passes=1.0), Phase(["chunk"], passes=1.0)])  # MultiTaskDataModule(..., sampling=in_turn)
         >>> held = SuccessiveRegularization(delta=1e-3)  # L.Trainer(callbacks=[held])
     """
 
@@ -221,5 +221,5 @@ def _refuse_draws(sampler: MultiTaskSampler) -> None:
     if not isinstance(rule, Phases) or not rule.in_turn(sampler.signals):
         raise ValueError(
             f"`anchor` must be 'epoch' or 'average' where tasks don't come in turn, got 'task' with batches={sampler.batches!r} by {rule}. "
-            "Or train one source after the other: sampling=Phases([Phase([source], passes=1), ...])."
+            "Or train one source after the other: sampling=Phases([Phase([source], passes=1.0), ...])."
         )
