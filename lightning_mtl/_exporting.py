@@ -10,7 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .encoders import Encoder
+from ._climb import Climb
+from ._hierarchy import Hierarchy
+from .encoders import Encoder, LevelledEncoder
 from .heads import Head
 from .task import Task
 
@@ -54,6 +56,41 @@ class Exported(nn.Module):
             of = features[name]
             answers[name] = head.predict(head(*of) if isinstance(of, tuple) else head(of))
         return answers
+
+
+class ExportedHierarchy(Exported):
+    """The levels, heads and feeds that some tasks need, without Lightning.
+
+    Args:
+        hierarchy: Who sits where.
+        encoder: The encoder.
+        tasks: All tasks.
+        wanted: Numbers of those to answer.
+        hidden: Columns that a batch may hold and the encoder does not read.
+    """
+
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        encoder: LevelledEncoder,
+        tasks: Sequence[Task],
+        wanted: Sequence[int],
+        hidden: Iterable[str] = (),
+    ) -> None:
+        closure = sorted(hierarchy.closure(wanted))
+        top = max(hierarchy.top[i] for i in closure)
+        super().__init__(encoder.up_to(top), [tasks[i] for i in closure], hidden)
+        self.tasks = list(wanted)
+        self.hierarchy = hierarchy.up_to(top, closure)
+        self.eval()
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Predict for a batch, see `Exported`."""
+        inputs = {name: column for name, column in inputs.items() if name not in self.hidden}
+        encoder: Any = self.encoder
+        climb = Climb(self.hierarchy, encoder, self.heads._modules, inputs, self.tasks).run()
+        names = self.hierarchy.names
+        return {names[i]: self.heads[names[i]].predict(climb.predictions[i]) for i in self.tasks}  # type: ignore[operator]
 
 
 def traced(module: Exported, example: Mapping[str, Tensor], format: Format) -> Any:

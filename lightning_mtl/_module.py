@@ -25,7 +25,7 @@ from ._random_state import random_state, set_random_state
 from ._routing import Batch, Routing
 from ._step import Step
 from .balancers import Balancer, FromGramian, GradientBalancer, LossBalancer, Weighting, seed_of_run
-from .encoders import Encoder
+from .encoders import Encoder, LevelledEncoder
 from .fine_tuning import FineTuning
 from .inputs import Inputs
 from .task import Loss, Task
@@ -273,7 +273,8 @@ class TaskModule(EvaluatedModule):
 
     def on_train_start(self) -> None:
         """Forget an earlier fit's unfinished losses, and go on with the random state of the checkpoint, if there is one."""
-        for part in self._kept:  # what `add_task` froze: no running average may move
+        frozen = self.encoder.frozen_parts() if isinstance(self.encoder, LevelledEncoder) else []
+        for part in [*self._kept, *frozen]:  # what was frozen: no running average may move
             part.eval()
         states, self._resumed = self._resumed, None
         if states is not None and self.trainer.ckpt_path and self.global_rank < len(states):
@@ -332,7 +333,8 @@ class TaskModule(EvaluatedModule):
             progress.last = Step(
                 step.tasks, answers=[(answer.detach(), target, rows) for answer, target, rows in step.answers]
             )
-        return sum(self._nothing(step, present), self._total(losses, step.tasks, present, means))
+        total = sum(self._nothing(step, present), self._total(losses, step.tasks, present, means))
+        return total if step.losses or total.requires_grad else total.requires_grad_()  # what it hangs on may be frozen
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Run the backward pass; a gradient balancer may measure the gradients of each task in it."""
@@ -419,7 +421,14 @@ class TaskModule(EvaluatedModule):
             habits = replace(habits, lr=self.lr)
         # A fused step takes the scaling off the gradients itself, and Lightning then refuses to clip them.
         fused = trainer.precision != "16-mixed"
-        return habits.configure(self, self.heads, int(steps), fused=fused, balancer=self.balancer)
+        stages = self.encoder.stages if isinstance(self.encoder, LevelledEncoder) else ()
+        return habits.configure(
+            self, self.heads, int(steps), fused=fused, balancer=self.balancer, levels=self._levels(), stages=stages
+        )
+
+    def _levels(self) -> list[tuple[nn.Module, list[nn.Parameter]]]:
+        """Give the module and all parameters of each level of the encoder; nothing where it has no levels."""
+        return self.encoder.levelled() if isinstance(self.encoder, LevelledEncoder) else []
 
     # Losses
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import chain
 from typing import Any, Literal
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-_STACKS = ("layer", "layers", "block", "blocks", "h")
-"""What libraries call the list of a network's blocks."""
+from ._layers import Levels, Place, places, without_decay
+
 _FUSED = ("cpu", "cuda", "mps")
 _BALANCER_RATE = 1e-3
 """Few numbers of size one, which the rates of pretrained weights would never move."""
@@ -39,10 +38,15 @@ class FineTuning:
         layer_decay: What the rate is multiplied by for each layer below the top one; embeddings, and what else is registered
             before the layers, are one below the first (Howard and Ruder, "Universal language model fine-tuning for text
             classification", ACL 2018; as in Clark et al., "ELECTRA", ICLR 2020). Layers are the longest `nn.ModuleList` of
-            the trunk, one called layer, layers, block, blocks or h before others; a trunk without one is a single layer.
+            the trunk, one called layer, layers, block, blocks or h before others; a trunk without one is a single layer. In a
+            `LevelledEncoder` they are those of its levels, counted through.
         freeze_steps: Steps in which the trunk's rate is 0, so that new heads settle first; then its own warm-up begins.
             Gradients are computed all along, so that nothing changes for DDP; a step costs what it always costs.
         rates: {task: rate of its head}, instead of `head_lr`.
+        level_rates: {level: rate of all its layers}, instead of what `lr` and `layer_decay` give, where the encoder has levels: by
+            number, negative from the top, or name; 0 is what all levels stand on, such as embeddings.
+        level_starts: {level: step from which it moves}, instead of `freeze_steps`: its own warm-up begins then. Levels that start
+            from the top down are unfrozen gradually (Howard and Ruder 2018, section 3.3).
 
     Raises:
         ValueError: A number out of its range.
@@ -64,10 +68,13 @@ class FineTuning:
     layer_decay: float = 1.0
     freeze_steps: int = 0
     rates: dict[str, float] | None = None
+    level_rates: dict[int | str, float] | None = None
+    level_starts: dict[int | str, int] | None = None
 
     def __post_init__(self) -> None:
         positive = {"lr": self.lr, "head_lr": self.lr if self.head_lr is None else self.head_lr}
         positive |= {f"rates[{task!r}]": rate for task, rate in (self.rates or {}).items()}
+        positive |= {f"level_rates[{level!r}]": rate for level, rate in (self.level_rates or {}).items()}
         for name, rate in positive.items():
             _require(0 < rate < math.inf, name, "positive", rate, "Rates of fine-tuning are about 1e-5 to 1e-3.")
         _require(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay, "0 turns it off.")
@@ -79,6 +86,8 @@ class FineTuning:
         _require(self.decay in decays, "decay", f"one of {list(decays)}", self.decay, "Choose one of these.")
         _require(0 < self.layer_decay <= 1, "layer_decay", "above 0 and at most 1", self.layer_decay, "1 turns it off.")
         _require(self.freeze_steps >= 0, "freeze_steps", "at least 0", self.freeze_steps, "0 turns it off.")
+        for level, start in (self.level_starts or {}).items():
+            _require(start >= 0, f"level_starts[{level!r}]", "at least 0", start, "0 trains it from the start.")
 
     def __call__(self, groups: Iterable[Any]) -> Optimizer:
         """Make the optimizer over groups of another's making, without the schedule, for which a run must have an end."""
@@ -92,12 +101,15 @@ class FineTuning:
         *,
         fused: bool = True,
         balancer: nn.Module | None = None,
+        levels: Levels = (),
+        stages: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Make the optimizer and the schedule of a run.
 
         Groups are called "trunk" and "heads", with "/no_decay" for what does not decay; with `layer_decay`,
-        "trunk/embeddings" and "trunk/layer_1" to the top; "heads/<task>" for a task in `rates`; "balancer" for what a
-        balancer learns, at a rate of 0.001, without decay.
+        "trunk/embeddings" and "trunk/layer_1" to the top; "trunk/level_<number>" for a level that is named, 0 being
+        "trunk/embeddings"; "heads/<task>" for a task in `rates`; "balancer" for what a balancer learns, at a rate of 0.001,
+        without decay.
 
         Args:
             module: What is trained; whether it holds heads and balancer too is all the same.
@@ -105,29 +117,33 @@ class FineTuning:
             steps: Steps of the run.
             fused: Whether AdamW may update all weights in one kernel, where the device has one.
             balancer: The module's balancer, if it has one.
+            levels: Where the encoder has levels, the module and all parameters of each, level 0 first.
+            stages: Names of the levels, if they have any.
 
         Returns:
             What Lightning reads: {"optimizer": ..., "lr_scheduler": {"scheduler": ..., "interval": "step"}}.
 
         Raises:
-            ValueError: `rates` names a task that has no head.
+            ValueError: `rates` names a task that has no head, or `level_rates` or `level_starts` a level that there is not.
         """
         self._check_rates(list(heads))
+        chosen = [
+            _numbered(name, getattr(self, name), max(len(levels) - 1, 0), stages)
+            for name in ("level_rates", "level_starts")
+        ]
         learned = [] if balancer is None else [p for p in balancer.parameters() if p.requires_grad]
-        groups = self._groups(module, heads, {id(p) for p in learned})
+        groups = self._groups(module, heads, {id(p) for p in learned}, places(module, _ids(heads), levels), *chosen)
         if learned:
-            groups.append({"params": learned, "name": "balancer", "lr": _BALANCER_RATE, "weight_decay": 0.0})
-        in_trunk = [group["name"].startswith("trunk") for group in groups]
-        if any(in_trunk) and self.freeze_steps >= steps:
-            warnings.warn(
-                f"`freeze_steps` should be below the {steps} steps of the run, got {self.freeze_steps}: the trunk never moves.",
-                stacklevel=2,
+            groups.append(
+                {"params": learned, "name": "balancer", "lr": _BALANCER_RATE, "weight_decay": 0.0, "start": 0}
             )
+        starts = [group.pop("start") for group in groups]
+        self._warn_of_rest(groups, starts, steps)
         one_kernel = fused and all(
             p.device.type in _FUSED and p.is_floating_point() for group in groups for p in group["params"]
         )
         optimizer = AdamW(groups, lr=self.lr, fused=one_kernel or None)  # None: torch's choice; False: one by one
-        shapes = [self._shape(self.freeze_steps if trunk else 0, steps) for trunk in in_trunk]
+        shapes = [self._shape(start, steps) for start in starts]
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, shapes), "interval": "step"},
@@ -140,20 +156,42 @@ class FineTuning:
                 hint = f"Did you mean {close[0]!r}?" if close else "Name one of these."
                 raise ValueError(f"`rates` must name tasks, got {name!r}; tasks are {tasks}. {hint}")
 
-    def _groups(self, module: nn.Module, heads: nn.ModuleDict, apart: set[int]) -> list[dict[str, Any]]:
+    def _warn_of_rest(self, groups: Sequence[Mapping[str, Any]], starts: Sequence[int], steps: int) -> None:
+        late = [group["name"] for group, start in zip(groups, starts, strict=True) if start >= steps]
+        if late and self.freeze_steps >= steps:
+            warnings.warn(
+                f"`freeze_steps` should be below the {steps} steps of the run, got {self.freeze_steps}: the trunk never moves.",
+                stacklevel=3,
+            )
+        elif late:
+            warnings.warn(
+                f"`level_starts` should be below the {steps} steps of the run, got {self.level_starts}: {late} never move.",
+                stacklevel=3,
+            )
+
+    def _groups(
+        self,
+        module: nn.Module,
+        heads: nn.ModuleDict,
+        apart: set[int],
+        where: Mapping[int, Place],
+        rates: Mapping[int, float],
+        starts: Mapping[int, int],
+    ) -> list[dict[str, Any]]:
         task_of = {id(p): task for task, head in heads.items() for p in head.parameters()}
-        depths = _depths(module, set(task_of))
-        top = max(depths.values(), default=0)
-        plain = _without_decay(module) | _without_decay(heads)
+        top = max((place.depth for key, place in where.items() if key not in task_of), default=0)
+        plain = without_decay(module) | without_decay(heads)
         groups: dict[str, dict[str, Any]] = {}
         for p in dict.fromkeys([*module.parameters(), *heads.parameters()]):
             if not p.requires_grad or id(p) in apart:
                 continue
             task = task_of.get(id(p))
-            name, rate = self._trunk_rate(depths[id(p)], top) if task is None else self._head_rate(task)
+            start = 0 if task else starts.get(where[id(p)].level, self.freeze_steps)
+            name, rate = self._head_rate(task) if task else self._trunk_rate(where[id(p)], top, rates, starts)
             decay = 0.0 if id(p) in plain else self.weight_decay
             name += "/no_decay" * (id(p) in plain)
-            groups.setdefault(name, {"params": [], "name": name, "lr": rate, "weight_decay": decay})["params"].append(p)
+            made = {"params": [], "name": name, "lr": rate, "weight_decay": decay, "start": start}
+            groups.setdefault(name, made)["params"].append(p)
         return list(groups.values())
 
     def _head_rate(self, task: str) -> tuple[str, float]:
@@ -161,10 +199,16 @@ class FineTuning:
             return f"heads/{task}", self.rates[task]
         return "heads", self.lr if self.head_lr is None else self.head_lr
 
-    def _trunk_rate(self, depth: int, top: int) -> tuple[str, float]:
-        if self.layer_decay == 1 or top == 0:
+    def _trunk_rate(
+        self, at: Place, top: int, rates: Mapping[int, float], starts: Mapping[int, int]
+    ) -> tuple[str, float]:
+        flat = self.layer_decay == 1 or top == 0
+        if at.level in rates or (at.level in starts and flat):
+            return f"trunk/level_{at.level}" if at.level else "trunk/embeddings", rates.get(at.level, self.lr)
+        if flat:
             return "trunk", self.lr
-        return f"trunk/layer_{depth}" if depth else "trunk/embeddings", self.lr * self.layer_decay ** (top - depth)
+        name = f"trunk/layer_{at.depth}" if at.depth else "trunk/embeddings"
+        return name, self.lr * self.layer_decay ** (top - at.depth)
 
     def _shape(self, start: int, steps: int) -> Callable[[int], float]:
         """Make the function from a step to its share of the rate, for parameters that are trained from `start` on."""
@@ -197,41 +241,29 @@ def _require(true: bool, name: str, rule: str, value: Any, remedy: str) -> None:
         raise ValueError(f"`{name}` must be {rule}, got {value!r}. {remedy}")
 
 
-def _depths(module: nn.Module, of_heads: set[int]) -> dict[int, int]:
-    """Number the layer of each parameter, by its id: 0 before the blocks, 1 in the first one, the top one's after them."""
-    blocks = _blocks(module, of_heads)
-    depths = {id(p): depth for depth, block in enumerate(blocks, 1) for p in block.parameters()}
-    inside = set(depths)
-    reached = 0
-    for p in module.parameters():
-        if id(p) in inside:
-            reached = len(blocks)
-        else:
-            depths[id(p)] = reached
-    return depths
+def _ids(module: nn.Module) -> set[int]:
+    return {id(p) for p in module.parameters()}
 
 
-def _blocks(module: nn.Module, of_heads: set[int]) -> Sequence[nn.Module]:
-    """Find the list of a network's blocks: the longest one that is in no other, with a usual name before others."""
-    for usual in (True, False):
-        found: dict[str, nn.ModuleList] = {}
-        for name, part in module.named_modules():
-            inner = any(name.startswith(f"{outer}.") for outer in found)
-            if isinstance(part, nn.ModuleList) and not inner and (name.rpartition(".")[2] in _STACKS) is usual:
-                weights = [{id(p) for p in block.parameters()} for block in part]
-                if all(weights) and of_heads.isdisjoint(chain.from_iterable(weights)):
-                    found[name] = part
-        if found:
-            return list(found[max(found, key=lambda name: len(found[name]))])
-    return []
-
-
-def _without_decay(module: nn.Module) -> set[int]:
-    """Find biases, norms and other parameters of at most one dimension, by their id."""
-    return {
-        id(p)
-        for part in module.modules()
-        for name, p in part.named_parameters(recurse=False)
-        # Of norms, these two alone can have weights of more dimensions.
-        if p.ndim <= 1 or name.endswith("bias") or isinstance(part, nn.LayerNorm | nn.RMSNorm)
-    }
+def _numbered(name: str, given: Mapping[int | str, Any] | None, top: int, stages: Sequence[str]) -> dict[int, Any]:
+    """Bring what is said of levels, by number or name, into the order of their numbers."""
+    if given and not top:
+        raise ValueError(
+            f"`{name}` must be left out where the encoder has no levels, got {given}. Use a `LevelledEncoder`."
+        )
+    known: dict[int | str, int] = {number: number % (top + 1) for number in range(-top, top + 1)}
+    known |= {str(number): at for number, at in known.items()}  # JSON has no other keys
+    known |= {stage: number for number, stage in enumerate(stages, 1)}
+    found: dict[int, Any] = {}
+    for level, value in (given or {}).items():
+        if level not in known:
+            named = f", or one of the names {list(stages)}" if stages else ""
+            close = get_close_matches(str(level), stages, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else "0 is what all levels stand on."
+            raise ValueError(
+                f"`{name}` must name levels by a number from {-top} to {top}{named}, got {level!r}. {hint}"
+            )
+        if known[level] in found:
+            raise ValueError(f"`{name}` must name a level once, got {list(given or {})}. Drop {level!r}.")
+        found[known[level]] = value
+    return found

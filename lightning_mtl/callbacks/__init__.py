@@ -1,6 +1,7 @@
-"""Callbacks for the Trainer: what changes sampling while training runs, and what watches it."""
+"""Callbacks for the Trainer: what changes sampling while training runs, what watches it, and what holds lower levels."""
 
 from ._sampling_monitor import SamplingMonitor
 from ._sampling_schedule import SamplingSchedule
+from ._successive_regularization import SuccessiveRegularization
 
-__all__ = ["SamplingMonitor", "SamplingSchedule"]
+__all__ = ["SamplingMonitor", "SamplingSchedule", "SuccessiveRegularization"]

@@ -76,6 +76,7 @@ class HuggingFaceLevels(LevelledEncoder):
         calls: list[Call] = []
         self._calls = calls
         setattr(*where, nn.ModuleList([_Recorder(layer, calls) for layer in layers]))
+        self._unread: set[str] = set()
         self.norms = nn.ModuleDict()
         """Norms that heads read through, by level, where layers leave that to the end of the model."""
         if norm is not None:
@@ -125,9 +126,10 @@ class HuggingFaceLevels(LevelledEncoder):
 
     def tapped(self, levels: Iterable[int]) -> None:
         """Freeze the norms that no head reads through, which would never get a gradient."""
-        read = set(levels)
-        for level, norm in self.norms.items():
-            norm.requires_grad_(int(level) in read)
+        unread = {name for name in self.norms if int(name) not in set(levels)}
+        for name in unread ^ self._unread:
+            self.norms[name].requires_grad_(name not in unread)
+        self._unread = unread
 
     def _refuse_other(self, whole: tuple[dict[str, Tensor], Tensor]) -> None:
         """Look whether the levels give what the whole model gave, and for some rows what they give for these."""

@@ -72,6 +72,8 @@ class LevelledEncoder(Encoder):
                 f"`widths` and `stages` must be one for each of {count} levels, got {self.widths} and {self.stages}."
             )
         self.width = self.widths[-1]
+        self.frozen = -1
+        """The highest level that is frozen; -1 is none."""
 
     @abstractmethod
     def prepare(self, inputs: dict[str, Any]) -> State:
@@ -132,6 +134,32 @@ class LevelledEncoder(Encoder):
             return list(self.levels[level - 1].parameters())
         above = {id(p) for p in self.levels.parameters()}
         return [p for p in self.parameters() if id(p) not in above]
+
+    def levelled(self) -> list[tuple[nn.Module, list[nn.Parameter]]]:
+        """Give for each level, 0 first, its module and all its parameters."""
+        return [(part, self.parameters_of(level)) for level, part in enumerate([self, *self.levels])]
+
+    def freeze(self, level: int | str) -> None:
+        """Let a level and all below keep what they know: no gradient, and while training no dropout and no running average.
+
+        It is called before training. Nothing is run backward below the lowest level that learns, unless something that learns
+        is fed in there.
+
+        Args:
+            level: Its number, negative from the top, or its name; 0 freezes only what all levels stand on.
+
+        Raises:
+            ValueError: There is no such level.
+        """
+        self.frozen = 0 if level == 0 else self.number(level)
+        for number in range(self.frozen + 1):
+            for p in self.parameters_of(number):
+                p.requires_grad_(False)
+
+    def frozen_parts(self) -> list[nn.Module]:
+        """Give what is evaluated as it is while the rest is trained."""
+        below = [part for part in self.children() if part is not self.levels]
+        return [] if self.frozen < 0 else [*below, *self.levels[: self.frozen]]
 
     def up_to(self, level: int) -> LevelledEncoder:
         """Copy it without the levels above this one."""

@@ -152,6 +152,14 @@ class Phases(Rule):
         present, ends = self._plan
         return present[bisect_right(ends, step % ends[-1] if self.repeat else step, hi=len(ends) - 1)]
 
+    def in_turn(self, signals: Signals) -> bool:
+        """Say whether sources come in turn: each phase draws one alone, and they are not all the same."""
+        drawn = [
+            self._rates_of(self.phases[number], signals).nonzero().flatten().tolist()
+            for number in self._present(signals)
+        ]
+        return all(len(of) == 1 for of in drawn) and len({of[0] for of in drawn}) > 1
+
     def _present(self, signals: Signals) -> list[int]:
         present = [n for n, phase in enumerate(self.phases) if set(phase.sources) & set(signals.sources)]
         if not present:

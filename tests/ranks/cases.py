@@ -36,7 +36,18 @@ from lightning_mtl import (
     Task,
 )
 from lightning_mtl.balancers import FAMO, LogSum, Uncertainty
-from lightning_mtl.samplers import EvaluationSampler, Explicit, MultiTaskSampler, Plan, Proportional, Rows, Temperature
+from lightning_mtl.callbacks import SuccessiveRegularization
+from lightning_mtl.samplers import (
+    EvaluationSampler,
+    Explicit,
+    MultiTaskSampler,
+    Phase,
+    Phases,
+    Plan,
+    Proportional,
+    Rows,
+    Temperature,
+)
 from tests.builders import leaning, module, splits
 from tests.models import table_rows, word_rows
 
@@ -117,6 +128,7 @@ MODELS: dict[str, Callable[[], MultiTaskModule]] = {
         [Task("sum"), Task("buys", head=Binary(class_weight="balanced", focal=1.5), weight=0.4)],
         HardSharing(Tabular(8)),
     ),
+    "levels in turn, lower ones held": lambda: levelled(),
 }
 """Models whose heads (all, or some) are found from the data; any other case has the model of the builders."""
 
@@ -133,6 +145,18 @@ def levels(tasks: list[Task], **options: Any) -> HierarchicalModule:
     layers = [nn.Sequential(nn.Linear(a, b), nn.Tanh()) for a, b in ((4, 7), (7, 6), (6, 5))]
     return HierarchicalModule(
         tasks, Levels(layers), detach_feeds=True, optimizer=lambda groups: torch.optim.SGD(groups, lr=0.05), **options
+    )
+
+
+def levelled() -> MultiTaskModule:
+    torch.manual_seed(0)
+    trunk = [nn.Sequential(nn.Linear(4, 8), nn.Tanh()), nn.Sequential(nn.Linear(8, 8), nn.Tanh())]
+    which = [
+        Task("sign", head=Multiclass(2), level=1),
+        Task("size", head=Regression(), loss=_distance, feeds_from=["sign"]),
+    ]
+    return HierarchicalModule(
+        which, Levels(trunk, inputs="x"), optimizer=lambda groups: torch.optim.SGD(groups, lr=0.05)
     )
 
 
@@ -156,6 +180,7 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     "rows of both sources in fixed numbers": (two_sources, {}),
     "rows of sources that are drawn": (two_sources, {}),
     "a source that is never drawn": (two_sources, {}),
+    "levels in turn, lower ones held": (two_sources, {}),
     "sharded, a batch of each source": (two_sources, {}),
     "sharded, a source in each step": (two_sources, {}),
     "sharded, rows of sources that are drawn": (two_sources, {}),
@@ -236,9 +261,19 @@ SAMPLING: dict[str, dict[str, Any]] = {
         "batches": "homogeneous",
         "steps_per_epoch": 3,
     },
+    "levels in turn, lower ones held": {
+        "sampling": Phases([Phase(["sign"], steps=2), Phase(["size"], steps=3)]),
+        "steps_per_epoch": 10,
+    },
 }
 """How the sources of these cases are drawn; in any other case a step holds a batch of each."""
 SAMPLING |= {f"sharded, {case}": SAMPLING[case] for case in ("a source in each step", "rows of sources that are drawn")}
+
+
+CALLBACKS: dict[str, Callable[[], L.Callback]] = {
+    "levels in turn, lower ones held": lambda: SuccessiveRegularization(delta=0.5, head_delta=0.5),
+}
+"""What takes part in the training of these cases."""
 
 
 def run(case: str, folder: Path) -> dict[str, Tensor]:
@@ -267,7 +302,7 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[watch],
+        callbacks=[watch, *(CALLBACKS[case]() for _ in range(case in CALLBACKS))],
         **options,
     )
     drawn = SAMPLING.get(case, {})

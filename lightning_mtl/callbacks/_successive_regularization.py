@@ -1,0 +1,225 @@
+"""What lower tasks have learned is held while higher ones are trained."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from .._distributed import SHARDED
+from ..samplers import MultiTaskSampler, Phases
+
+Anchor = Literal["task", "epoch", "average"]
+
+
+@runtime_checkable
+class _Module(Protocol):
+    """What the callback asks of the model."""
+
+    hierarchy: Any
+
+    def levels_of_parameters(self) -> tuple[dict[nn.Parameter, int], dict[nn.Parameter, int]]: ...
+
+    def step_tasks(self) -> set[int]: ...
+
+
+@dataclass(slots=True)
+class _Held:
+    """A parameter that some task lies above."""
+
+    name: str
+    parameter: nn.Parameter
+    level: int
+    delta: float
+
+
+class SuccessiveRegularization(L.Callback):
+    """Hold what lower tasks have learned while a higher one is trained (Hashimoto et al., EMNLP 2017, equations 6 to 10).
+
+    While a task of level k is trained, delta * |theta - theta'|^2 is added to what is minimised, for all parameters of the
+    levels below k, level 0 (embeddings) and what is fed into these levels among them, and with `head_delta` for what is
+    the lower tasks' own: heads, labels' embeddings, mixes. theta' is the anchor, what they were before. In a step with
+    tasks of several levels, what lies below the lowest of them is held.
+
+    The penalty is no part of the losses that are shown and balanced: its gradient, 2 * delta * (theta - theta'), is added once in
+    each step of the optimizer, after the gradients were summed up, averaged over the ranks and unscaled, before they are clipped.
+    Only what has a gradient in a step gets more of it: AdamW would move a head that is idle in a step, by its momentum and
+    decay, for a gradient of zeros too. What has none is left where it is, bit for bit, wherever its anchor is; so with
+    `anchor="epoch"` and "average" an idle head is not drawn back.
+
+    Args:
+        delta: How firmly the levels are held; the paper's is 0.001.
+        head_delta: How firmly the lower tasks' own layers are held; the paper's is 0.01.
+        anchor: What parameters are held at: what they were when the training of the task before ended ("task", the paper's), at
+            the start of the epoch ("epoch"), or their running average over steps ("average"). "task" needs tasks in turn: where
+            a `MultiTaskDataModule` feeds the model, `Phases` of one source each, and an anchor is set with each new phase; with
+            loaders of your own it is set where a step trains other tasks than the last one. Before the first switch nothing
+            is held. With accumulated batches, the last one says in which phase a step is.
+        decay: Share of the running average that stays in each step.
+
+    Raises:
+        ValueError: A number out of its range; a model without levels; a schedule without switches from task to task for
+            `anchor="task"`; parameters that are cut over the ranks; or gradients that the optimizer itself unscales.
+
+    Example:
+        >>> from lightning_mtl.callbacks import SuccessiveRegularization
+        >>> from lightning_mtl.samplers import Phase, Phases
+        >>> in_turn = Phases([Phase(["pos"], passes=1.0), Phase(["chunk"], passes=1.0)])  # MultiTaskDataModule(..., sampling=in_turn)
+        >>> held = SuccessiveRegularization(delta=1e-3)  # L.Trainer(callbacks=[held])
+    """
+
+    def __init__(
+        self, delta: float = 1e-3, *, head_delta: float = 1e-2, anchor: Anchor = "task", decay: float = 0.999
+    ) -> None:
+        for name, value in (("delta", delta), ("head_delta", head_delta)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"`{name}` must be finite and at least 0, got {value!r}. 0 holds nothing.")
+        if anchor not in ("task", "epoch", "average"):
+            raise ValueError(f"`anchor` must be 'task', 'epoch' or 'average', got {anchor!r}. The paper's is 'task'.")
+        if not 0 <= decay < 1:
+            raise ValueError(
+                f"`decay` must be at least 0 and below 1, got {decay!r}. 0.999 looks back about 1000 steps."
+            )
+        self.delta, self.head_delta, self.anchor, self.decay = delta, head_delta, anchor, decay
+        self.anchors: dict[str, Tensor] = {}
+        """What parameters are held at, by their names."""
+        self._within: Any = None
+        """The phase, tasks or epoch that the last step was in."""
+        self._held: list[_Held] = []
+
+    @property
+    def state_key(self) -> str:
+        """Keep the state apart from that of other anchors."""
+        return self._generate_state_key(anchor=self.anchor)
+
+    # Hooks of Lightning
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Refuse what cannot be held."""
+        if stage != "fit":
+            return
+        if not isinstance(pl_module, _Module):
+            raise ValueError(
+                f"SuccessiveRegularization must have a `HierarchicalModule`, got {type(pl_module).__name__}. Give each task its level in one."
+            )
+        if isinstance(trainer.strategy, SHARDED):
+            raise ValueError(
+                "SuccessiveRegularization must have whole parameters on each rank, got "
+                f"{type(trainer.strategy).__name__}, which cuts them. Use strategy='ddp'."
+            )
+        sampler = getattr(getattr(trainer, "datamodule", None), "sampler", None)
+        if self.anchor == "task" and isinstance(sampler, MultiTaskSampler):
+            _refuse_draws(sampler)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Find what can be held; forget the anchors of another run."""
+        if trainer.scaler is not None and any(map(_unscales, trainer.optimizers)):
+            raise ValueError(
+                "The optimizer must leave the unscaling of gradients to the Trainer where SuccessiveRegularization adds to them, got a "
+                f"fused one with precision={trainer.precision!r}. Make it with fused=False, or use 'bf16-mixed'."
+            )
+        self._held = self._found(pl_module)
+        if not trainer.ckpt_path and trainer.global_step == 0:
+            self.anchors, self._within = {}, None
+        of = {held.name: held.parameter for held in self._held}
+        self.anchors = {name: anchor.to(of[name].device) for name, anchor in self.anchors.items() if name in of}
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
+        """Set anchors that are due, and add the penalty's gradient."""
+        tasks = pl_module.step_tasks()
+        self._set(trainer, tasks)
+        lowest = min((pl_module.hierarchy.top[task] for task in tasks), default=0)
+        for delta in {held.delta for held in self._held if held.delta}:
+            some = [held for held in self._held if held.delta == delta and held.level < lowest]
+            self._pull([held for held in some if held.parameter.grad is not None and held.name in self.anchors], delta)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say so if tasks don't come in turn, which only the run can tell with loaders of the user's own."""
+        if self.anchor == "task" and not self.anchors and trainer.current_epoch == 0 and _sampler(trainer) is None:
+            warnings.warn(
+                "All steps of the first epoch trained the same tasks, so that SuccessiveRegularization held nothing: train tasks in turn, or "
+                "use anchor='epoch'.",
+                stacklevel=1,
+            )
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Let go of the model."""
+        self._held = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the anchors."""
+        return {"anchors": dict(self.anchors), "within": self._within}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back the anchors."""
+        self.anchors, self._within = dict(state_dict["anchors"]), state_dict["within"]
+
+    # Anchors
+
+    def _found(self, module: Any) -> list[_Held]:
+        top = max(module.hierarchy.top)
+        names = {parameter: name for name, parameter in module.named_parameters() if parameter.requires_grad}
+        trunk, own = module.levels_of_parameters()
+        return [
+            _Held(names[p], p, level, delta)
+            for levels, delta in ((trunk, self.delta), (own, self.head_delta))
+            for p, level in levels.items()
+            if level < top and p in names
+        ]
+
+    def _set(self, trainer: L.Trainer, tasks: Iterable[int]) -> None:
+        if self.anchor == "average" and self.anchors:
+            self._average()
+            return
+        within = self._place(trainer, tasks)
+        due = self._within is not None or self.anchor != "task"
+        if within != self._within and due:
+            self.anchors = {held.name: held.parameter.detach().clone() for held in self._held}
+        self._within = within
+
+    def _place(self, trainer: L.Trainer, tasks: Iterable[int]) -> Any:
+        """Name the phase, the tasks or the epoch that a step is in; equal on all ranks."""
+        if self.anchor != "task":
+            return trainer.current_epoch
+        sampler = _sampler(trainer)
+        if sampler is None:
+            return sorted(tasks) or self._within
+        rule: Any = sampler.rule
+        return rule.phase(sampler.delivered.step - 1, sampler.signals)
+
+    def _average(self) -> None:
+        there = [held for held in self._held if held.name in self.anchors]
+        if there:
+            now = [held.parameter.detach() for held in there]
+            torch._foreach_lerp_([self.anchors[held.name] for held in there], now, 1 - self.decay)
+
+    def _pull(self, some: list[_Held], delta: float) -> None:
+        gradients = [held.parameter.grad for held in some if held.parameter.grad is not None]
+        if gradients:
+            now = [held.parameter.detach() for held in some]
+            away = torch._foreach_sub(now, [self.anchors[held.name] for held in some])
+            torch._foreach_add_(gradients, away, alpha=2 * delta)
+
+
+def _sampler(trainer: L.Trainer) -> MultiTaskSampler | None:
+    sampler = getattr(trainer.train_dataloader, "sampler", None)
+    return sampler if isinstance(sampler, MultiTaskSampler) else None
+
+
+def _unscales(optimizer: Any) -> bool:
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
+def _refuse_draws(sampler: MultiTaskSampler) -> None:
+    rule = sampler.rule
+    if not isinstance(rule, Phases) or not rule.in_turn(sampler.signals):
+        raise ValueError(
+            f"`anchor` must be 'epoch' or 'average' where tasks don't come in turn, got 'task' with batches={sampler.batches!r} by {rule}. "
+            "Or train one source after the other: sampling=Phases([Phase([source], passes=1.0), ...])."
+        )
