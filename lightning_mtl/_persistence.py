@@ -39,6 +39,15 @@ class PersistentModule(L.LightningModule):
     def arguments(self) -> dict[str, Any]:
         """Give the arguments beside tasks, encoder and balancing, as plain data."""
 
+    @classmethod
+    def kind(cls) -> str:
+        """Name the class of this library that it is of."""
+        return next(
+            of.__name__
+            for of in cls.__mro__
+            if of.__module__.startswith(f"{__package__}.") and ".recipes." not in of.__module__
+        )
+
     @abstractmethod
     def _build(self) -> None:
         """Make the layers of the heads, and the losses and metrics that follow from them."""
@@ -46,7 +55,7 @@ class PersistentModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add a description of the model, as plain data."""
         checkpoint[saving.KEY] = saving.described(
-            self.tasks, self.encoder, self.inputs, self.balancing(), self.arguments()
+            self.tasks, self.encoder, self.inputs, self.balancing(), self.arguments(), self.kind()
         )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -93,6 +102,7 @@ class PersistentModule(L.LightningModule):
         checkpoint = saving.read_checkpoint(checkpoint_path, weights_only=weights_only is not False)
         given: dict[str, Any] = {"tasks": tasks, "encoder": encoder}
         if cls._described():
+            saving.refuse_other_kind(checkpoint.get(saving.KEY, {}), cls.kind(), str(checkpoint_path))
             parts = saving.parts_of(checkpoint.get(saving.KEY, {}), tasks, encoder, str(checkpoint_path))
             parts |= {} if "balancer" in kwargs else saving.balancing_of(checkpoint.get(saving.KEY, {}))
             parts = {name: value for name, value in parts.items() if name not in kwargs}
@@ -128,7 +138,7 @@ class PersistentModule(L.LightningModule):
         place = saving.write_weights(self, folder)
         description = {
             "hugging_face": place,
-            **saving.described(self.tasks, self.encoder, self.inputs, self.balancing(), self.arguments()),
+            **saving.described(self.tasks, self.encoder, self.inputs, self.balancing(), self.arguments(), self.kind()),
         }
         (folder / saving.FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
         scores = {name: float(value) for name, value in getattr(self._trainer, "callback_metrics", {}).items()}
@@ -163,6 +173,7 @@ class PersistentModule(L.LightningModule):
             )
         description = json.loads(file.read_text(encoding="utf-8"))
         saving.refuse_later(description, str(folder))
+        saving.refuse_other_kind(description, cls.kind(), str(folder))
         parts = saving.parts_of(description, tasks, encoder, str(folder))
         parts |= {} if "balancer" in kwargs else saving.balancing_of(description)
         module = cls(**{**parts, **kwargs})

@@ -34,6 +34,7 @@ def described(
     inputs: Mapping[str, Inputs],
     balancing: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
+    module: str = "MultiTaskModule",
 ) -> Description:
     """Describe a model: its tasks, its encoder, how rows become what the encoder reads, how it was balanced, and what else it was made with."""
     shared = describe(encoder)
@@ -45,6 +46,7 @@ def described(
         "inputs": {name: _inputs(of, tokenizer) for name, of in inputs.items()},
         "balancing": {name: describe(value) for name, value in (balancing or {}).items()},
         "arguments": describe(dict(arguments or {})),
+        "module": module,
     }
 
 
@@ -74,6 +76,19 @@ def refuse_later(description: Mapping[str, Any], where: str) -> None:
     found = description.get("format", 0)
     if found > FORMAT:
         raise ValueError(f"The format of {where} must be {FORMAT} at most, got {found}. Install a later lightning-mtl.")
+
+
+def refuse_other_kind(description: Mapping[str, Any], kind: str, where: str) -> None:
+    """Look whether a description is of a module of this kind.
+
+    Raises:
+        ValueError: It is of another.
+    """
+    found = description.get("module", "MultiTaskModule")
+    if description and found != kind:
+        raise ValueError(
+            f"{where} must be loaded by {found}, got {kind}. Use {found}.load_from_checkpoint or .from_pretrained."
+        )
 
 
 def parts_of(

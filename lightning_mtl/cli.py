@@ -155,7 +155,7 @@ class MultiTaskCLI(LightningCLI):
             comparison.to_csv(folder / "comparison.csv")
             comparison.plot(folder / "comparison.png")
             print(
-                f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml.{_how_to_predict(folder)}"
+                f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml.{self._predicts(folder)}"
             )
         return comparison
 
@@ -172,7 +172,7 @@ class MultiTaskCLI(LightningCLI):
         )
         if self.trainer.is_global_zero:
             said = f"validate/score {found:.4f}, seeds: {len(self._seeds())}"
-            print(f"\n{said}\nWritten to {folder}: logs, config.yaml.{_how_to_predict(folder)}")
+            print(f"\n{said}\nWritten to {folder}: logs, config.yaml.{self._predicts(folder)}")
         return found
 
     def search_weights(self) -> WeightSearch:
@@ -189,7 +189,7 @@ class MultiTaskCLI(LightningCLI):
         )
         if self.trainer.is_global_zero:
             found.to_csv(folder / "weight_search.csv")
-            predicts = _how_to_predict(folder, found.best.best.run)
+            predicts = self._predicts(folder, found.best.best.run)
             print(f"\n{found}\nWritten to {folder}: weight_search.csv, config.yaml.{predicts}")
         return found
 
@@ -221,6 +221,12 @@ class MultiTaskCLI(LightningCLI):
             raise ValueError(
                 f"`--{search}` must be of a model that takes `{argument}`, got {self._kind.__name__}. Give its `__init__` {remedy}."
             )
+
+    def _predicts(self, folder: Path, run: str = "multi-task") -> str:
+        """Say where the first network of these runs is kept, if it is."""
+        found = sorted(folder.glob(f"{run}/**/*.ckpt"))
+        kind = self._kind.kind()
+        return f"\nTo predict: {kind}.load_from_checkpoint({str(found[0])!r}).predict(rows)" if found else ""
 
     def _seeds(self) -> range:
         seeds, first = self.config.seeds, self.config.seed_everything
@@ -324,12 +330,6 @@ def _finish(trainer: L.Trainer) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):  # else the next run would go on in the same one
             logger.experiment.finish()
-
-
-def _how_to_predict(folder: Path, run: str = "multi-task") -> str:
-    """Say where the first network of these runs is kept, if it is."""
-    found = sorted(folder.glob(f"{run}/**/*.ckpt"))
-    return f"\nTo predict: MultiTaskModule.load_from_checkpoint({str(found[0])!r}).predict(rows)" if found else ""
 
 
 def _split(value: str) -> list[str]:

@@ -90,7 +90,12 @@ class HuggingFaceLevels(LevelledEncoder):
 
     def description(self) -> dict[str, Any]:
         """Give its arguments."""
-        return {"trunk": self._trunk[0], "cut": list(self.cut), "shortcut": self.shortcut}
+        return {"trunk": self._trunk[0].description(), "cut": list(self.cut), "shortcut": self.shortcut}
+
+    @classmethod
+    def from_description(cls, args: dict[str, Any]) -> HuggingFaceLevels:
+        """Make it again, with fresh weights, from what `description` gave; nothing is downloaded."""
+        return cls(HuggingFace.from_description(args["trunk"]), args["cut"], shortcut=args["shortcut"])
 
     def prepare(self, inputs: dict[str, Any]) -> State:
         """Embed the tokens, and make what the layers read beside the hidden states."""
