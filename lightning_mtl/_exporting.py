@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from .encoders import Encoder
-from .heads import Head
+from .heads import Head, through
+from .inputs import WORDS
 from .task import Task
 
 Format = Literal["module", "torch", "onnx"]
@@ -44,15 +45,15 @@ class Exported(nn.Module):
             inputs: The encoder's columns, e.g. {"input_ids": [batch, length], "attention_mask": [batch, length]}.
 
         Returns:
-            For each task [batch], [batch, classes], [batch, outputs], or of positions [batch, length, tags].
+            For each task [batch], [batch, classes], [batch, outputs], of positions [batch, length, tags], or of words that words depend on [batch, length, 1 + length].
         """
+        words = inputs.get(WORDS)
         inputs = {name: column for name, column in inputs.items() if name not in self.hidden}
         features = self.encoder(inputs, list(self.heads))
         answers: dict[str, Tensor] = {}
         for name, module in self.heads.items():
             head: Head = module  # type: ignore[assignment]
-            of = features[name]
-            answers[name] = head.predict(head(*of) if isinstance(of, tuple) else head(of))
+            answers[name] = head.predict(through(head, features[name], words))
         return answers
 
 

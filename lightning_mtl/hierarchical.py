@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from ._routing import Batch
 from ._step import Step
 from .balancers import Balancer, Weighting
 from .encoders import LevelledEncoder
+from .inputs import WORDS
 from .module import Answered, MultiTaskModule, Part
 from .task import LEVELS, ROWS, Task
 
@@ -204,6 +206,11 @@ class HierarchicalModule(MultiTaskModule):
         """Number the tasks whose heads the loss of this task moves."""
         return {task} if self.hierarchy.detach_feeds else self.hierarchy.closure([task])
 
+    def setup(self, stage: str) -> None:
+        """Set up as every module does; that the data module leaves its hook to this one is meant."""
+        warnings.filterwarnings("ignore", "You have overridden `on_before_batch_transfer` in `LightningModule`")
+        super().setup(stage)
+
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Find out on the CPU which rows must rise to which level, so that no step waits for the device."""
         if self.trainer.predicting:
@@ -254,6 +261,7 @@ class HierarchicalModule(MultiTaskModule):
             plan=self._plan(part.columns, part.present),
             targets=targets,
             share=share,
+            words=part.columns.get(WORDS),
         )
 
     def _labels(self, part: Part, climb: Climb, task: int) -> tuple[Any, Tensor | None]:
@@ -262,8 +270,8 @@ class HierarchicalModule(MultiTaskModule):
             return None, rows
         return climb.labels(task, target, rows, words=self.tasks[task].known_head().per_position)
 
-    def _answer(self, inputs: dict[str, Any], tasks: Sequence[int]) -> list[Tensor]:
-        climb = Climb(self.hierarchy, self.encoder, self.heads._modules, inputs, tasks).run()
+    def _answer(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
+        climb = Climb(self.hierarchy, self.encoder, self.heads._modules, inputs, tasks, words=words).run()
         return [climb.predictions[i] for i in tasks]
 
     def _exported(self, tasks: Sequence[int]) -> Exported:
@@ -290,9 +298,10 @@ class ExportedHierarchy(Exported):
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Predict for a batch, see `Exported`."""
+        words = inputs.get(WORDS)
         inputs = {name: column for name, column in inputs.items() if name not in self.hidden}
         encoder: Any = self.encoder
-        climb = Climb(self.hierarchy, encoder, self.heads._modules, inputs, self.tasks).run()
+        climb = Climb(self.hierarchy, encoder, self.heads._modules, inputs, self.tasks, words=words).run()
         names = self.hierarchy.names
         return {names[i]: self.heads[names[i]].predict(climb.predictions[i]) for i in self.tasks}  # type: ignore[operator]
 

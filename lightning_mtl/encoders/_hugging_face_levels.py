@@ -58,7 +58,9 @@ class HuggingFaceLevels(LevelledEncoder):
                 f"`cut` must be rising numbers of layers up to {len(layers)}, the top of {trunk.name!r}, got {ends}. Let the last be "
                 f"{len(layers)}."
             )
-        whole = _sample(trunk)
+        outlined = next(trunk.model.parameters()).is_meta  # made to be looked at, not to be run
+        whole = None if outlined else _sample(trunk)
+        outline = copy.deepcopy(trunk).to("meta")
         norm = _last_norm(trunk.model, where[0])
         starts = [0, *ends[:-1]]
         levels = [
@@ -70,6 +72,7 @@ class HuggingFaceLevels(LevelledEncoder):
         self.shortcut = shortcut
         self.model = trunk.model
         self._trunk = [trunk]  # in a list, since it is no module of its own any more
+        self._outline = [outline]  # the model as it was, to describe it
         self.tokenizer = trunk.tokenizer
         self.vocabulary = trunk.vocabulary
         calls: list[Call] = []
@@ -80,11 +83,12 @@ class HuggingFaceLevels(LevelledEncoder):
             setattr(norm[0], norm[2], nn.Identity())
             for level in levels[:-1]:
                 level.norm = copy.deepcopy(norm[1])
-        self._refuse_other(whole)
+        if whole is not None:
+            self._refuse_other(whole)
 
     def description(self) -> dict[str, Any]:
         """Give its arguments."""
-        return {"trunk": self._trunk[0], "cut": list(self.cut), "shortcut": self.shortcut}
+        return {"trunk": self._outline[0], "cut": list(self.cut), "shortcut": self.shortcut}
 
     def prepare(self, inputs: dict[str, Any]) -> State:
         """Embed the tokens, and make what the layers read beside the hidden states."""
