@@ -8,8 +8,10 @@ import re
 import sys
 import traceback
 import warnings
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,6 +25,7 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from . import samplers
 from ._balancing import Measuring
+from .arms import compare_arms
 from .balancers import Balancer
 from .comparison import Comparison, compare, score
 from .datamodule import MultiTaskDataModule
@@ -51,6 +54,9 @@ class MultiTaskCLI(LightningCLI):
         links: Arguments of the model that follow from attributes of the data, e.g. {"topics": "topics"}.
         shortcuts: Options without a prefix that stand for arguments of data and model: {option: (default, arguments)}; with
             several arguments the value is a list, with commas between.
+        arms: Two networks to compare in place of one with its single-task twins: {name: arguments of the model that make it}; the
+            first is what the second is measured against.
+        also: Results of these that are compared too, see `compare_arms`.
         args: The command line. Default: that of the process.
     """
 
@@ -63,11 +69,15 @@ class MultiTaskCLI(LightningCLI):
         trainer: dict[str, Any] | None = None,
         links: dict[str, str] | None = None,
         shortcuts: dict[str, tuple[str, list[str]]] | None = None,
+        arms: dict[str, dict[str, Any]] | None = None,
+        also: Sequence[str] = (),
         args: list[str] | None = None,
     ) -> None:
         self.links = links or {}
         self._kind = model
         self.shortcuts = shortcuts or {}
+        self.arms = arms or {}
+        self.also = also
         super().__init__(
             model,
             data,
@@ -83,9 +93,8 @@ class MultiTaskCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of the comparison."""
         parser.add_argument("--seeds", type=int, default=5, help="How many paired seeds to run (default: 5).")
-        parser.add_argument(
-            "--compare", type=bool, default=True, help="Whether to train the twins too (default: true)."
-        )
+        whom = f"compare {' and '.join(self.arms)}" if self.arms else "train the twins too"
+        parser.add_argument("--compare", type=bool, default=True, help=f"Whether to {whom} (default: true).")
         parser.add_argument(
             "--save_every",
             type=int,
@@ -136,15 +145,19 @@ class MultiTaskCLI(LightningCLI):
     def compare(self) -> Comparison:
         """Run the comparison, print its table, and write it as CSV and PNG into the folder of this run."""
         folder = self._start()
-        comparison = compare(
-            self._model, self.datamodule, lambda run: self._trainer(folder, run), seeds=self._seeds(), finish=_finish
-        )
+        options: dict[str, Any] = {"seeds": self._seeds(), "finish": _finish}
+        if self.arms:
+            arms = {name: partial(self._model, None, None, changes) for name, changes in self.arms.items()}
+            comparison = compare_arms(
+                arms, self.datamodule, lambda run: self._trainer(folder, run), also=self.also, **options
+            )
+        else:
+            comparison = compare(self._model, self.datamodule, lambda run: self._trainer(folder, run), **options)
         if self.trainer.is_global_zero:
             comparison.to_csv(folder / "comparison.csv")
             comparison.plot(folder / "comparison.png")
-            print(
-                f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml.{_how_to_predict(folder)}"
-            )
+            predicts = _how_to_predict(folder, self._kind, comparison.arms[1])
+            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml.{predicts}")
         return comparison
 
     def score(self) -> float:
@@ -160,7 +173,7 @@ class MultiTaskCLI(LightningCLI):
         )
         if self.trainer.is_global_zero:
             said = f"validate/score {found:.4f}, seeds: {len(self._seeds())}"
-            print(f"\n{said}\nWritten to {folder}: logs, config.yaml.{_how_to_predict(folder)}")
+            print(f"\n{said}\nWritten to {folder}: logs, config.yaml.{_how_to_predict(folder, self._kind)}")
         return found
 
     def search_weights(self) -> WeightSearch:
@@ -177,7 +190,7 @@ class MultiTaskCLI(LightningCLI):
         )
         if self.trainer.is_global_zero:
             found.to_csv(folder / "weight_search.csv")
-            predicts = _how_to_predict(folder, found.best.best.run)
+            predicts = _how_to_predict(folder, self._kind, found.best.best.run)
             print(f"\n{found}\nWritten to {folder}: weight_search.csv, config.yaml.{predicts}")
         return found
 
@@ -230,8 +243,12 @@ class MultiTaskCLI(LightningCLI):
             raise ValueError(f"`--ckpt_path` must be a checkpoint of a run, got {str(start)!r}, which is no file.")
         return next((folder for folder in start.parents if (folder / "config.yaml").exists()), start.parent)
 
-    def _model(self, tasks: list[str] | None, balancer: Balancer | None = None) -> MultiTaskModule:
+    def _model(
+        self, tasks: list[str] | None, balancer: Balancer | None = None, changes: Mapping[str, Any] | None = None
+    ) -> MultiTaskModule:
         config = deepcopy(self.config.model)
+        for name, value in (changes or {}).items():
+            config[name] = value
         if balancer is not None:
             config.balancer = balancer
             for name, default in vars(Measuring()).items():  # what goes with the balancer of the user's choice alone
@@ -294,10 +311,13 @@ def _finish(trainer: L.Trainer) -> None:
             logger.experiment.finish()
 
 
-def _how_to_predict(folder: Path, run: str = "multi-task") -> str:
+def _how_to_predict(folder: Path, model: type[MultiTaskModule], run: str = "multi-task") -> str:
     """Say where the first network of these runs is kept, if it is."""
     found = sorted(folder.glob(f"{run}/**/*.ckpt"))
-    return f"\nTo predict: MultiTaskModule.load_from_checkpoint({str(found[0])!r}).predict(rows)" if found else ""
+    kind = next(
+        of for of in model.__mro__ if of.__module__.startswith(f"{__package__}.") and ".recipes." not in of.__module__
+    )
+    return f"\nTo predict: {kind.__name__}.load_from_checkpoint({str(found[0])!r}).predict(rows)" if found else ""
 
 
 def _split(value: str) -> list[str]:

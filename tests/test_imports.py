@@ -109,8 +109,9 @@ MAY_IMPORT = {  # from our own house
     },
     "_judging": {"datamodule", "module"},
     "comparison": {"_judging", "_table", "datamodule", "module"},
+    "arms": {"_judging", "comparison", "datamodule", "module"},
     "weight_search": {"_judging", "_table", "balancers", "datamodule", "module"},
-    "cli": {"_balancing", "balancers", "comparison", "datamodule", "module", "samplers", "weight_search"},
+    "cli": {"_balancing", "arms", "balancers", "comparison", "datamodule", "module", "samplers", "weight_search"},
     "sweep": set(),
 }
 TORCH_ONLY = {"heads", "encoders", "balancers", "samplers", "metrics"}
