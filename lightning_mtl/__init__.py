@@ -15,7 +15,7 @@ from .encoders import (
     Vocabulary,
 )
 from .fine_tuning import FineTuning
-from .heads import Binary, Head, Multiclass, Multilabel, Regression, Tagging
+from .heads import Arcs, Binary, Head, Multiclass, Multilabel, Regression, Tagging
 from .hierarchical import HierarchicalModule
 from .module import MultiTaskModule
 from .source import Source
@@ -47,4 +47,5 @@ __all__ = [
     "Multilabel",
     "Regression",
     "Tagging",
+    "Arcs",
 ]

@@ -28,14 +28,11 @@ def readable(head: Head, prediction: Tensor, columns: Mapping[str, Any]) -> list
 
 
 def _with_words(answer: Answer, words: Sequence[str]) -> Answer:
-    gap = [None] * (len(words) - len(answer["tags"]))  # words beyond what the encoder reads
-    tags = [*answer["tags"], *gap]
-    return {
-        "words": list(words),
-        "tags": tags,
-        "probabilities": [*answer["probabilities"], *gap],
-        "spans": _spans(tags, words),
-    }
+    gaps = {
+        name: [None] * (len(words) - len(values)) for name, values in answer.items()
+    }  # beyond what the encoder reads
+    told = {"words": list(words), **{name: [*values, *gaps[name]] for name, values in answer.items()}}
+    return {**told, "spans": _spans(told["tags"], words)} if "tags" in told else told
 
 
 def _spans(tags: Sequence[Any], words: Sequence[str]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ._hierarchy import Hierarchy, gold, soft
 from .encoders import Features, LevelledEncoder
-from .heads import Head
+from .heads import Head, through
 
 
 class Climb:
@@ -26,6 +26,7 @@ class Climb:
         plan: For levels that not all rows reach, the numbers of those that do.
         targets: Labels of tasks by their numbers, which may be fed for predictions.
         share: Their share in what is fed.
+        words: The number of the word that starts at each position, -1 elsewhere, for heads that point at words.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Climb:
         plan: Mapping[int, Tensor] | None = None,
         targets: Mapping[int, Tensor] | None = None,
         share: float = 0.0,
+        words: Tensor | None = None,
     ) -> None:
         self.hierarchy = hierarchy
         self.encoder = encoder
@@ -49,6 +51,7 @@ class Climb:
         self.plan = plan or {}
         self.targets = targets or {}
         self.share = share
+        self.words = words
         self.state = encoder.prepare(inputs)
         self.active: Tensor | None = None
         """Numbers of the rows that are still there; None is all of them."""
@@ -90,8 +93,9 @@ class Climb:
             if of.top[task] == level:
                 read = features if len(of.levels[task]) == 1 else self._mixed(task)
                 head, factor = self.heads[of.names[task]], of.tap_grad[of.names[task]]
-                values = scaled(read[0] if isinstance(read, tuple) else read, factor)
-                self.predictions[task] = head(values, read[1]) if isinstance(read, tuple) else head(values)
+                read = (scaled(read[0], factor), read[1]) if isinstance(read, tuple) else scaled(read, factor)
+                words = None if self.words is None else _kept(self.words, None, self.active)
+                self.predictions[task] = through(head, read, words)
                 self.rows[task] = self.active
         self.views = {}
 

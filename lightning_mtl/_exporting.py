@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ._climb import Climb
 from ._hierarchy import Hierarchy
 from .encoders import Encoder, LevelledEncoder
-from .heads import Head
+from .heads import Head, through
+from .inputs import WORDS
 from .task import Task
 
 Format = Literal["module", "torch", "onnx"]
@@ -46,15 +47,15 @@ class Exported(nn.Module):
             inputs: The encoder's columns, e.g. {"input_ids": [batch, length], "attention_mask": [batch, length]}.
 
         Returns:
-            For each task [batch], [batch, classes], [batch, outputs], or of positions [batch, length, tags].
+            For each task [batch], [batch, classes], [batch, outputs], of positions [batch, length, tags], or of words that words depend on [batch, length, 1 + length].
         """
+        words = inputs.get(WORDS)
         inputs = {name: column for name, column in inputs.items() if name not in self.hidden}
         features = self.encoder(inputs, list(self.heads))
         answers: dict[str, Tensor] = {}
         for name, module in self.heads.items():
             head: Head = module  # type: ignore[assignment]
-            of = features[name]
-            answers[name] = head.predict(head(*of) if isinstance(of, tuple) else head(of))
+            answers[name] = head.predict(through(head, features[name], words))
         return answers
 
 
@@ -86,9 +87,10 @@ class ExportedHierarchy(Exported):
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Predict for a batch, see `Exported`."""
+        words = inputs.get(WORDS)
         inputs = {name: column for name, column in inputs.items() if name not in self.hidden}
         encoder: Any = self.encoder
-        climb = Climb(self.hierarchy, encoder, self.heads._modules, inputs, self.tasks).run()
+        climb = Climb(self.hierarchy, encoder, self.heads._modules, inputs, self.tasks, words=words).run()
         names = self.hierarchy.names
         return {names[i]: self.heads[names[i]].predict(climb.predictions[i]) for i in self.tasks}  # type: ignore[operator]
 

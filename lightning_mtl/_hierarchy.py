@@ -94,6 +94,11 @@ class Hierarchy(nn.Module):
         """Make the embeddings of labels, as far as heads are known."""
         for lower in {task for feeding in self.fed.values() for task in feeding}:
             name = self.names[lower]
+            if name in heads and heads[name].points:
+                raise ValueError(
+                    f"`feeds_from` must name tasks whose labels have embeddings, got {name!r}: what {type(heads[name]).__name__} "
+                    "predicts are words of the row. Leave it out."
+                )
             if name in heads and name not in self.embeddings:
                 self.embeddings[name] = LabelEmbedding(_numbers(heads[name]), self.feed_width)
 

@@ -54,7 +54,7 @@ def labels_of(task: Task, examples: Examples, where: str) -> Labels:
     known = _known(values, rows, head)
     labelled = int((values >= 0).any(1).sum()) if head.per_position else len(known)
     found = Labels(len(examples), len(values), labelled)
-    if not head.dtype.is_floating_point and known.ndim == 1 and len(known):
+    if not (head.dtype.is_floating_point or head.points) and known.ndim == 1 and len(known):
         counts = torch.bincount(known)
         found.classes = int((counts > 0).sum())
         found.majority = counts.max().item() / len(known)

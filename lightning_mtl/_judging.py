@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import lightning as L
@@ -41,17 +41,60 @@ def scored(trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModul
     return float(results["validate/score"])
 
 
+def run_arm(
+    name: str,
+    build: Callable[[], MultiTaskModule],
+    data: MultiTaskDataModule,
+    trainer: Callable[[str], L.Trainer],
+    seed: int,
+    finish: Callable[[L.Trainer], None] | None,
+    also: Sequence[str] = (),
+) -> dict[str, Judged]:
+    """Train and test one network with a seed; say how those of its tasks did that have a metric.
+
+    Args:
+        name: What the arm is called.
+        build: Makes the network.
+        data: The data.
+        trainer: Makes a Trainer for the run of this name.
+        seed: The seed.
+        finish: Called with the Trainer when the run is over.
+        also: See `judged`.
+    """
+    L.seed_everything(seed, verbose=False)
+    run = trainer(f"{name}/seed{seed}")
+    module = build()
+    found = judged(run, module, data, fit(run, module, data), also)
+    if finish is not None:
+        finish(run)
+    return found
+
+
 def judged(
-    trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModule, checkpoint: str | None
+    trainer: L.Trainer,
+    module: MultiTaskModule,
+    data: MultiTaskDataModule,
+    checkpoint: str | None,
+    also: Sequence[str] = (),
 ) -> dict[str, Judged]:
     """Test, and say how those tasks did that have a metric.
+
+    Args:
+        trainer: The Trainer.
+        module: The network.
+        data: The data.
+        checkpoint: Where its weights are. Default: those that it has.
+        also: Results "<name>/<metric>" that a module may log as "test/<name>/<metric>" beside those of its tasks; higher is better.
 
     Raises:
         ValueError: A task has no metric on the split "test".
     """
     (results,) = trainer.test(module, data, ckpt_path=checkpoint, verbose=False)
     mains = {task.name: main for task in module.tasks if (main := task.main_metric()) is not None}
-    return {name: Judged(metric, sign, _result(dict(results), name, metric)) for name, (metric, sign) in mains.items()}
+    found = {name: Judged(metric, sign, _result(dict(results), name, metric)) for name, (metric, sign) in mains.items()}
+    for name, metric in (key.split("/") for key in also if f"test/{key}" in results):
+        found[name] = Judged(metric, 1, float(results[f"test/{name}/{metric}"]))
+    return found
 
 
 def refuse_once(data: MultiTaskDataModule) -> None:

@@ -53,6 +53,13 @@ def aligned(target: Tensor, words: Tensor, refuse: Refuse) -> Tensor:
     return wide.gather(1, words.clamp(min=0)).masked_fill(words < 0, -100)
 
 
+def sizes(given: Any, target: Tensor) -> Tensor:
+    """Count the labels of each row as they were given, before shorter rows were filled up."""
+    if isinstance(given, Tensor):
+        return torch.full((len(target),), target.shape[1])
+    return torch.tensor([0 if value is None else len(value) for value in given], dtype=torch.long)
+
+
 def _none(target: Tensor, head: Head) -> Tensor | None:
     """Give lists of labels to a batch that has none at all, and so does not say that its labels are lists."""
     size = (1,) if head.per_position else head.label_shape

@@ -8,9 +8,10 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -24,6 +25,7 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from . import samplers
 from ._balancing import Measuring
+from .arms import compare_arms
 from .balancers import Balancer
 from .comparison import Comparison, compare, score
 from .datamodule import MultiTaskDataModule
@@ -54,6 +56,9 @@ class MultiTaskCLI(LightningCLI):
         links: Arguments of the model that follow from attributes of the data, e.g. {"topics": "topics"}.
         shortcuts: Options without a prefix that stand for arguments of data and model: {option: (default, arguments)}; with
             several arguments the value is a list, with commas between.
+        arms: Two networks to compare in place of one with its single-task twins: {name: arguments of the model that make it}; the
+            first is what the second is measured against.
+        also: Results of these that are compared too, see `compare_arms`.
         args: The command line. Default: that of the process.
     """
 
@@ -66,11 +71,15 @@ class MultiTaskCLI(LightningCLI):
         trainer: dict[str, Any] | None = None,
         links: dict[str, str] | None = None,
         shortcuts: dict[str, tuple[str, list[str]]] | None = None,
+        arms: dict[str, dict[str, Any]] | None = None,
+        also: Sequence[str] = (),
         args: list[str] | None = None,
     ) -> None:
         self.links = links or {}
         self._kind = model
         self.shortcuts = shortcuts or {}
+        self.arms = arms or {}
+        self.also = also
         super().__init__(
             model,
             data,
@@ -86,9 +95,8 @@ class MultiTaskCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of the comparison."""
         parser.add_argument("--seeds", type=int, default=5, help="How many paired seeds to run (default: 5).")
-        parser.add_argument(
-            "--compare", type=bool, default=True, help="Whether to train the twins too (default: true)."
-        )
+        whom = f"compare {' and '.join(self.arms)}" if self.arms else "train the twins too"
+        parser.add_argument("--compare", type=bool, default=True, help=f"Whether to {whom} (default: true).")
         parser.add_argument(
             "--save_every",
             type=int,
@@ -148,15 +156,19 @@ class MultiTaskCLI(LightningCLI):
     def compare(self) -> Comparison:
         """Run the comparison, print its table, and write it as CSV and PNG into the folder of this run."""
         folder = self._start()
-        comparison = compare(
-            self._model, self.datamodule, lambda run: self._trainer(folder, run), seeds=self._seeds(), finish=_finish
-        )
+        options: dict[str, Any] = {"seeds": self._seeds(), "finish": _finish}
+        if self.arms:
+            arms = {name: partial(self._model, None, None, changes) for name, changes in self.arms.items()}
+            comparison = compare_arms(
+                arms, self.datamodule, lambda run: self._trainer(folder, run), also=self.also, **options
+            )
+        else:
+            comparison = compare(self._model, self.datamodule, lambda run: self._trainer(folder, run), **options)
         if self.trainer.is_global_zero:
             comparison.to_csv(folder / "comparison.csv")
             comparison.plot(folder / "comparison.png")
-            print(
-                f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml.{self._predicts(folder)}"
-            )
+            predicts = self._predicts(folder, comparison.arms[1])
+            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml.{predicts}")
         return comparison
 
     def score(self) -> float:
@@ -198,7 +210,7 @@ class MultiTaskCLI(LightningCLI):
         self._refuse_beside("placement", "levels", "`levels`, a dictionary {task: level}, for its tasks")
         folder, wanted = self._start(), self.config.placement
         found = search_placement(
-            lambda levels: self._model(None, levels=levels),  # type: ignore[arg-type, return-value]
+            self._at_levels,
             self.datamodule,
             lambda run: self._trainer(folder, run),
             levels=None if wanted == "all" else wanted,
@@ -209,6 +221,10 @@ class MultiTaskCLI(LightningCLI):
             found.to_csv(folder / "placement.csv")
             print(f"\n{found}\nWritten to {folder}: placement.csv, config.yaml.")
         return found
+
+    def _at_levels(self, levels: Mapping[str, int] | None) -> Any:
+        given: Mapping[str, int] = self.config.model.levels or {}
+        return self._model(None, changes={"levels": {**given, **(levels or {})}})
 
     def _refuse_beside(self, search: str, argument: str, remedy: str) -> None:
         """Refuse options that do not go together with a search, before anything is written."""
@@ -265,11 +281,11 @@ class MultiTaskCLI(LightningCLI):
         return next((folder for folder in start.parents if (folder / "config.yaml").exists()), start.parent)
 
     def _model(
-        self, tasks: list[str] | None, balancer: Balancer | None = None, levels: Mapping[str, int] | None = None
+        self, tasks: list[str] | None, balancer: Balancer | None = None, changes: Mapping[str, Any] | None = None
     ) -> MultiTaskModule:
         config = deepcopy(self.config.model)
-        if levels is not None:
-            config.levels = {**(config.levels or {}), **levels}
+        for name, value in (changes or {}).items():
+            config[name] = value
         if balancer is not None:
             config.balancer = balancer
             for name, default in vars(Measuring()).items():  # what goes with the balancer of the user's choice alone

@@ -6,13 +6,14 @@ import csv
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 
 import lightning as L
 import torch
 
-from ._judging import Judged, fit, judged, refuse_once, scored
+from ._judging import fit, refuse_once, run_arm, scored
 from ._table import table
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
@@ -53,7 +54,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class TaskComparison:
-    """A task's metric in both arms, in the same order of seeds; `sign` is 1 where higher is better, else -1."""
+    """A task's metric in both arms, in the same order of seeds; `sign` is 1 where higher is better, else -1.
+
+    Of two networks for all tasks, `single` is that of the first arm, and `multi` of the second.
+    """
 
     task: str
     metric: str
@@ -63,7 +67,7 @@ class TaskComparison:
 
     @property
     def difference(self) -> Interval:
-        """Multi-task minus single-task, in the metric's own unit and direction."""
+        """Multi-task minus single-task, or the second arm minus the first, in the metric's own unit and direction."""
         return Interval.of([m - s for m, s in zip(self.multi, self.single, strict=True)])
 
     @property
@@ -80,10 +84,13 @@ class TaskComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found; `str()` of it is the table."""
+    """What `compare` or `compare_arms` found; `str()` of it is the table."""
 
     seeds: tuple[int, ...]
     tasks: tuple[TaskComparison, ...]
+    arms: tuple[str, str] = ("single-task", ALL)
+    sizes: tuple[int, int] | None = None
+    """How many parameters the networks have, where each arm is one."""
 
     @property
     def delta_m(self) -> Interval:
@@ -91,20 +98,27 @@ class Comparison:
         return Interval.of([fmean(gains) for gains in zip(*(task.relative() for task in self.tasks), strict=True)])
 
     def __str__(self) -> str:
-        header = ("task", "metric", "single-task", "multi-task", "difference [95% interval]", "sharing")
+        header = ("task", "metric", *self.arms, "difference [95% interval]", self._judged)
         rows = [
             (t.task, t.metric, f"{fmean(t.single):.4f}", f"{fmean(t.multi):.4f}", str(t.difference), t.verdict)
             for t in self.tasks
         ]
         delta = self.delta_m
         closing = f"delta_m in percent {delta}, paired seeds: {len(self.seeds)}"
+        if self.sizes is not None:
+            closing += f"\nparameters: {self.arms[0]} {self.sizes[0]:,}, {self.arms[1]} {self.sizes[1]:,}"
         return f"{table(header, rows)}\n{closing}"
+
+    @property
+    def _judged(self) -> str:
+        return "sharing" if self.arms[1] == ALL else self.arms[1]
 
     def to_csv(self, path: str | Path) -> None:
         """Write a row for each task, and one for `delta_m`."""
         with Path(path).open("w", newline="") as file:
             write = csv.writer(file)
-            write.writerow(("task", "metric", "single", "multi", "difference", "low", "high", "sharing", "seeds"))
+            arms = ("single", "multi") if self.arms[1] == ALL else self.arms
+            write.writerow(("task", "metric", *arms, "difference", "low", "high", self._judged, "seeds"))
             for t in self.tasks:
                 d = t.difference
                 row = (t.task, t.metric, fmean(t.single), fmean(t.multi), d.mean, d.low, d.high, t.verdict)
@@ -127,7 +141,7 @@ class Comparison:
             for pair in zip(t.single, t.multi, strict=True):
                 axes.plot((0, 1), pair, color="#0072B2", alpha=0.35, marker="o", markersize=4, linewidth=1)
             axes.plot((0, 1), (fmean(t.single), fmean(t.multi)), color="#D55E00", marker="D", linewidth=2.5)
-            axes.set_xticks((0, 1), ("single-task", "multi-task"))
+            axes.set_xticks((0, 1), self.arms)
             axes.set_xlim(-0.35, 1.35)
             axes.set_title(f"{t.task}: {t.verdict}\n{t.difference}", fontsize=9)
             axes.set_ylabel(f"{t.metric} ({'higher' if t.sign > 0 else 'lower'} is better)", fontsize=9)
@@ -168,13 +182,19 @@ def compare(
     if not chosen:
         raise ValueError("`seeds` must hold at least one seed, got none.")
     refuse_once(data)
+
+    def whole(run: str) -> L.Trainer:
+        made = trainer(run)
+        _refuse_part(made, data)
+        return made
+
     own_steps, own_summary, own_columns = data.steps_per_epoch, data.summary, data.not_inputs
     # The targets of the other tasks are no inputs of a twin.
     data.not_inputs = own_columns | {column for task in build(None).tasks for column in task.columns}
     rows: dict[str, TaskComparison] = {}
     try:
         for seed in chosen:
-            multi = _run(build, None, data, trainer, seed, finish)
+            multi = run_arm(ALL, partial(build, None), data, whole, seed, finish)
             if not multi:
                 raise ValueError("`build` must make a module with at least one task that has `metrics`, got none.")
             sampler, reads, data.summary = data.sampler, data.reads(), False
@@ -182,7 +202,7 @@ def compare(
             for task, (metric, sign, value) in multi.items():
                 # A twin takes as many steps as the network for all tasks took with its source.
                 data.steps_per_epoch = sampler.steps_with(reads[task])
-                single = _run(build, task, data, trainer, seed, finish)[task].value
+                single = run_arm(task, partial(build, [task]), data, trainer, seed, finish)[task].value
                 before = rows.get(task, TaskComparison(task, metric, sign, (), ()))
                 rows[task] = TaskComparison(task, metric, sign, (*before.single, single), (*before.multi, value))
             data.steps_per_epoch = own_steps
@@ -233,26 +253,6 @@ def score(
     if not values:
         raise ValueError("`seeds` must hold at least one seed, got none.")
     return fmean(values)
-
-
-def _run(
-    build: Callable[[list[str] | None], MultiTaskModule],
-    task: str | None,
-    data: MultiTaskDataModule,
-    trainer: Callable[[str], L.Trainer],
-    seed: int,
-    finish: Callable[[L.Trainer], None] | None,
-) -> dict[str, Judged]:
-    """Train and test one network; say how those of its tasks did that have a metric."""
-    L.seed_everything(seed, verbose=False)
-    run = trainer(f"{task or ALL}/seed{seed}")
-    module = build(None if task is None else [task])
-    if task is None:
-        _refuse_part(run, data)
-    found = judged(run, module, data, fit(run, module, data))
-    if finish is not None:
-        finish(run)
-    return found
 
 
 def _refuse_part(trainer: L.Trainer, data: MultiTaskDataModule) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import datasets
+
+from ._sentences import from_columns, from_conllu
 
 _READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -45,15 +47,57 @@ def read_rows(path: str | PathLike[str]) -> datasets.Dataset:
         Traceback (most recent call last):
         ValueError: `path` must hold 2 fields in every line, as in its header, got line 3 (1 field) in '...reviews.csv'. ...
     """
+    file = _found(path)
+    rows = _read_folder(file) if file.is_dir() else _read_file(file)
+    if len(rows) == 0:
+        raise _no_rows(file)
+    return rows
+
+
+def read_sentences(path: str | PathLike[str], columns: Sequence[str] | None = None) -> datasets.Dataset:
+    r"""Read a file with a line for each word and a blank line between sentences, in UTF-8.
+
+    A file that ends in .conllu is CoNLL-U: its rows have `form`, `lemma`, `upos`, `xpos`, `feats`, `head` and `deprel`, as far as
+    they are filled. Any other file has the fields that `columns` names, with tabs or else blanks between, as those of CoNLL-2003;
+    an empty field is no label.
+
+    Args:
+        path: The file; a leading `~` is the user's home.
+        columns: Names of the fields of a line, the word's first. Default: those of CoNLL-U, or `words` and `tags`.
+
+    Returns:
+        A row for each sentence, with a list for each column.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A file without sentences, or broken lines, by number.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "names.txt"
+        ...     written = path.write_text("Ada\tB-PER\nslept\tO\n\nWhy\tO\n")
+        ...     read_sentences(path)[:]
+        {'words': [['Ada', 'slept'], ['Why']], 'tags': [['B-PER', 'O'], ['O']]}
+    """
+    file = _found(path)
+    with file.open("rb") as lines:
+        if columns is None and file.suffix.lower() == ".conllu":
+            rows = from_conllu(lines, str(file))
+        else:
+            rows = from_columns(lines, columns or ("words", "tags"), str(file))
+    if not rows:
+        raise _no_rows(file)
+    return datasets.Dataset.from_list(rows)
+
+
+def _found(path: str | PathLike[str]) -> Path:
     file = Path(path).expanduser()
     if not file.exists():
         raise FileNotFoundError(
             f"`path` must be a file that exists, got {str(path)!r} (looked in {Path.cwd()}). Check its name."
         )
-    rows = _read_folder(file) if file.is_dir() else _read_file(file)
-    if len(rows) == 0:
-        raise _no_rows(file)
-    return rows
+    return file
 
 
 def _read_folder(folder: Path) -> datasets.Dataset:
@@ -69,8 +113,11 @@ def _read_folder(folder: Path) -> datasets.Dataset:
 
 def _read_file(file: Path) -> datasets.Dataset:
     ending = file.suffix.lower()
+    if ending == ".conllu":
+        return read_sentences(file)
     if ending not in _READERS:
-        raise ValueError(f"`path` must end in one of {sorted(_READERS)}, got {file.name!r}. Convert the file.")
+        endings = sorted([*_READERS, ".conllu"])
+        raise ValueError(f"`path` must end in one of {endings}, got {file.name!r}. Convert the file.")
     if file.stat().st_size == 0:
         raise _no_rows(file)
     options: dict[str, Any] = {}

@@ -22,6 +22,7 @@ from ._routing import Batch
 from ._step import Step
 from .balancers import Balancer, LossBalancer, Weighting
 from .encoders import LevelledEncoder
+from .inputs import WORDS
 from .module import Answered, MultiTaskModule, Part
 from .task import LEVELS, ROWS, Task
 
@@ -285,6 +286,7 @@ class HierarchicalModule(MultiTaskModule):
             plan=self._plan(part.columns, part.present),
             targets=targets,
             share=share,
+            words=part.columns.get(WORDS),
         )
 
     def _labels(self, part: Part, climb: Climb, task: int) -> tuple[Any, Tensor | None]:
@@ -293,8 +295,8 @@ class HierarchicalModule(MultiTaskModule):
             return None, rows
         return climb.labels(task, target, rows, words=self.tasks[task].known_head().per_position)
 
-    def _answer(self, inputs: dict[str, Any], tasks: Sequence[int]) -> list[Tensor]:
-        climb = Climb(self.hierarchy, self.encoder, self.heads._modules, inputs, tasks).run()
+    def _answer(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
+        climb = Climb(self.hierarchy, self.encoder, self.heads._modules, inputs, tasks, words=words).run()
         return [climb.predictions[i] for i in tasks]
 
     def _exported(self, tasks: Sequence[int]) -> Exported:

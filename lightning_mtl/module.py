@@ -21,6 +21,7 @@ from ._routing import Batch
 from ._step import Step
 from .balancers import Balancer, Weighting
 from .encoders import Encoder, Features
+from .heads import through
 from .inputs import RAW, WORDS, Inputs
 from .task import LEVELS, ROWS, Task
 
@@ -138,7 +139,8 @@ class MultiTaskModule(TaskModule):
                 for i in readers:
                     self.tasks[i].known_head()
                 names = [self.tasks[i].name for i in readers]
-                answers |= dict(zip(names, self._answer(self.routing.inputs(source, columns), readers), strict=True))
+                inputs = self.routing.inputs(source, columns)
+                answers |= dict(zip(names, self._answer(inputs, readers, columns.get(WORDS)), strict=True))
         return answers
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Answer]]:
@@ -166,8 +168,9 @@ class MultiTaskModule(TaskModule):
             For each row {task: answer}; for a single row not in a list. Answers are
             {"label", "probability", "probabilities"} for one class of several,
             {"labels", "probabilities"} for any number of labels,
-            {"value"} or {"values"} for numbers, and {"words", "tags", "probabilities", "spans"} for labels of words; what
-            lies beyond the words that the encoder reads is tagged None.
+            {"value"} or {"values"} for numbers, {"words", "tags", "probabilities", "spans"} for labels of words, and
+            {"words", "heads", "probabilities"} for the words that words depend on; what lies beyond the words that the
+            encoder reads is None.
 
         Raises:
             ValueError: A row lacks a column or has a value that does not fit, with row and column; or the model has not
@@ -227,7 +230,7 @@ class MultiTaskModule(TaskModule):
             batch = move_data_to_device(batch, self.device)
             hidden = self._hidden(readers)
             columns = {name: column for name, column in batch.items() if name not in hidden}
-            for i, prediction in zip(readers, self._answer(columns, readers), strict=True):
+            for i, prediction in zip(readers, self._answer(columns, readers, batch.get(WORDS)), strict=True):
                 task = self.tasks[i]
                 for number, answer in zip(numbers, readable(task.known_head(), prediction, batch), strict=True):
                     answers[number][task.name] = answer
@@ -238,7 +241,7 @@ class MultiTaskModule(TaskModule):
         for number, (part, made) in enumerate(zip(parts, self._answered(parts, step), strict=True)):
             for i, (prediction, target, rows) in made.items():
                 if i not in part.present:
-                    step.idle[i] = 0 * prediction.sum()
+                    step.idle[i] = 0 * prediction.masked_fill(prediction.isinf(), 0).sum()
                     continue
                 prediction, target, sequence = _labelled(self.tasks[i], prediction, target, rows)
                 loss = self._losses[i](prediction, target)
@@ -259,7 +262,9 @@ class MultiTaskModule(TaskModule):
         return [
             {
                 i: (prediction, *part.labels(self.tasks[i]))
-                for i, prediction in zip(part.answered, self._predictions(features, part.answered), strict=True)
+                for i, prediction in zip(
+                    part.answered, self._predictions(features, part.answered, part.columns.get(WORDS)), strict=True
+                )
             }
             for part, features in zip(parts, encoded, strict=True)
         ]
@@ -316,7 +321,8 @@ class MultiTaskModule(TaskModule):
                 f"`example` must be given to trace tasks of {'the sources ' + str(sorted(read)) if read else 'unknown inputs'}, got "
                 "none. Give the encoder's columns of two rows: example={'x': torch.zeros(2, 5)}; export each source by itself."
             )
-        return {name: column for name, column in columns.items() if name not in self._hidden(tasks)}
+        hidden = self._hidden(tasks) - ({WORDS} if any(self.tasks[i].known_head().points for i in tasks) else set())
+        return {name: column for name, column in columns.items() if name not in hidden}
 
     def tune_thresholds(self, batches: Iterable[Batch]) -> dict[str, Any]:
         """Choose the probability from which `Binary` and `Multilabel` heads say yes: the one with the best F1.
@@ -367,17 +373,18 @@ class MultiTaskModule(TaskModule):
         others = [task for task in self.tasks if not read or task.resolve(self.inputs) in read]
         return {ROWS, LEVELS, WORDS, RAW, *(column for task in others for column in (task.column, *task.columns))}
 
-    def _answer(self, inputs: dict[str, Any], tasks: Sequence[int]) -> list[Tensor]:
-        return self._predictions(self._encode(inputs, tasks), tasks)
+    def _answer(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
+        return self._predictions(self._encode(inputs, tasks), tasks, words)
 
     def _encode(self, inputs: dict[str, Any], tasks: Sequence[int]) -> dict[int, Features]:
         features = self.encoder(inputs, [self.tasks[i].name for i in tasks])
         return {i: features[self.tasks[i].name] for i in tasks}
 
-    def _predictions(self, features: Mapping[int, Features], tasks: Sequence[int]) -> list[Tensor]:
+    def _predictions(
+        self, features: Mapping[int, Features], tasks: Sequence[int], words: Tensor | None
+    ) -> list[Tensor]:
         heads: Any = self.heads._modules  # its own look-up costs as much as a small layer
-        read = [(heads[self.tasks[i].name], features[i]) for i in tasks]
-        return [head(*of) if isinstance(of, tuple) else head(of) for head, of in read]
+        return [through(heads[self.tasks[i].name], features[i], words) for i in tasks]
 
 
 def _labelled(

@@ -34,7 +34,7 @@ class Source:
     goes to the encoder as it is.
 
     Args:
-        dataset: A file (CSV, TSV, JSON, JSONL, Parquet), a Hugging Face `Dataset` or `DatasetDict`, a DataFrame, a list of mappings, any map-style dataset of mappings, a
+        dataset: A file (CSV, TSV, JSON, JSONL, Parquet, CoNLL-U), a Hugging Face `Dataset` or `DatasetDict`, a DataFrame, a list of mappings, any map-style dataset of mappings, a
             ready `DataLoader` over one, an iterable of mappings (a Hugging Face or PyTorch `IterableDataset`), or a dictionary of these for the splits "train", "validation", "test" and
             "predict". One dataset alone is the split "train". Of a ready loader, dataset, batches and collate are
             used; the data module's workers read it. A training split that is an iterable is read as a stream: columns, labels

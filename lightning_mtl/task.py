@@ -19,7 +19,7 @@ from torchmetrics.classification import (
 )
 from torchmetrics.regression import MeanAbsoluteError, R2Score
 
-from ._labels import aligned, coded
+from ._labels import aligned, coded, sizes
 from .heads import Head, Tagging
 from .inputs import WORDS
 from .metrics import SpanF1
@@ -49,7 +49,7 @@ class Task:
         source: The source it reads. Default: the one there is, or else the one of the task's own name.
         target: The column of that source that holds its labels, or several columns that one head predicts together. Default:
             the column of the task's own name.
-        head: Its own layers: `Binary`, `Multiclass`, `Multilabel`, `Regression`, `Tagging`, or your own `Head`. Default:
+        head: Its own layers: `Binary`, `Multiclass`, `Multilabel`, `Regression`, `Tagging`, `Arcs`, or your own `Head`. Default:
             what fits the column, as `MultiTaskDataModule` finds it: two values or class names make it `Binary`, more of them
             `Multiclass`, numbers `Regression`, a label for each word `Tagging`, lists of labels or several columns of 0
             and 1 `Multilabel`.
@@ -58,7 +58,7 @@ class Task:
         metrics: One torchmetrics `Metric`, a list, a dictionary by name, or a `MetricCollection`; they get what
             `head.predict` gives (of words: the labelled ones, [words, tags]). The first one counts for `<stage>/score`.
             Default: accuracy and macro F1 for classes, R² and mean absolute error for numbers, F1 of spans for tags
-            such as B-PER. An empty list means none.
+            such as B-PER, for heads of words the accuracy (unlabelled attachment score). An empty list means none.
         weight: What its loss is multiplied with, for the trunk and the head alike.
         level: Where in a `HierarchicalModule` it is supervised: the number of a level (negative from the top) or its name; or a
             list of these, of which it reads a learned mix.
@@ -185,7 +185,7 @@ class Task:
             ValueError: A label of the wrong shape or out of the head's range, with its row and value.
         """
         head = self.known_head()
-        target = self._target(columns)
+        target = given = self._target(columns)
         if target is None:
             columns.setdefault(ROWS, {})[self.name] = torch.zeros(0, dtype=torch.long)
             return
@@ -196,11 +196,16 @@ class Task:
                 f"Column {self.column!r} of task {self.name!r} must hold numbers, got {type(first).__name__} (first: {first!r}). "
                 "Read the data with `MultiTaskDataModule`, which names the classes, or code it as class numbers."
             )
-        if head.per_position and WORDS in columns:
-            target = aligned(target, columns[WORDS], lambda row, value: self._refuse_value(row, value, where))
         plain = head.per_position or (target.ndim == 1 and not head.label_shape)
         if target.dtype is not head.dtype or not (plain or target.shape[1:] == head.label_shape):
             target = self._converted(target, head, where)
+        if head.points:  # while labels are numbers of words
+            beyond = target > sizes(given, target).unsqueeze(1)
+            self._refuse(head.labelled(target) & (beyond | ~head.valid(target)), target, where)
+        if head.per_position and WORDS in columns:
+            words = columns[WORDS]
+            target = aligned(target, words, lambda row, value: self._refuse_value(row, value, where))
+            target = head.place(target, words)
         columns[self.column] = target
         if target.numel() and head.complete(target):
             return
@@ -306,6 +311,10 @@ class Task:
                 if isinstance(head, Tagging) and head.iob:
                     return {"f1": SpanF1(cast(list[str], head.names)), "accuracy": accuracy}
                 return {"accuracy": accuracy, "f1": MulticlassF1Score(n, average="macro", validate_args=False)}
+            case (
+                "arcs"
+            ):  # the number of classes is that of a batch's positions, and counts for nothing in a micro average
+                return {"accuracy": MulticlassAccuracy(2, average="micro", validate_args=False)}
             case "regression":
                 return {"r2": _r2(n), "mae": MeanAbsoluteError()}
         raise ValueError(f"Task {self.name!r}: give `metrics`, since {type(head).__name__} names no known kind.")

@@ -13,6 +13,7 @@ from scipy import stats
 from torch.testing import assert_close
 
 from lightning_mtl import Multiclass, MultiTaskDataModule, MultiTaskModule, Regression, Task
+from lightning_mtl.arms import compare_arms
 from lightning_mtl.comparison import Comparison, Interval, TaskComparison, compare, t_quantile
 
 from .builders import encoder, splits
@@ -157,3 +158,58 @@ def test_bad_arguments_are_refused(seeds: list[int], metrics: Any, says: str, tr
 
     with pytest.raises(ValueError, match=says):
         compare(build, MultiTaskDataModule({"s": splits()}), lambda run: trainer(), seeds=seeds)
+
+
+class Logging(MultiTaskModule):
+    """Logs a result of both tasks."""
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self.log("test/both/share", 0.25)
+
+
+def test_two_networks_are_compared_seed_by_seed(trainer: TrainerMaker, tmp_path: Path) -> None:
+    """An arm is what it gives alone, both get the same data and seeds, and equal arms give equal results."""
+    runs: list[str] = []
+
+    def make(run: str) -> L.Trainer:
+        runs.append(run)
+        return trainer()
+
+    def build(kind: type[MultiTaskModule] = MultiTaskModule, width: int = 8) -> MultiTaskModule:
+        return kind([Task("sign", head=Multiclass(2)), Task("size", head=Regression())], encoder(width))
+
+    data = MultiTaskDataModule({"s": splits()}, batch_size=10, summary=False)
+    both = compare_arms({"a": build, "b": build}, data, make, seeds=(3, 4))
+    assert runs == ["a/seed3", "b/seed3", "a/seed4", "b/seed4"]
+    assert all(task.single == task.multi for task in both.tasks)
+    wide = compare_arms({"narrow": build, "wide": lambda: build(width=16)}, data, make, seeds=(3, 4))
+    assert [task.single for task in wide.tasks] == [task.single for task in both.tasks]
+    assert any(task.single != task.multi for task in wide.tasks)
+    assert wide.sizes is not None
+    assert wide.sizes[0] < wide.sizes[1]
+    assert str(wide).splitlines()[0].split()[2:4] == ["narrow", "wide"]
+    assert str(wide).endswith(f"parameters: narrow {wide.sizes[0]:,}, wide {wide.sizes[1]:,}")
+    wide.to_csv(tmp_path / "c.csv")
+    with (tmp_path / "c.csv").open() as file:
+        assert next(csv.reader(file))[2:4] == ["narrow", "wide"]
+    logged = compare_arms(
+        {"a": lambda: build(Logging), "b": lambda: build(Logging)}, data, make, seeds=(3,), also=["both/share"]
+    )
+    assert logged.tasks[-1] == TaskComparison("both", "share", 1, (0.25,), (0.25,))
+
+
+def test_arms_that_cannot_be_compared_are_refused(trainer: TrainerMaker) -> None:
+    def build(head: str) -> MultiTaskModule:
+        return MultiTaskModule([Task(head, head=Multiclass(2) if head == "sign" else Regression())], encoder())
+
+    data = MultiTaskDataModule({"s": splits()}, batch_size=10, summary=False)
+    make = lambda run: trainer()  # noqa: E731
+    with pytest.raises(ValueError, match=r"`arms` must be two networks, got \['a'\]"):
+        compare_arms({"a": lambda: build("sign")}, data, make)
+    with pytest.raises(ValueError, match="`seeds` must hold at least one seed"):
+        compare_arms({"a": lambda: build("sign"), "b": lambda: build("sign")}, data, make, seeds=())
+    with pytest.raises(
+        ValueError, match=r"the same tasks, with `metrics`, got 'a' with \['sign'\] and 'b' with \['size'\]"
+    ):
+        compare_arms({"a": lambda: build("sign"), "b": lambda: build("size")}, data, make, seeds=(0,))

@@ -30,6 +30,7 @@ from lightning_mtl import (
     MultiTaskModule,
     Recurrent,
     Source,
+    StackedRecurrent,
     Tabular,
     Task,
     Vocabulary,
@@ -379,3 +380,18 @@ def test_a_missing_extra_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'lightning-mtl\[hf\]'"):
         HuggingFace(MINILM)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_recurrent_level_reads_each_direction_as_packed_rows_are_read(cell: Any, seed: int) -> None:
+    torch.manual_seed(seed)
+    level: Any = StackedRecurrent(8, 1, cell=cell, embedding=6, buckets=20).double().levels[0]
+    mask = torch.arange(9) < torch.randint(0, 10, (5, 1))
+    made = []
+    for read in (level._packed, level._by_direction):
+        hidden = torch.randn(5, 9, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        given = read(hidden.requires_grad_(), mask)
+        gradients = torch.autograd.grad(given.square().sum(), [hidden, *level.parameters()])
+        made.append([given, *gradients])
+    assert_close(made[0], made[1])

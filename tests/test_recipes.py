@@ -18,9 +18,20 @@ import datasets
 import pytest
 import yaml
 
-from lightning_mtl import FineTuning, split
-from lightning_mtl.recipes import sentiment_topic, table, text
-from lightning_mtl.recipes.data import _files, _star, feature_columns, rated_texts, tumours
+from lightning_mtl import FineTuning, HierarchicalModule, split
+from lightning_mtl.recipes import sentiment_topic, table, tagging, text, tweets
+from lightning_mtl.recipes.data import (
+    _files,
+    _star,
+    feature_columns,
+    named_tweets,
+    petrogold,
+    rated_texts,
+    split_sentences,
+    tumours,
+)
+
+from .models import small_bert
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path.stem for path in (ROOT / "lightning_mtl/recipes").glob("*.py") if not path.stem.startswith("_"))
@@ -313,6 +324,112 @@ def test_texts_from_a_file_for_each_target(tmp_path: Path) -> None:
     assert [task.task for task in found.tasks] == ["domain", "valence"]
     with pytest.raises(SystemExit):
         text.main([f"--data.path={path}", "--text=txet"])
+
+
+def test_the_sentences_are_what_was_published() -> None:
+    rows = petrogold()[:]
+    different = [len({label for row in rows[name] for label in row}) for name in ("upos", "feats", "deprel")]
+    assert (len(rows["form"]), sum(map(len, rows["form"])), different) == (9127, 253_640, [17, 142, 40])
+    assert all(row.count(0) == 1 for row in rows["head"])  # each sentence has one root
+    marked = named_tweets()[:]["entities"]
+    assert (len(marked), sum(map(len, marked)), sum(row.count("B-person") for row in marked)) == (2394, 46_469, 449)
+
+
+def test_a_label_that_only_the_test_has_is_known() -> None:
+    rows = datasets.Dataset.from_list([{"words": [str(i)], "tags": [str(i)]} for i in range(40)])
+    splits = split_sentences(rows, "words", ["tags"])
+    assert all(part.features["tags"].feature.names == sorted(map(str, range(40))) for part in splits.values())
+    names = splits["test"].features["tags"].feature.names
+    assert [[names[i] for i in row] for row in splits["test"]["tags"][:]] == splits["test"]["words"][:]
+
+
+def conllu(path: Path, count: int = 60) -> str:
+    """Write sentences in which words depend on the verb, the verb on nothing."""
+    draw, lines = random.Random(0), []
+    for _ in range(count):
+        words = draw.choices(["casa", "rua", "mar"], k=draw.randint(1, 5))
+        verb = draw.randint(1, len(words) + 1)
+        words.insert(verb - 1, draw.choice(["vai", "foi"]))
+        for place, word in enumerate(words, 1):
+            kind = ("VERB", "_", "0", "root") if place == verb else ("NOUN", "Gender=Fem", str(verb), "obl")
+            lines.append("\t".join([str(place), word, word, kind[0], "_", *kind[1:], "_", "_"]))
+        lines.append("")
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def test_sentences_of_the_users_own(tmp_path: Path) -> None:
+    """The table has a row for words whose head and relation are both right, which is what `predict` says."""
+    path = conllu(tmp_path / "my.conllu")
+    own = [f"--data.path={path}", "--model.width=16", "--trainer.max_epochs=3", "--seeds=1", "--data.batch_size=8"]
+    found = tagging.main([*own, QUICK[0]])
+    assert found.arms == ("top", "levels")
+    assert found.sizes[0] == found.sizes[1]
+    assert [task.task for task in found.tasks] == ["upos", "feats", "head", "deprel", "head and deprel"]
+    (kept,) = tmp_path.glob("runs/tagging/run_0/levels/seed0/**/best.ckpt")
+    test = tagging.Sentences(path).sources["sentences"].splits["test"]
+    told = HierarchicalModule.load_from_checkpoint(kept).predict(test.select_columns("form"))
+    names = test.features["deprel"].feature.names
+    right = [
+        (head, names[relation]) == both
+        for row, of in zip(test, told, strict=True)
+        for head, relation, both in zip(
+            row["head"],
+            row["deprel"],
+            zip(of["head"]["heads"], of["deprel"]["tags"], strict=True),
+            strict=True,
+        )
+    ]
+    assert found.tasks[-1].multi == pytest.approx([sum(right) / len(right)])
+
+
+def test_columns_of_the_users_own_over_a_pretrained_encoder_with_feeds(tmp_path: Path) -> None:
+    path = tmp_path / "my.txt"
+    words = [("Ada", "NOUN", "B-PER"), ("slept", "VERB", "O"), ("well", "ADV", "O")]
+    lines = ["\t".join(word) + "\n" * (i % 5 == 4) for i, word in enumerate(random.Random(0).choices(words, k=300))]
+    path.write_text("\n".join(lines))
+    own = [f"--data.path={path}", "--data.columns=[word,pos,name]", "--targets=pos,name", "--model.feeds=true"]
+    found = tagging.main(
+        [*own, f"--model.encoder={small_bert()}", "--trainer.fast_dev_run=true", "--seeds=1", QUICK[0]]
+    )
+    assert [(task.task, task.metric) for task in found.tasks] == [("pos", "accuracy"), ("name", "f1")]
+    assert found.sizes[0] < found.sizes[1]  # what is fed has layers of its own
+
+
+def test_tweets_of_the_users_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named, rated = tmp_path / "names.txt", tmp_path / "rated.csv"
+    named.write_text("\n\n".join(f"Ada\tB-PER\nslept{i}\tO" for i in range(40)))
+    rated.write_text("text,sentiment\n" + "".join(f"a day {i},{i % 7}\n" for i in range(40)))
+    own = [
+        f"--data.entities={named}",
+        f"--data.ratings={rated}",
+        f"--model.encoder={small_bert()}",
+        "--model.cut=[1,2]",
+    ]
+    found = tweets.main([*own, "--trainer.max_epochs=1", "--seeds=1", QUICK[0]])
+    assert [(task.task, task.metric) for task in found.tasks] == [("entities", "f1"), ("sentiment", "r2")]
+    (kept,) = tmp_path.glob("runs/tweets/run_0/multi-task/seed0/**/best.ckpt")
+    assert f"HierarchicalModule.load_from_checkpoint('{kept.relative_to(tmp_path)}')" in capsys.readouterr().out
+    model = HierarchicalModule.load_from_checkpoint(kept)
+    assert set(model.predict({"text": "Ada had a day"}, ["sentiment"])) == {"sentiment"}
+    assert len(model.predict({"words": ["Ada", "slept"]}, ["entities"])["entities"]["tags"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--targets=upos,faets"], "Did you mean 'feats'?"),
+        (["--data.path=nothing.conllu"], "`path` must be a file that exists"),
+        (["--model.tasks=[upos,dep]"], "`--model.tasks` must name tasks, got 'dep'"),
+    ],
+)
+def test_what_the_user_misspells_of_sentences_is_said(
+    args: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = conllu(tmp_path / "my.conllu")
+    with pytest.raises(SystemExit):
+        tagging.main([f"--data.path={path}", *args])
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 Readout = Literal["mean", "first", "last"]
@@ -38,11 +38,13 @@ class Head(nn.Module, ABC):
     """
 
     kind: ClassVar[str]
-    """The prediction's name in torchmetrics: "binary", "multiclass", "multilabel" or "regression"; or "tagging"."""
+    """The prediction's name in torchmetrics: "binary", "multiclass", "multilabel" or "regression"; or "tagging", "arcs"."""
     dtype: ClassVar[torch.dtype]
     """What a target column is converted to."""
     per_position: ClassVar[bool] = False
     """Whether each position of an example has a label of its own."""
+    points: ClassVar[bool] = False
+    """Whether a label is the number of another word; then its mask says where words start, and `place` puts labels there."""
     learns: ClassVar[tuple[str, ...]] = ("names",)
     """Keys that `learned` may hold."""
 
@@ -154,6 +156,17 @@ class Head(nn.Module, ABC):
         """Turn a target into the scale of the head's raw output."""
         return target
 
+    def place(
+        self, target: Int[Tensor, "batch length"], words: Int[Tensor, "batch length"]
+    ) -> Int[Tensor, "batch length"]:
+        """Turn labels that are numbers of words into numbers of positions; the labels of most heads are none.
+
+        Args:
+            target: The label of what is at each position.
+            words: The number of the word that starts at a position, from 0, -1 elsewhere.
+        """
+        return target
+
     # What is learned from labels, outside the gradient
 
     def fit(self, target: Tensor) -> None:
@@ -258,6 +271,21 @@ class Head(nn.Module, ABC):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._settle()  # from the numbers themselves: a cast to bfloat16 would have rounded them
         return self
+
+
+def through(head: Head, features: Tensor | tuple[Tensor, Tensor | None], words: Tensor | None = None) -> Tensor:
+    """Let a head read what an encoder gave.
+
+    Args:
+        head: The head.
+        features: Features, with their mask where there are positions.
+        words: The number of the word that starts at each position, -1 elsewhere, which a head that points at words goes by.
+    """
+    values, mask = features if isinstance(features, tuple) else (features, None)
+    if head.points and words is not None:
+        mask = words >= 0
+    prediction: Tensor = head(values) if mask is None else head(values, mask)
+    return prediction
 
 
 def _numbers(count: int, like: Tensor) -> Tensor:

@@ -1,8 +1,20 @@
 """The data of the recipes: fetched on first use, checked, and kept; and which of their columns can be features."""
 
 from ._feature_columns import feature_columns
+from ._named_tweets import named_tweets
+from ._petrogold import petrogold
 from ._rated_texts import rated_texts
+from ._sentences import split_sentences, spread
 from ._star import star
 from ._tumours import tumours
 
-__all__ = ["rated_texts", "star", "tumours", "feature_columns"]
+__all__ = [
+    "rated_texts",
+    "named_tweets",
+    "petrogold",
+    "star",
+    "tumours",
+    "feature_columns",
+    "split_sentences",
+    "spread",
+]

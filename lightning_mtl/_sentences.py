@@ -1,0 +1,128 @@
+"""Sentences from lines: a line for each word, a blank one between sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+"""The columns of CoNLL-U (universaldependencies.org/format.html)."""
+_KEPT = ("form", "lemma", "upos", "xpos", "feats", "head", "deprel")
+_OPEN = ("lemma", "upos", "xpos", "deprel")
+"""Those in which "_" means that nothing is known; of `feats` it means that there are none."""
+_SHOWN = 5
+
+Line = tuple[int, str]
+"""Its number, and what stands in it."""
+Word = tuple[int, list[str]]
+"""The number of a word's line, and its fields."""
+Sentence = dict[str, list[Any]]
+"""The columns of a sentence, a value for each word."""
+
+
+def from_conllu(lines: Iterable[bytes], where: str) -> list[Sentence]:
+    """Read CoNLL-U: comments, ranges of words (1-2) and words that are not written (1.1) are left out.
+
+    Raises:
+        ValueError: Broken lines, by number.
+    """
+    reader = _Reader(lines, where)
+    plain = ((number, text) for number, text in reader.lines() if not text.startswith("#"))
+    words = (list(filter(_is_word, reader.split(group, "\t", len(CONLLU)))) for group in _groups(plain))
+    made = [_analysed(group, reader.fault) for group in words if group]
+    reader.refuse("ten fields with tabs between in each line of a word, the words of a sentence numbered from 1")
+    known = {name for name in _KEPT if any(value is not None for sentence in made for value in sentence[name])}
+    return [{name: sentence[name] for name in _KEPT if name in known} for sentence in made]
+
+
+def from_columns(lines: Iterable[bytes], names: Sequence[str], where: str) -> list[Sentence]:
+    """Read columns with tabs between, or else blanks: a word, and its labels; an empty field is no label.
+
+    Raises:
+        ValueError: Broken lines, by number.
+    """
+    reader = _Reader(lines, where)
+    read = list(reader.lines())
+    separator = "\t" if any("\t" in text for _, text in read) else None
+    groups = [reader.split(group, separator, len(names)) for group in _groups(read)]
+    for number, cells in (word for group in groups for word in group if not word[1][0].strip()):
+        reader.fault(number, f"no word beside {cells[1:]}")
+    reader.refuse(f"{len(names)} fields ({', '.join(names)}) with tabs or blanks between in each line of a word")
+    return [
+        {name: [cells[place] or None for _, cells in group] for place, name in enumerate(names)} for group in groups
+    ]
+
+
+class _Reader:
+    """Splits lines, and remembers which are broken."""
+
+    def __init__(self, lines: Iterable[bytes], where: str) -> None:
+        self.raw = lines
+        self.where = where
+        self.faults: list[tuple[int, str]] = []
+
+    def fault(self, number: int, says: str) -> None:
+        self.faults.append((number, says))
+
+    def lines(self) -> Iterator[Line]:
+        for number, line in enumerate(self.raw, 1):
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError:
+                self.fault(number, "bytes that are not UTF-8")
+
+    def split(self, group: Iterable[Line], separator: str | None, width: int) -> list[Word]:
+        words = [(number, text.split(separator)) for number, text in group]
+        for number, cells in words:
+            if len(cells) != width:
+                self.fault(number, f"{len(cells)} field{'s' * (len(cells) != 1)}")
+        return [(number, cells) for number, cells in words if len(cells) == width]
+
+    def refuse(self, rule: str) -> None:
+        if self.faults:
+            shown = [f"line {number} ({says})" for number, says in sorted(self.faults)]
+            more = f" and {len(shown) - _SHOWN:,} more" if len(shown) > _SHOWN else ""
+            raise ValueError(
+                f"`path` must hold {rule}, and a blank line between sentences, got {', '.join(shown[:_SHOWN])}{more} in "
+                f"{self.where!r}. Mend these lines."
+            )
+
+
+def _groups(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    """Part lines where one is blank."""
+    group: list[Line] = []
+    for number, text in lines:
+        if text.strip():
+            group.append((number, text))
+        elif group:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _is_word(word: Word) -> bool:
+    return "-" not in word[1][0] and "." not in word[1][0]
+
+
+def _analysed(words: Sequence[Word], fault: Callable[[int, str], None]) -> Sentence:
+    columns: Sentence = {name: [] for name in _KEPT}
+    for due, (number, cells) in enumerate(words, 1):
+        fields: dict[str, Any] = dict(zip(CONLLU, cells, strict=True))
+        if fields["id"] != str(due):
+            fault(number, f"word {fields['id']!r} where {due} was due")
+        fields |= {name: None for name in _OPEN if fields[name] in ("_", "")}
+        fields["head"] = _head(fields["head"], due, len(words), partial(fault, number))
+        for name in _KEPT:
+            columns[name].append(fields[name])
+    return columns
+
+
+def _head(text: str, own: int, count: int, fault: Callable[[str], None]) -> int | None:
+    if text in ("_", ""):
+        return None
+    if text.isdecimal() and int(text) <= count and int(text) != own:
+        return int(text)
+    fault(f"head {text!r} of word {own} of {count}")
+    return None

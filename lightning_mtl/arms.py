@@ -1,0 +1,85 @@
+"""Two networks, each for all tasks, against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+import lightning as L
+
+from ._judging import Judged, refuse_once, run_arm
+from .comparison import Comparison, TaskComparison
+from .datamodule import MultiTaskDataModule
+from .module import MultiTaskModule
+
+
+def compare_arms(
+    arms: Mapping[str, Callable[[], MultiTaskModule]],
+    data: MultiTaskDataModule,
+    trainer: Callable[[str], L.Trainer],
+    *,
+    seeds: Iterable[int] = range(5),
+    also: Sequence[str] = (),
+    finish: Callable[[L.Trainer], None] | None = None,
+) -> Comparison:
+    """Train two networks for the same tasks, and test how much each task gains or loses from the first to the second.
+
+    For every seed both get the same data in the same order, the same number of steps, and the same seed; see `compare`.
+
+    Args:
+        arms: {name: makes a new module}; the first is what the second is measured against.
+        data: The data, with a split "test".
+        trainer: Makes a new Trainer for the run of this name, e.g. "levels/seed0".
+        seeds: The seeds; at least two for an interval, five or more for one that means something.
+        also: Results "<name>/<metric>" that the modules may log as "test/<name>/<metric>" beside those of their tasks, e.g. of
+            several tasks at once; higher is better.
+        finish: Called with each Trainer when its run is over, e.g. to close its logger.
+
+    Returns:
+        For each task its first metric on the split "test" in both arms, and `delta_m`.
+
+    Raises:
+        ValueError: There are not two arms, or no seed, or the arms have other tasks, or none with a metric.
+    """
+    if len(arms) != 2:
+        raise ValueError(f"`arms` must be two networks, got {list(arms)}. Compare others one by one.")
+    chosen = tuple(seeds)
+    if not chosen:
+        raise ValueError("`seeds` must hold at least one seed, got none.")
+    refuse_once(data)
+    first, second = arms
+    networks: dict[str, MultiTaskModule] = {}
+    found: dict[str, list[dict[str, Judged]]] = {first: [], second: []}
+
+    def built(name: str) -> MultiTaskModule:
+        networks[name] = arms[name]()
+        return networks[name]
+
+    own_summary = data.summary
+    try:
+        for seed in chosen:
+            for name in arms:
+                found[name].append(run_arm(name, partial(built, name), data, trainer, seed, finish, also))
+                data.summary = False
+    finally:
+        data.summary = own_summary
+    return Comparison(chosen, _paired(found), (first, second), (_size(networks[first]), _size(networks[second])))
+
+
+def _paired(found: Mapping[str, Sequence[Mapping[str, Judged]]]) -> tuple[TaskComparison, ...]:
+    (first, ones), (second, others) = found.items()
+    if not ones[0] or set(ones[0]) != set(others[0]):
+        raise ValueError(
+            f"`arms` must be networks for the same tasks, with `metrics`, got {first!r} with {list(ones[0])} and {second!r} with "
+            f"{list(others[0])}. Give both the same tasks."
+        )
+    return tuple(
+        TaskComparison(
+            task, of.metric, of.sign, tuple(run[task].value for run in ones), tuple(run[task].value for run in others)
+        )
+        for task, of in ones[0].items()
+    )
+
+
+def _size(module: MultiTaskModule) -> int:
+    return sum(p.numel() for p in module.parameters())

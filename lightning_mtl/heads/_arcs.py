@@ -1,0 +1,191 @@
+"""The word that each word depends on."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ._base import Head
+
+
+class Arcs(Head):
+    """Predict for each word which word it depends on, or the root, with biaffine attention (dependency arcs).
+
+    Labels are [batch, words] of the number of each word's head, counted from 1, 0 for the root and -100 for none, as in
+    the column HEAD of CoNLL-U. A word is scored against each other word by what it is as a dependant, and what the other is as
+    a head (Dozat and Manning, "Deep biaffine attention for neural dependency parsing", ICLR 2017, equations 4 to 6):
+
+        s_ij = h_j U d_i + h_j u,    d = relu(D r),    h = relu(H r)
+
+    Only the position where a word starts stands for it. The loss is the mean cross-entropy over the words that have a label.
+
+    Args:
+        size: Numbers that describe a word as a dependant, and as many as a head; 500 in the paper.
+        layers: The head's own layers, from [batch, length, width] to scores [batch, length, 1 + length]. Default: these.
+        dropout: Share of the features that is dropped while training, in [0, 1).
+
+    Raises:
+        ValueError: `size` is below one, or `dropout` lies outside [0, 1).
+
+    Example:
+        >>> import torch
+        >>> head = Arcs(size=4)
+        >>> head.build(width=8)
+        >>> head(torch.ones(2, 5, 8)).shape  # the root, and five words
+        torch.Size([2, 5, 6])
+        >>> scores = torch.tensor([[[0.1, 0.0, 0.9], [0.7, 0.3, 0.0]]])
+        >>> [answer["heads"] for answer in head.answers(scores, torch.tensor([[0, 1]]))]
+        [[2, 0]]
+
+    Unlike in the paper, the root is a vector that is learned, not a word that the encoder reads, and each word's head is chosen
+    by itself: that all of them make a tree is not enforced.
+    """
+
+    kind = "arcs"
+    dtype = torch.long
+    per_position = True
+    points = True
+    learns: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, size: int = 128, *, layers: nn.Module | None = None, dropout: float = 0.0) -> None:
+        if size < 1:
+            raise ValueError(f"`size` must be at least 1, got {size}. Leave it out for the default.")
+        super().__init__(1, layers=layers, dropout=dropout)
+        self.size = size
+
+    def build(self, width: int) -> None:
+        """Make the layers for features of this width."""
+        if self.layers is None:
+            self.layers = Biaffine(width, self.size)
+
+    def forward(
+        self, features: Float[Tensor, "batch *positions width"], mask: Shaped[Tensor, "batch positions"] | None = None
+    ) -> Float[Tensor, "batch positions candidates"]:
+        """Score for each position the root, and then each position, as its head.
+
+        Args:
+            features: [batch, length, width].
+            mask: [batch, length], true (or 1) at the positions where words start. Default: all of them.
+
+        Returns:
+            [batch, length, 1 + length]; minus infinity for positions that are masked, and for a word itself.
+
+        Raises:
+            ValueError: The features have no positions.
+        """
+        if features.ndim != 3:
+            raise ValueError(
+                f"Features for `Arcs` must have the shape [batch, length, width], got {list(features.shape)}. Use an "
+                "encoder that keeps positions, e.g. `StackedRecurrent` or `HuggingFace`."
+            )
+        scores = self._apply_layers(features)
+        barred = torch.eye(features.shape[1], dtype=torch.bool, device=features.device)
+        if mask is not None:
+            barred = barred | (mask == 0).unsqueeze(1)
+        return scores.masked_fill(F.pad(barred, (1, 0), value=False), -torch.inf)
+
+    def loss(self, prediction: Float[Tensor, "words candidates"], target: Int[Tensor, "words"]) -> Float[Tensor, ""]:
+        """Mean cross-entropy in nats over the words that have a label."""
+        return F.cross_entropy(prediction, target)
+
+    def predict(self, prediction: Float[Tensor, "*positions candidates"]) -> Float[Tensor, "*positions candidates"]:
+        """Probability of the root, and of each position, as a word's head."""
+        return prediction.softmax(-1)
+
+    def answers(
+        self, prediction: Float[Tensor, "batch length candidates"], words: Int[Tensor, "batch length"] | None = None
+    ) -> list[dict[str, Any]]:
+        """Turn probabilities into one answer for each row, in the order of its words.
+
+        Args:
+            prediction: Probabilities, as `predict` gives them.
+            words: The number of the word that starts at a position, from 0, -1 elsewhere.
+
+        Returns:
+            {"heads": [number of the likeliest head, from 1, or 0 for the root, ...], "probabilities": [its probability, ...]}.
+
+        Raises:
+            ValueError: `words` are missing.
+        """
+        if words is None:
+            raise ValueError(
+                "`words` must say which word starts at each position, got None. Give the tokenizer's column of that name."
+            )
+        words = words.cpu()
+        numbers = F.pad(words + 1, (1, 0), value=0)  # of the root and of each position; 0 too where no word starts
+        allowed = F.pad(words >= 0, (1, 0), value=True).unsqueeze(1)
+        best = prediction.detach().cpu().masked_fill(~allowed, -1).max(-1)
+        heads = numbers.gather(1, best.indices)
+        order = words.where(words >= 0, torch.iinfo(words.dtype).max).argsort(dim=1, stable=True)
+        rows = zip(heads.gather(1, order).tolist(), best.values.gather(1, order).tolist(), strict=True)
+        return [
+            {"heads": chosen[:count], "probabilities": probabilities[:count]}
+            for (chosen, probabilities), count in zip(rows, (words >= 0).sum(1).tolist(), strict=True)
+        ]
+
+    def place(
+        self, target: Int[Tensor, "batch length"], words: Int[Tensor, "batch length"]
+    ) -> Int[Tensor, "batch length"]:
+        """Turn numbers of words into those of the positions where they start, both from 1.
+
+        Args:
+            target: The number of the head of what is at each position.
+            words: The number of the word that starts at a position, from 0, -1 elsewhere.
+
+        Returns:
+            -100 where a head lies beyond what the encoder reads.
+        """
+        starts = torch.arange(1, words.shape[1] + 1).expand_as(words)
+        size = max(int(part.max()) for part in (target, words + 1, target.new_zeros(1)) if part.numel())
+        places = torch.full((len(target), size + 1), -100)
+        rows, columns = (words >= 0).nonzero(as_tuple=True)
+        places[rows, words[rows, columns] + 1] = starts[rows, columns]
+        places[:, 0] = 0
+        return places.gather(1, target.clamp(min=0)).masked_fill(target < 0, -100)
+
+    def complete(self, target: Shaped[Tensor, "batch *labels"]) -> bool:
+        """Say quickly whether every label is there and in range."""
+        return bool(self.valid(target).all())
+
+    def labelled(self, target: Shaped[Tensor, "batch *labels"]) -> Bool[Tensor, "batch *labels"]:
+        """Which labels are there."""
+        return target != -100
+
+    def valid(self, target: Shaped[Tensor, "batch words"]) -> Bool[Tensor, "batch words"]:
+        """Which labels, of those that are there, are the root or another word of the row."""
+        own = torch.arange(1, target.shape[1] + 1, device=target.device)
+        return (target >= 0) & (target <= target.shape[1]) & (target != own)
+
+    @property
+    def label_rule(self) -> str:
+        """What a label must be, for error messages."""
+        return "the number of another word of its row, from 1, or 0 for the root, or -100 for none"
+
+
+class Biaffine(nn.Module):
+    """Score each pair of positions as dependant and head, and each position against the root.
+
+    Args:
+        width: Size of the features.
+        size: Numbers that describe a position as either.
+    """
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.width = width
+        self.size = size
+        self.dependant = nn.Linear(width, size)
+        self.head = nn.Linear(width, size)
+        self.root = nn.Parameter(torch.randn(size) / size**0.5)
+        self.pair = nn.Linear(size, size, bias=False)
+        self.alone = nn.Linear(size, 1, bias=False)
+
+    def forward(self, features: Float[Tensor, "batch length width"]) -> Float[Tensor, "batch length candidates"]:
+        dependants, heads = self.dependant(features).relu(), self.head(features).relu()
+        candidates = torch.cat([self.root.expand(heads.shape[0], 1, -1), heads], 1)
+        scores: Tensor = self.pair(dependants) @ candidates.mT + self.alone(candidates).mT
+        return scores
