@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
 import lightning as L
 
-from ._judging import Judged, fit, judged, refuse_once
+from ._judging import Judged, refuse_once, run_arm
 from ._table import table
 from .comparison import Interval
 from .datamodule import MultiTaskDataModule
@@ -193,12 +194,9 @@ class _Runs:
 
     def one(self, moved: Levels, seed: int) -> dict[str, Judged]:
         """Train and test one network."""
-        L.seed_everything(seed, verbose=False)
         arm = "-".join(f"{task}-at-{level}" for task, level in moved.items()) or "start"
-        run, module = self.trainer(f"{arm}/seed{seed}"), self.build(moved or None)
-        found = judged(run, module, self.data, fit(run, module, self.data))
-        if self.finish is not None:
-            self.finish(run)
+        build = partial(self.build, moved or None)
+        found = run_arm(arm, build, self.data, self.trainer, seed, self.finish)
         self.data.summary = False  # one table of the tasks is enough
         return found
 
