@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torchjd.aggregation as jd
 from torch import Tensor
 from torch.testing import assert_close
+
+from lightning_mtl.balancers import AlignedMTL, Balancer, ConFIG, FairGrad, FromGramian
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
@@ -71,3 +76,28 @@ def test_only_famo_goes_on_along_the_front(figures: dict[str, Any]) -> None:
     """From all starts, its ends are nearer to each other than those of any other that reaches the front from all."""
     spread = {name: float(ends(figures, name)[:, 1].std()) for name in ("MGDA", "IMTLG", "NashMTL", "FAMO")}
     assert min(spread, key=spread.__getitem__) == "FAMO"
+
+
+def by_rows(gramian: Tensor) -> Tensor:
+    """Ask TorchJD's ConFIG, which reads gradients, for gradients of this Gramian, and read the weights off what it gives."""
+    values, vectors = torch.linalg.eigh(gramian)
+    rows = vectors * values.clamp(min=0).sqrt()
+    weights: Tensor = torch.linalg.lstsq(rows.T, jd.ConFIG()(rows)).solution
+    return weights
+
+
+RIVALS: dict[str, tuple[Callable[[], Balancer], Callable[[], Balancer]]] = {
+    "AlignedMTL": (AlignedMTL, lambda: FromGramian(jd.AlignedMTLWeighting())),
+    "FairGrad": (lambda: FairGrad(alpha=2.0), lambda: FromGramian(jd.FairGradWeighting(alpha=2.0))),
+    "ConFIG": (ConFIG, lambda: FromGramian(by_rows)),
+}
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_paths_are_those_of_torchjd(name: str) -> None:
+    """Over 1000 steps from all starts: these three end elsewhere than some report."""
+    toy = runpy.run_path(str(ROOT / "benchmarks/toy.py"))
+    ours, theirs = RIVALS[name]
+    toy["METHODS"].update({"ours": ours, "theirs": theirs})
+    found, expected = toy["paths"](["ours", "theirs"], 1000)
+    assert_close(found, expected, rtol=0, atol=1e-3)
