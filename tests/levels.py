@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
+    AutoModel,
     AutoTokenizer,
     BertConfig,
     BertModel,
@@ -45,6 +47,17 @@ SIZES: dict[str, Any] = {
 }
 
 
+FAMILIES: dict[str, dict[str, Any]] = {
+    "electra": {"embedding_size": 16},
+    "distilbert": {"dim": 16, "hidden_dim": 24, "n_layers": 4, "n_heads": 2},
+    "mpnet": {},
+    "deberta-v2": {"relative_attention": True, "position_buckets": 4, "pos_att_type": ["c2p", "p2c"]},
+    "llama": {},
+    "albert": {"embedding_size": 16},  # all of its layers are one
+    "t5": {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2},
+}
+
+
 @cache
 def folder_of(family: str) -> str:
     """Make a folder of a small model with random weights."""
@@ -68,7 +81,8 @@ def folder_of(family: str) -> str:
         case "modernbert":
             model = ModernBertModel(ModernBertConfig(**SIZES, **modern))
         case _:
-            raise AssertionError(family)
+            make: Any = AutoModel.from_config
+            model = make(AutoConfig.for_model(family, **{**SIZES, **FAMILIES[family]}))
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(MINILM).save_pretrained(folder)
     return str(folder)

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers import AutoModel
 
-from lightning_mtl import HierarchicalModule, LevelledEncoder, Multiclass, Tagging, Task
+from lightning_mtl import (
+    HierarchicalModule,
+    HuggingFace,
+    HuggingFaceLevels,
+    LevelledEncoder,
+    Multiclass,
+    Tagging,
+    Task,
+)
 from lightning_mtl._climb import Climb
 from lightning_mtl._level_map import level_work
 from lightning_mtl.encoders import State
@@ -315,3 +323,27 @@ def test_rows_that_rise_can_be_found_before_the_batch_goes_to_a_device() -> None
     }
     of.hierarchy.rows = lambda *_: pytest.fail("it is known already")
     assert len(of.run(noted).losses) == 3
+
+
+@pytest.mark.parametrize("family", ["electra", "distilbert", "mpnet", "deberta-v2", "llama"])
+def test_other_families_are_cut_too(family: str) -> None:
+    of: Any = HuggingFaceLevels(HuggingFace(folder_of(family)), cut=[1, 4]).eval()
+    inputs = columns("bert")
+    state = of.step(of.step(of.prepare(inputs), 1), 2)
+    expected = AutoModel.from_pretrained(folder_of(family)).eval()(**inputs).last_hidden_state
+    there = inputs["attention_mask"].bool()
+    assert_close(of.tap(state, 2)[0][there], expected[there], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "says"), [("albert", "AlbertModel: its layers"), ("t5", "T5Model: it does not run")]
+)
+def test_a_family_that_cannot_be_cut_says_so(family: str, says: str) -> None:
+    with pytest.raises(ValueError, match=f"must be a model that can be cut between its layers, got {says}"):
+        HuggingFaceLevels(HuggingFace(folder_of(family)))
+
+
+@pytest.mark.parametrize("cut", [[1, 2], [2, 1, 4], [0, 4], [4, 4], [5], []])
+def test_a_cut_goes_up_to_the_top(cut: list[int]) -> None:
+    with pytest.raises(ValueError, match="`cut` must be rising numbers of layers up to 4"):
+        HuggingFaceLevels(HuggingFace(folder_of("bert")), cut=cut)

@@ -20,8 +20,8 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 class HuggingFaceLevels(LevelledEncoder):
     """Cut a Hugging Face encoder between its layers.
 
-    It works for every family whose layers hand on nothing but hidden states: BERT, RoBERTa, ELECTRA, DistilBERT, ModernBERT
-    and their like. Whether it does is tried out when it is made: run level by level, it must give what the whole model
+    It works for every family whose layers hand on nothing but hidden states: BERT, RoBERTa, ELECTRA, DistilBERT, MPNet,
+    ModernBERT and their like, decoders (GPT-2, Llama) too. Whether it does is tried out when it is made: run level by level, it must give what the whole model
     gives. Masks and positions are the model's own, made once for a batch.
 
     Where layers normalise their input (ModernBERT), the model's last norm is applied at the top, as ever, and heads below
@@ -59,6 +59,8 @@ class HuggingFaceLevels(LevelledEncoder):
                 f"`cut` must be rising numbers of layers up to {len(layers)}, the top of {trunk.name!r}, got {ends}. Let the last be "
                 f"{len(layers)}."
             )
+        if getattr(trunk.model.config, "use_cache", False):
+            trunk.model.config.use_cache = False  # what a decoder keeps for its next word
         whole = _sample(trunk)
         norm = _last_norm(trunk.model, where[0])
         starts = [0, *ends[:-1]]
@@ -86,7 +88,7 @@ class HuggingFaceLevels(LevelledEncoder):
             self.norms.update(
                 {str(level): last if level == top else copy.deepcopy(last) for level in range(1, top + 1)}
             )
-        self._refuse_other(whole)
+        self._settle(whole)
 
     def description(self) -> dict[str, Any]:
         """Give its arguments."""
@@ -136,21 +138,35 @@ class HuggingFaceLevels(LevelledEncoder):
             self.norms[name].requires_grad_(name not in unread)
         self._unread = unread
 
-    def _refuse_other(self, whole: tuple[dict[str, Tensor], Tensor]) -> None:
-        """Look whether the levels give what the whole model gave, and for some rows what they give for these."""
-        inputs, expected = whole
-        training, rows = self.training, torch.tensor([0, 2])
+    def _settle(self, whole: tuple[dict[str, Tensor], Tensor]) -> None:
+        """Find out what layers give, a tensor or a tuple, and whether the levels give what the whole model gave."""
+        training, reason = self.training, ""
         self.eval()
-        with torch.no_grad():
-            state = self.prepare(inputs)
-            fewer = state.rows(rows)
-            for level in range(1, len(self.levels) + 1):
-                state, fewer = self.step(state, level), self.step(fewer, level)
-        self.train(training)
-        given = [self.tap(of, len(self.levels))[0] for of in (state, fewer)]
-        for values, wanted in zip(given, (expected, expected[rows]), strict=True):
-            if not torch.allclose(values, wanted, atol=1e-4):
-                raise _cannot(self.model, "its layers hand on more than hidden states")
+        for in_tuple in (False, True):
+            for recorder in self.model.modules():
+                if isinstance(recorder, _Recorder):
+                    recorder.in_tuple = in_tuple
+            try:
+                alike = self._gives(*whole)
+            except Exception as error:  # whatever a family makes of layers that are not its own
+                reason = f"its layers, run one by one, end in {type(error).__name__}: {error}"
+                continue
+            if alike:
+                self.train(training)
+                return
+            reason = "its layers hand on more than hidden states"
+        raise _cannot(self.model, reason)
+
+    @torch.no_grad()
+    def _gives(self, inputs: dict[str, Tensor], expected: Tensor) -> bool:
+        """Say whether the levels give this, and for some rows what they give for these."""
+        rows = torch.tensor([0, 2])
+        state = self.prepare(inputs)
+        fewer = state.rows(rows)
+        for level in range(1, len(self.levels) + 1):
+            state, fewer = self.step(state, level), self.step(fewer, level)
+        found = [self.tap(of, len(self.levels))[0] for of in (state, fewer)]
+        return all(torch.allclose(a, b, atol=1e-4) for a, b in zip(found, (expected, expected[rows]), strict=True))
 
 
 class _Level(nn.Module):
@@ -179,13 +195,15 @@ class _Recorder(nn.Module):
     def __init__(self, layer: nn.Module, calls: list[Call]) -> None:
         super().__init__()
         self.calls = calls
+        self.in_tuple = False
+        """Whether layers of this family give a tuple."""
         for name, value in vars(layer).items():  # models ask their layers which kind of attention they have
             if not name.startswith("_") and isinstance(value, str | int | float | bool | None):
                 setattr(self, name, value)
 
-    def forward(self, hidden: Tensor, *args: Any, **options: Any) -> Tensor:
+    def forward(self, hidden: Tensor, *args: Any, **options: Any) -> Any:
         self.calls.append((args, options))
-        return hidden
+        return (hidden, None) if self.in_tuple else hidden
 
 
 def _stack(model: nn.Module) -> tuple[nn.Module, str]:
@@ -218,8 +236,11 @@ def _sample(trunk: HuggingFace) -> tuple[dict[str, Tensor], Tensor]:
     inputs = {"input_ids": ids, "attention_mask": mask}
     training = trunk.training
     trunk.eval()
-    with torch.no_grad():
-        hidden = trunk(**inputs)[0]
+    try:
+        with torch.no_grad():
+            hidden = trunk(**inputs)[0]
+    except Exception as error:  # whatever else a family wants to be called with
+        raise _cannot(trunk.model, f"it does not run on tokens and their mask alone ({error})") from error
     trunk.train(training)
     return inputs, hidden
 
