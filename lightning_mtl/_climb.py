@@ -89,11 +89,11 @@ class Climb:
         for task in here:
             if features is None or task in self.views:
                 features = self.encoder.tap(replace(self.state, hidden=self.views[task]), level)
-            self._taps[task, level] = features, self.active
+            read = _read(features, of.tap_grad[of.names[task]])
+            self._taps[task, level] = read, self.active
             if of.top[task] == level:
-                read = features if len(of.levels[task]) == 1 else self._mixed(task)
-                head, factor = self.heads[of.names[task]], of.tap_grad[of.names[task]]
-                read = (scaled(read[0], factor), read[1]) if isinstance(read, tuple) else scaled(read, factor)
+                read = read if len(of.levels[task]) == 1 else self._mixed(task)
+                head = self.heads[of.names[task]]
                 words = None if self.words is None else _kept(self.words, None, self.active)
                 self.predictions[task] = through(head, read, words)
                 self.rows[task] = self.active
@@ -148,6 +148,11 @@ class Climb:
             return target, rows
         length = target.shape[1] if words else 1
         return target[active], _places(active, rows // length) * length + rows % length
+
+
+def _read(features: Features, factor: float) -> Features:
+    """Let a head read features, and pass on its gradient times a factor."""
+    return (scaled(features[0], factor), features[1]) if isinstance(features, tuple) else scaled(features, factor)
 
 
 def scaled(values: Tensor, factor: float) -> Tensor:

@@ -55,14 +55,22 @@ class Hierarchy(nn.Module):
         for number, task in enumerate(tasks):
             self._feed(number, task.feeds_from, encoder)
         self.tap_grad = _scales("tap_grad", tap_grad, self.names, "tasks")
-        numbers = (
-            {encoder.number(level): scale for level, scale in level_grad.items()}
-            if isinstance(level_grad, Mapping)
-            else level_grad
-        )
+        numbers = _numbered(level_grad, encoder) if isinstance(level_grad, Mapping) else level_grad
         self.level_grad = _scales("level_grad", numbers, list(range(1, len(encoder.levels) + 1)), "levels")
-        _require(feed_width >= 1, "feed_width", "at least 1", feed_width, "It is the size of a label's embedding.")
-        _require(gold_steps >= 0, "gold_steps", "at least 0", gold_steps, "0 feeds predictions from the start.")
+        _require(
+            _whole(feed_width) and feed_width >= 1,
+            "feed_width",
+            "a whole number of at least 1",
+            feed_width,
+            "It is the size of a label's embedding.",
+        )
+        _require(
+            _whole(gold_steps) and gold_steps >= 0,
+            "gold_steps",
+            "a whole number of at least 0",
+            gold_steps,
+            "0 feeds predictions from the start.",
+        )
         self.feed_width = feed_width
         self.detach_feeds = detach_feeds
         self.gold_steps = gold_steps
@@ -101,6 +109,24 @@ class Hierarchy(nn.Module):
                 )
             if name in heads and name not in self.embeddings:
                 self.embeddings[name] = LabelEmbedding(_numbers(heads[name]), self.feed_width)
+
+    def succeed(self, old: Hierarchy) -> None:
+        """Take over what a hierarchy without the last task has learned; what that task is fed does not disturb the others.
+
+        Raises:
+            ValueError: It feeds a level more, which is fed already.
+        """
+        for level, feeding in self.fed.items():
+            if level not in old.fed:
+                nn.init.zeros_(self.joins[str(level)].weight)  # type: ignore[arg-type]
+            elif feeding != old.fed[level]:
+                raise ValueError(
+                    f"`feeds_from` of task {self.names[-1]!r} must be as of the other tasks at level {level}, which is fed by "
+                    f"{[self.names[task] for task in old.fed[level]]}: more would change what these know. Leave the others out."
+                )
+        self.embeddings = old.embeddings
+        self.joins.update(dict(old.joins.items()))
+        self.mixes.update(dict(old.mixes.items()))
 
     def closure(self, tasks: Iterable[int]) -> set[int]:
         """Number the tasks that must be answered to answer these: themselves, and what feeds the levels up to theirs."""
@@ -243,16 +269,31 @@ def _levels(task: Task, encoder: LevelledEncoder) -> tuple[int, ...]:
     return found
 
 
+def _numbered(scales: Mapping[Any, float], encoder: LevelledEncoder) -> dict[int, float]:
+    found = {encoder.number(level): scale for level, scale in scales.items()}
+    if len(found) < len(scales):
+        raise ValueError(f"`level_grad` must name each level once, got {list(scales)}. Leave one of its names out.")
+    return found
+
+
 def _scales(name: str, given: Scale, known: Sequence[Any], called: str) -> dict[Any, float]:
     if not isinstance(given, Mapping):
-        given = dict.fromkeys(known, float(given))
+        given = dict.fromkeys(known, given)
     if unknown := [key for key in given if key not in known]:
         raise ValueError(f"`{name}` must name {called}, got {unknown}; {called} are {list(known)}.")
     for key, scale in given.items():
         _require(
-            0 <= scale < float("inf"), f"{name}[{key!r}]", "finite and at least 0", scale, "0 lets no gradient through."
+            isinstance(scale, int | float) and 0 <= scale < float("inf"),
+            f"{name}[{key!r}]",
+            "finite and at least 0",
+            scale,
+            "0 lets no gradient through.",
         )
     return {key: float(given.get(key, 1.0)) for key in known}
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _require(true: bool, name: str, rule: str, value: Any, remedy: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ._answers import evaluating
 from ._hierarchy import Hierarchy
 from ._table import table
 from .encoders import LevelledEncoder
@@ -57,19 +58,14 @@ def level_work(encoder: LevelledEncoder, inputs: Mapping[str, Any]) -> list[floa
     Matrix products and convolutions are counted; of what has none (a recurrent layer that runs in one piece), the
     parameters times the positions.
     """
-    training = encoder.training
-    encoder.eval()
     work: list[float] = []
-    try:
-        with torch.no_grad():
-            state, count = _counted(lambda: encoder.prepare(dict(inputs)))
-            work.append(count)
-            for level in range(1, len(encoder.levels) + 1):
-                before = state
-                state, count = _counted(lambda level=level, before=before: encoder.step(before, level))
-                work.append(count or _recurrent(encoder.levels[level - 1], before.hidden))
-    finally:
-        encoder.train(training)
+    with evaluating(encoder), torch.no_grad():
+        state, count = _counted(lambda: encoder.prepare(dict(inputs)))
+        work.append(count)
+        for level in range(1, len(encoder.levels) + 1):
+            before = state
+            state, count = _counted(lambda level=level, before=before: encoder.step(before, level))
+            work.append(count or _recurrent(encoder.levels[level - 1], before.hidden))
     return work
 
 

@@ -148,7 +148,7 @@ class TaskModule(EvaluatedModule):
         for old in self.tasks if self.inputs else ():
             old.source = old.resolve(self.inputs)  # with more sources, "the one there is" may be another
         if freeze:
-            self._kept = [self.encoder, *self.heads.values()]
+            self._kept = [self.encoder, *self.heads.values(), *self._more_parts()]
             for part in self._kept:
                 part.requires_grad_(False)
         self._adopt([*self.tasks, _own(task)])
@@ -223,6 +223,11 @@ class TaskModule(EvaluatedModule):
         parts = [*self.encoder.blocks(), self.encoder, *self.heads.values(), *learned, *self._more_parts()]
         shard(parts, self.device_mesh["data_parallel"])
 
+    @property
+    def _some_idle(self) -> bool:
+        """Whether some parameters get no gradient in any step."""
+        return False
+
     def _more_parts(self) -> Sequence[nn.Module]:
         """Give what else has parameters."""
         return ()
@@ -245,7 +250,8 @@ class TaskModule(EvaluatedModule):
             self.on_before_batch_transfer = self._before_transfer  # type: ignore[method-assign]
         if stage == "fit":
             self._prepare_balancer()
-        if stage != "fit" or self.routing.every_task_every_step or not isinstance(strategy, DDPStrategy):
+        all_used = self.routing.every_task_every_step and not self._some_idle
+        if stage != "fit" or all_used or not isinstance(strategy, DDPStrategy):
             return
         if not strategy._ddp_kwargs.setdefault("find_unused_parameters", True):
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch.callbacks import ModelSummary
@@ -104,8 +104,8 @@ class HierarchicalModule(MultiTaskModule):
                 f"`encoder` must be a LevelledEncoder, got {type(encoder).__name__}. Cut it into levels, e.g. Levels(nn.Sequential(...)), "
                 "or use MultiTaskModule, where all tasks sit at the top."
             )
-        if clip_by_depth is not None and not clip_by_depth > 0:
-            raise ValueError(f"`clip_by_depth` must be above 0, got {clip_by_depth!r}. The paper's is 3.")
+        if clip_by_depth is not None and not 0 < clip_by_depth < float("inf"):
+            raise ValueError(f"`clip_by_depth` must be above 0 and finite, got {clip_by_depth!r}. The paper's is 3.")
         self._feeding: dict[str, Any] = {
             "tap_grad": tap_grad,
             "level_grad": level_grad,
@@ -114,9 +114,6 @@ class HierarchicalModule(MultiTaskModule):
             "gold_steps": gold_steps,
         }
         self.clip_by_depth = clip_by_depth
-        _refuse_balancing(
-            balancer, Measuring(scope, weight_heads, refresh_every, sketch, gradient_memory), tasks, detach_feeds
-        )
         super().__init__(
             tasks,
             encoder,
@@ -131,7 +128,8 @@ class HierarchicalModule(MultiTaskModule):
 
     def arguments(self) -> dict[str, Any]:
         """Give the arguments that only a hierarchy has."""
-        return {**self._feeding, "clip_by_depth": self.clip_by_depth}
+        scales = {name: _plain(self._feeding[name]) for name in ("tap_grad", "level_grad")}
+        return {**self._feeding, **scales, "clip_by_depth": self.clip_by_depth}
 
     def mix(self, task: str) -> dict[int, float]:
         """Read how much each level counts for a task that reads a learned mix of them.
@@ -153,8 +151,10 @@ class HierarchicalModule(MultiTaskModule):
         Args:
             batch: Some rows to count the work with. Default: it is left out.
         """
-        parts = [] if batch is None else self._parts(batch)
-        few = None if not parts else {name: _few(column) for name, column in parts[0].inputs.items()}
+        few = None
+        if batch is not None:
+            source, columns = next(iter(self.routing.label(batch).items()))
+            few = {name: _few(column) for name, column in self.routing.inputs(source, columns).items()}
         sources = [task.source or (task.resolve(self.inputs) if self.inputs else None) for task in self.tasks]
         return level_map(self.hierarchy, self.encoder, sources, few)
 
@@ -195,16 +195,19 @@ class HierarchicalModule(MultiTaskModule):
     # Levels
 
     def _adopt(self, tasks: Sequence[Task]) -> None:
+        _refuse_balancing(self.balancer, self.measuring, tasks, self._feeding["detach_feeds"])
         old = self.hierarchy if "hierarchy" in self._modules else None
         self.hierarchy = Hierarchy(tasks, self.encoder, **self._feeding)
-        if old is not None:  # a task is added: what is learned stays
-            self.hierarchy.embeddings = old.embeddings
-            for name in ("joins", "mixes"):
-                getattr(self.hierarchy, name).update(getattr(old, name))
+        if old is not None:
+            self.hierarchy.succeed(old)
         self.encoder.tapped({level for levels in self.hierarchy.levels for level in levels})
-        if self.encoder.frozen >= 0:
-            self.encoder.freeze(self.encoder.frozen)  # whatever it has made of the levels that are read
         super()._adopt(tasks)
+
+    @property
+    def _some_idle(self) -> bool:
+        of = self.hierarchy
+        cut = 0 in of.tap_grad.values() or 0 in of.level_grad.values()
+        return cut or max(of.top) < len(self.encoder.levels)
 
     def _more_parts(self) -> Sequence[nn.Module]:
         of = self.hierarchy
@@ -226,7 +229,7 @@ class HierarchicalModule(MultiTaskModule):
 
     def shared(self) -> nn.Module:
         """Give what tasks share: the encoder, and what is fed into it."""
-        return nn.ModuleList([self.encoder, self.hierarchy.embeddings, self.hierarchy.joins])
+        return nn.ModuleList([*self.encoder.shared_parts(), self.hierarchy.embeddings, self.hierarchy.joins])
 
     def _level_rows(self) -> LevelRows:
         return LevelRows.of(self.hierarchy)
@@ -326,6 +329,11 @@ def _refuse_balancing(balancer: Any, measuring: Measuring, tasks: Sequence[Task]
             "`detach_feeds` must be true where gradients are weighed at the levels, since higher tasks reach lower ones through what these "
             "feed, got False. Set it, or use scope='parameters'."
         )
+
+
+def _plain(scale: Scale) -> Any:
+    """Make plain data of factors, whose keys are texts."""
+    return {str(key): factor for key, factor in scale.items()} if isinstance(scale, Mapping) else scale
 
 
 def _few(column: Any) -> Any:

@@ -117,6 +117,11 @@ class Task:
                 f"`dropout` of task {self.name!r} must lie in [0, 1), and be left out beside a `head`, got {self.dropout}. Give it "
                 "to the head: head=Regression(dropout=0.1)."
             )
+        named = [self.level] if isinstance(self.level, str) or not isinstance(self.level, Sequence) else self.level
+        if not all(isinstance(level, int | str) and not isinstance(level, bool) for level in named):
+            raise ValueError(
+                f"`level` of task {self.name!r} must be the number or the name of a level, or a list of these, got {self.level!r}."
+            )
         self.level = self.level if isinstance(self.level, int | str) else list(self.level)
         if not isinstance(self.level, int) and not self.level:
             raise ValueError(

@@ -247,9 +247,12 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "no mix": (lambda: mixed().mix("low"), "`task` must have several levels, got 'low'; those that do: ['high']."),
     "width of feeds": (
         lambda: two(feed_width=0),
-        "`feed_width` must be at least 1, got 0. It is the size of a label's",
+        "`feed_width` must be a whole number of at least 1, got 0. It is the size of a label's",
     ),
-    "steps of labels": (lambda: two(gold_steps=-1), "`gold_steps` must be at least 0, got -1. 0 feeds predictions"),
+    "steps of labels": (
+        lambda: two(gold_steps=-1),
+        "`gold_steps` must be a whole number of at least 0, got -1. 0 feeds predictions",
+    ),
     "a level that is not": (
         lambda: of_tasks(Task("low", head=Binary(), level=3)),
         "Task 'low': `level` must be a number from 1 to 2, or -1 to -2 from the top, got 3.",

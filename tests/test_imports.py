@@ -63,7 +63,7 @@ MAY_IMPORT = {  # from our own house
     "_hierarchy": {"encoders", "heads", "task"},
     "_climb": {"_hierarchy", "encoders", "heads"},
     "_level_cuts": {"_climb", "_gradients", "_hierarchy"},
-    "_level_map": {"_hierarchy", "_table", "encoders"},
+    "_level_map": {"_answers", "_hierarchy", "_table", "encoders"},
     "_placing": {"_hierarchy", "encoders"},
     "hierarchical": {
         "_balancing",

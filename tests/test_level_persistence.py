@@ -10,8 +10,19 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_mtl import HierarchicalModule, Multiclass, MultiTaskDataModule, MultiTaskModule, Source, Tagging, Task
-from tests.levels import ENCODERS, columns, labels, module, pretrained, recurrent, tasks
+from lightning_mtl import (
+    HierarchicalModule,
+    HuggingFace,
+    HuggingFaceLevels,
+    Levels,
+    Multiclass,
+    MultiTaskDataModule,
+    MultiTaskModule,
+    Source,
+    Tagging,
+    Task,
+)
+from tests.levels import ENCODERS, columns, folder_of, labels, module, pretrained, recurrent, tasks
 from tests.models import quiet
 
 
@@ -149,3 +160,127 @@ def test_a_shortcut_is_read_by_the_levels_above_the_first(name: str) -> None:
 
 def _tensors(context: Any) -> dict[str, torch.Tensor]:
     return {key: value for key, value in context.items() if isinstance(value, torch.Tensor)}
+
+
+def test_what_is_frozen_stays_frozen_when_it_is_loaded(tmp_path: Path) -> None:
+    of = module("bert").float()
+    of.encoder.freeze(2)
+    of.save_pretrained(tmp_path)
+    again: Any = HierarchicalModule.from_pretrained(tmp_path)
+    assert (of.encoder.frozen, again.encoder.frozen) == (2, 2)
+    assert recurrent().frozen == -1
+
+
+def test_dropout_above_a_frozen_level_goes_on() -> None:
+    of: Any = recurrent(dropout=0.5)
+    of.freeze(1)
+    of.train()
+    for part in of.frozen_parts():
+        part.eval()
+    state = of.prepare(columns("recurrent"))
+    shares = []
+    for level in (1, 2, 3):
+        state = of.step(state, level)
+        there = state.hidden[state.mask]
+        shares.append(float((there == 0).float().mean()))
+    assert shares[0] == 0
+    assert min(shares[1:]) > 0.3
+
+
+def test_factors_of_levels_are_plain_data(tmp_path: Path) -> None:
+    of = module("recurrent", level_grad={1: 0.1, -2: 0.5}, tap_grad={"low": 0.0}).float()
+    of.save_pretrained(tmp_path)
+    again: Any = HierarchicalModule.from_pretrained(tmp_path)
+    assert again.hierarchy.level_grad == of.hierarchy.level_grad == {1: 0.1, 2: 0.5, 3: 1.0}
+
+
+def test_a_trunk_is_cut_once() -> None:
+    trunk = HuggingFace(folder_of("bert"))
+    HuggingFaceLevels(trunk)
+    with pytest.raises(ValueError, match="`trunk` must be the trunk of no other encoder"):
+        HuggingFaceLevels(trunk)
+
+
+def test_a_module_may_stand_in_several_places() -> None:
+    relu = nn.ReLU()
+    trunk = nn.Sequential(nn.Linear(3, 4), relu, nn.Linear(4, 4), relu)
+    encoder = Levels(trunk, cut=[2, 4])
+    x = torch.randn(5, 3)
+    assert torch.equal(encoder({"x": x}, ["a"])["a"], trunk(x))
+
+
+def test_a_mask_goes_past_modules_that_do_not_read_it() -> None:
+    class Embed(nn.Module):
+        out_features = 4
+
+        def forward(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return nn.functional.one_hot(ids, 4).float(), ids != 0
+
+    together, apart = Levels([Embed(), nn.Linear(4, 2)], cut=[2]), Levels([Embed(), nn.Linear(4, 2)])
+    apart.load_state_dict({name.replace("0.1.", "1.0."): value for name, value in together.state_dict().items()})
+    ids = {"ids": torch.tensor([[1, 2, 0]])}
+    (a, mask), (b, other) = together(ids, ["x"])["x"], apart(ids, ["x"])["x"]
+    assert torch.equal(a, b)
+    assert torch.equal(mask, other)
+
+
+def test_a_map_leaves_what_is_frozen_as_it_is() -> None:
+    of = module("convolutions")
+    of.encoder.levels[0].eval()
+    of.level_map({"s": columns("convolutions")})
+    assert not of.encoder.levels[0].training
+    assert of.encoder.levels[1].training
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_map_counts_rows_without_labels(training: bool) -> None:
+    of = module("recurrent").train(training)
+    assert "?" not in of.level_map({"s": columns("recurrent")})
+
+
+def test_a_probe_learns_its_mix() -> None:
+    of = module(
+        "recurrent", [*tasks("recurrent")[:2], Task("high", head=Multiclass(4), level=[1, 3])], tap_grad={"high": 0.0}
+    )
+    inputs = columns("recurrent")
+    step = of.run({"s": {**inputs, "high": torch.randint(4, (9,))}})
+    step.losses[0].backward()
+    assert of.hierarchy.mixes["high"].logits.grad.any()
+    assert all(p.grad is None for p in of.encoder.parameters())
+
+
+def test_a_task_that_is_added_with_a_feed_disturbs_nobody() -> None:
+    of = other(module("recurrent", [*tasks("recurrent"), Task("also", head=Tagging(3), level=1)]).float())
+    drawn = {"s": columns("recurrent")}
+    before = of(drawn)
+    of.add_task(Task("new", head=Multiclass(3), level=2, feeds_from=["low"]), freeze=True)
+    after = of.eval()(drawn)
+    assert all(torch.equal(before[task], after[task]) for task in before)
+    with pytest.raises(ValueError, match="must be as of the other tasks at level 2, which is fed by \\['low'\\]"):
+        of.add_task(Task("newer", head=Multiclass(3), level=2, feeds_from=["also"]))
+
+
+def test_a_frozen_model_with_a_new_task_learns_nothing_else() -> None:
+    of = module("recurrent", fed("recurrent"))
+    of.add_task(Task("new", head=Multiclass(3), level=2), freeze=True)
+    learns = {name.split(".")[1] for name, p in of.named_parameters() if p.requires_grad}
+    assert learns == {"new"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"feed_width": True}, "`feed_width` must be a whole number"),
+        ({"clip_by_depth": float("inf")}, "`clip_by_depth` must be above 0 and finite"),
+        ({"level_grad": {-1: 0.5, 3: 0.1}}, "`level_grad` must name each level once"),
+    ],
+)
+def test_options_of_the_wrong_kind_are_refused(options: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        module("recurrent", **options)
+
+
+@pytest.mark.parametrize("level", [True, [1, False]])
+def test_a_level_of_the_wrong_kind_is_refused(level: Any) -> None:
+    with pytest.raises(ValueError, match="`level` of task 'a' must be the number or the name of a level"):
+        Task("a", level=level)

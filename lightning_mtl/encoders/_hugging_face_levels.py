@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from ._base import Features
 from ._hugging_face import HuggingFace
@@ -51,6 +52,11 @@ class HuggingFaceLevels(LevelledEncoder):
     pretrained = True
 
     def __init__(self, trunk: HuggingFace, cut: Sequence[int] | None = None, *, shortcut: bool = False) -> None:
+        if any(isinstance(part, _Recorder) for part in trunk.model.modules()):
+            raise ValueError(
+                f"`trunk` must be the trunk of no other encoder, got {trunk.name!r}, whose layers another one has taken. Make one for each: "
+                "HuggingFaceLevels(HuggingFace(name))."
+            )
         where = _stack(trunk.model)
         layers = list(getattr(*where))
         ends = list(range(1, len(layers) + 1)) if cut is None else list(cut)
@@ -103,14 +109,14 @@ class HuggingFaceLevels(LevelledEncoder):
         """Embed the tokens, and make what the layers read beside the hidden states."""
         self._calls.clear()
         embedded, mask = self._trunk[0](**inputs)
-        calls = list(self._calls)
+        calls = tree_map(_held, list(self._calls))
         self._calls.clear()
         return State(embedded, mask, {"embedded": embedded, "calls": calls})
 
     def step(self, state: State, level: int, extra: Tensor | None = None) -> State:
         """Run the layers of one level."""
         start = self.cut[level - 2] if level > 1 else 0
-        calls = state.context["calls"][start : self.cut[level - 1]]
+        calls = tree_map(_let_go, state.context["calls"][start : self.cut[level - 1]])
         hidden = self.levels[level - 1](added(state.hidden, extra), state.context["embedded"], calls)
         return State(hidden, state.mask, state.context)
 
@@ -118,6 +124,10 @@ class HuggingFaceLevels(LevelledEncoder):
         """Give what heads read of a level, normalised where the model does so at its end."""
         hidden = state.hidden
         return (self.norms[str(level)](hidden) if self.norms else hidden), state.mask
+
+    def shared_parts(self) -> list[nn.Module]:
+        """Give what tasks share: all but the norms, each of which is read by the heads of one level."""
+        return [self.model, self.levels]
 
     def parameters_of(self, level: int) -> list[nn.Parameter]:
         """Give the parameters of a level, with those of its norm."""
@@ -187,6 +197,22 @@ class _Level(nn.Module):
             given = layer(hidden, *args, **options)
             hidden = given[0] if isinstance(given, tuple) else given
         return hidden
+
+
+class _Whole:
+    """Holds a tensor that has no rows: it is not cut where rows drop out."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+
+def _held(part: Any) -> Any:
+    """Hold what tells positions apart, not rows (relative positions of DeBERTa): numbers in two dimensions."""
+    return _Whole(part) if isinstance(part, Tensor) and part.ndim == 2 and part.is_floating_point() else part
+
+
+def _let_go(part: Any) -> Any:
+    return part.values if isinstance(part, _Whole) else part
 
 
 class _Recorder(nn.Module):

@@ -72,8 +72,6 @@ class LevelledEncoder(Encoder):
                 f"`widths` and `stages` must be one for each of {count} levels, got {self.widths} and {self.stages}."
             )
         self.width = self.widths[-1]
-        self.frozen = -1
-        """The highest level that is frozen; -1 is none."""
 
     @abstractmethod
     def prepare(self, inputs: dict[str, Any]) -> State:
@@ -121,6 +119,8 @@ class LevelledEncoder(Encoder):
         count = len(self.levels)
         if level in self.stages:
             return self.stages.index(str(level)) + 1
+        if isinstance(level, str) and level.removeprefix("-").isdigit():
+            level = int(level)  # keys of plain data are texts
         if isinstance(level, int) and 1 <= abs(level) <= count:
             return level if level > 0 else count + 1 + level
         names = f", or one of the names {list(self.stages)}" if self.stages else ""
@@ -134,6 +134,10 @@ class LevelledEncoder(Encoder):
             return list(self.levels[level - 1].parameters())
         above = {id(p) for p in self.levels.parameters()}
         return [p for p in self.parameters() if id(p) not in above]
+
+    def shared_parts(self) -> list[nn.Module]:
+        """Give what tasks share, whose gradients a balancer weighs."""
+        return [self]
 
     def levelled(self) -> list[tuple[nn.Module, list[nn.Parameter]]]:
         """Give for each level, 0 first, its module and all its parameters."""
@@ -151,10 +155,20 @@ class LevelledEncoder(Encoder):
         Raises:
             ValueError: There is no such level.
         """
-        self.frozen = 0 if level == 0 else self.number(level)
-        for number in range(self.frozen + 1):
+        for number in range(1 if level == 0 else self.number(level) + 1):
             for p in self.parameters_of(number):
                 p.requires_grad_(False)
+
+    @property
+    def frozen(self) -> int:
+        """The level up to which nothing learns; -1 where all levels do."""
+        found = -1
+        for level in range(len(self.levels) + 1):
+            parameters = self.parameters_of(level)
+            if any(p.requires_grad for p in parameters):
+                break
+            found = level if parameters else found
+        return found
 
     def frozen_parts(self) -> list[nn.Module]:
         """Give what is evaluated as it is while the rest is trained."""

@@ -45,14 +45,14 @@ class Levels(LevelledEncoder):
         stages: Sequence[str] = (),
         inputs: str | None = None,
     ) -> None:
-        named = dict(trunk.named_children()) if isinstance(trunk, nn.Module) else dict(enumerate(trunk))
-        names, modules = [str(name) for name in named], list(named.values())
+        named = trunk._modules if isinstance(trunk, nn.Sequential) else dict(enumerate(trunk))
+        names, modules = [str(name) for name in named], [part for part in named.values() if part is not None]
         ends = list(range(1, len(modules) + 1)) if cut is None else [_end(names, at) for at in cut]
         if ends != sorted(set(ends)) or not ends or ends[-1] != len(modules):
             raise ValueError(
                 f"`cut` must go up to the last module, {names[-1:]}, in order, got {cut} of {names}. Leave out modules that no task reads."
             )
-        levels = [nn.Sequential(*modules[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+        levels = [_Stack(*modules[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
         found: list[int | None] = [_width(level) for level in levels] if widths is None else list(widths)
         if None in found:
             raise ValueError(
@@ -66,7 +66,7 @@ class Levels(LevelledEncoder):
 
     def description(self) -> dict[str, Any]:
         """Give its arguments."""
-        parts = [list(level.children()) for level in self.levels]
+        parts = [[part for part in level._modules.values() if part is not None] for level in self.levels]
         names = {"widths": self.widths, "stages": self.stages, "inputs": self.inputs}
         return {"trunk": nn.Sequential(*chain(*parts)), "cut": list(accumulate(map(len, parts))), **names}
 
@@ -99,6 +99,17 @@ class Levels(LevelledEncoder):
         given = self.levels[level - 1](added(state.hidden, extra))
         hidden, mask = given if isinstance(given, tuple) else (given, state.mask)
         return State(hidden, mask, state.context)
+
+
+class _Stack(nn.Sequential):
+    """Modules that are called one after the other with what the last one gave; a mask goes past them."""
+
+    def forward(self, hidden: Any) -> Any:
+        mask: Tensor | None = None
+        for part in self:
+            given = part(hidden)
+            hidden, mask = given if isinstance(given, tuple) else (given, mask)
+        return hidden if mask is None else (hidden, mask)
 
 
 def _end(names: list[str], at: str | int) -> int:

@@ -64,7 +64,7 @@ class StackedRecurrent(LevelledEncoder):
         made = nn.LSTM if cell == "lstm" else nn.GRU
         sizes = [embedding if level == 0 else width + embedding * shortcut for level in range(levels)]
         layers = [made(size, width // 2, batch_first=True, bidirectional=True) for size in sizes]
-        super().__init__(map(_Layer, layers), [width] * levels)
+        super().__init__([_Layer(layer, dropout) for layer in layers], [width] * levels)
         self.cell = cell
         self.shortcut = shortcut
         self.buckets = buckets
@@ -97,18 +97,21 @@ class StackedRecurrent(LevelledEncoder):
         hidden = added(state.hidden, extra)
         if self.shortcut and level > 1:
             hidden = torch.cat([hidden, state.context["words"]], -1)
-        return State(self.drop(self.levels[level - 1](hidden, state.mask)), state.mask, state.context)
+        return State(self.levels[level - 1](hidden, state.mask), state.mask, state.context)
 
 
 class _Layer(nn.Module):
     """One recurrent layer over padded rows."""
 
-    def __init__(self, recurrent: nn.LSTM | nn.GRU) -> None:
+    def __init__(self, recurrent: nn.LSTM | nn.GRU, dropout: float) -> None:
         super().__init__()
         self.recurrent = recurrent
+        self.drop = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        return self._by_direction(hidden, mask) if hidden.device.type == "cpu" else self._packed(hidden, mask)
+        read = self._by_direction if hidden.device.type == "cpu" else self._packed
+        given: Tensor = self.drop(read(hidden, mask))
+        return given
 
     def _packed(self, hidden: Tensor, mask: Tensor) -> Tensor:
         lengths = mask.sum(1).clamp(min=1).cpu()
