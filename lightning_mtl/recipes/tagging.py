@@ -68,6 +68,7 @@ class Sentences(MultiTaskDataModule):
         rows = petrogold() if path is None else read_sentences(path, columns)
         refuse_unknown("targets", targets, rows.column_names, "columns")
         words = "form" if columns is None else columns[0]
+        rows = rows.select_columns([words, *targets])
         splits = split_sentences(rows, words, [name for name in targets if name != "head"])
         splits["train"] = spread(splits["train"], sentences)
         splits["validation"] = spread(splits["validation"], sentences and max(1, sentences * 3 // 10))

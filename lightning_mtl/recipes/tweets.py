@@ -5,7 +5,7 @@ other was rated for its sentiment (Hutto and Gilbert, ICWSM 2014). A step holds 
 the six layers (Sanh et al., "A hierarchical multi-task approach", AAAI 2019), and what is found of them is fed to the layers above.
 The run trains this network and one for each task, over paired seeds, and ends in a table of what each task gains or loses by sharing.
 
-By default 480 tweets of each source are trained on for two epochs and 200 judge, so that five seeds of all networks take less than
+By default 480 tweets of each source are trained on for two epochs and 200 test, so that five seeds of all networks take less than
 ten minutes on two cores; `--data.tweets=null` takes all of them. Files of your own are `--data.entities`, with a word and its tag in
 each line and a blank line between tweets, and `--data.ratings`, with the columns text and sentiment.
 """
@@ -37,8 +37,8 @@ class Tweets(MultiTaskDataModule):
     Args:
         entities: A file of your own with a word and its tag in each line. Default: Ritter's tweets, fetched on first use.
         ratings: A file of your own with the columns text and sentiment. Default: the rated tweets, fetched on first use.
-        tweets: How many tweets of each source to train on at most, spread evenly; null takes all of each split.
-        judges: How many validate, and how many test, at most.
+        tweets: How many tweets of each source to train on at most, spread evenly; null takes all.
+        judges: How many test at most, and half as many validate; null takes all of each split.
         batch_size: Tweets of each source in a step.
         num_workers: Processes that read ahead.
     """
@@ -61,7 +61,8 @@ class Tweets(MultiTaskDataModule):
         made = {"named": split_sentences(named, "words", ["entities"]), "rated": split(rated, by="text")}
         for splits in made.values():
             for name, part in splits.items():
-                splits[name] = spread(part, tweets if name == "train" else judges)
+                counts = {"train": tweets, "validation": judges and max(1, judges // 2), "test": judges}
+                splits[name] = spread(part, counts[name])
         sources = {"named": Source(made["named"], words="words"), "rated": Source(made["rated"], text="text")}
         super().__init__(sources, batch_size=batch_size, num_workers=num_workers)
 
@@ -84,7 +85,7 @@ class TweetsModel(HierarchicalModule):
         encoder: str | None = None,
         cut: list[int] = [3, 6],  # noqa: B006
         feeds: bool = True,
-        optimizer: FineTuning = FineTuning(lr=2e-4, head_lr=2e-3),  # noqa: B008
+        optimizer: FineTuning = FineTuning(lr=4e-4, head_lr=1e-2),  # noqa: B008
         **balancing: Any,
     ) -> None:
         fed = ["entities"] if feeds and "entities" in tasks else []

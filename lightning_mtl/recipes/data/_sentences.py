@@ -23,13 +23,13 @@ def split_sentences(rows: datasets.Dataset, words: str, labels: Sequence[str]) -
         ['X', 'Y']
     """
     for name in labels:
-        values = rows[:][name]
+        values = rows[name][:]
         names = sorted({label for row in values for label in row if label is not None})
         numbers = {label: number for number, label in enumerate(names)} | {None: None}
         feature = datasets.List(datasets.ClassLabel(names=names))
         coded = [[numbers[label] for label in row] for row in values]
         rows = rows.remove_columns(name).add_column(name, coded, feature=feature)
-    splits = split(rows.add_column("sentence", [" ".join(row) for row in rows[:][words]]), by="sentence")
+    splits = split(rows.add_column("sentence", [" ".join(row) for row in rows[words][:]]), by="sentence")
     return {name: part.remove_columns("sentence") for name, part in splits.items()}
 
 
