@@ -151,7 +151,13 @@ def tasks_of(
         [('upos', 1, ()), ('head', 3, ('upos',))]
     """
     refuse_unknown("model.tasks", names, targets, "tasks")
-    level = {name: min(LEVELS.get(name, place), top) for place, name in enumerate(targets, 1)} | dict(moved or {})
+    refuse_unknown("model.levels", list(moved or {}), targets, "tasks")
+    if on_top and moved:
+        raise ValueError(
+            f"`model.levels` must be left out with `model.on_top`, got {dict(moved)}. Leave one of them out."
+        )
+    level = {name: min(LEVELS.get(name, place), top) for place, name in enumerate(targets, 1)}
+    level |= {name: at if at > 0 else top + 1 + at for name, at in (moved or {}).items()}
     made = []
     for name in names:
         below = [other for other in names if level[other] < level[name] and other != "head"] if feeds else []
