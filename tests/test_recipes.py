@@ -451,7 +451,7 @@ def test_the_network_for_all_tasks_is_level_with_a_linear_model_on_topic() -> No
 def test_tasks_of_tagging_stand_where_they_are_put() -> None:
     made = tagging.tasks_of(["upos", "feats"], ["upos", "feats"], 3, on_top=False, feeds=True, moved={"upos": -1})
     assert [(task.name, task.level, task.feeds_from) for task in made] == [("upos", 3, ("feats",)), ("feats", 2, ())]
-    with pytest.raises(ValueError, match="model.levels"):
+    with pytest.raises(ValueError, match=r"model\.levels"):
         tagging.tasks_of(["upos"], ["upos"], 3, on_top=False, feeds=False, moved={"upso": 2})
-    with pytest.raises(ValueError, match="must be left out with `model.on_top`"):
+    with pytest.raises(ValueError, match=r"must be left out with `model\.on_top`"):
         tagging.tasks_of(["upos"], ["upos"], 3, on_top=True, feeds=False, moved={"upos": 2})
