@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._hierarchy import Hierarchy, gold, soft
+from ._feeds import gold, soft
+from ._hierarchy import Hierarchy
 from .encoders import Features, LevelledEncoder
 from .heads import Head, through
 

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._feeds import LabelEmbedding, join, labels_of
 from .encoders import LevelledEncoder
-from .heads import Head
 from .task import Task
 
 Scale = float | Mapping[Any, float]
@@ -77,7 +76,7 @@ class Hierarchy(nn.Module):
         self.embeddings = nn.ModuleDict()
         """What a label of a task that feeds others looks like to them."""
         self.joins = nn.ModuleDict(
-            {str(level): _join(feed_width, encoder.entrance(level), encoder.pretrained) for level in self.fed}
+            {str(level): join(feed_width, encoder.entrance(level), encoder.pretrained) for level in self.fed}
         )
         self.mixes = nn.ModuleDict(
             {name: Mix(len(levels)) for name, levels in zip(self.names, self.levels, strict=True) if len(levels) > 1}
@@ -108,7 +107,7 @@ class Hierarchy(nn.Module):
                     "predicts are words of the row. Leave it out."
                 )
             if name in heads and name not in self.embeddings:
-                self.embeddings[name] = LabelEmbedding(_numbers(heads[name]), self.feed_width)
+                self.embeddings[name] = LabelEmbedding(labels_of(heads[name]), self.feed_width)
 
     def succeed(self, old: Hierarchy) -> None:
         """Take over what a hierarchy without the last task has learned; what that task is fed does not disturb the others.
@@ -181,22 +180,6 @@ class Hierarchy(nn.Module):
         return max(0.0, 1 - step / self.gold_steps) if self.gold_steps else 0.0
 
 
-class LabelEmbedding(nn.Module):
-    """Embed labels that are known as probabilities: the mean of the labels' embeddings (Hashimoto et al. 2017, equation 2).
-
-    Args:
-        labels: Number of labels.
-        width: Size of an embedding.
-    """
-
-    def __init__(self, labels: int, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(labels, width) / width**0.5)
-
-    def forward(self, probabilities: Tensor) -> Tensor:
-        return probabilities.to(self.weight.dtype) @ self.weight
-
-
 class Mix(nn.Module):
     """A learned mix of levels: their mean with weights that add up to 1, times a factor (Peters et al., NAACL 2018, equation 1).
 
@@ -216,42 +199,6 @@ class Mix(nn.Module):
     def shares(self) -> Tensor:
         """Give the weight of each level."""
         return self.logits.softmax(0)
-
-
-def soft(head: Head, prediction: Tensor) -> Tensor:
-    """Turn what a head gave into what it feeds: probabilities [..., labels], or values in the scale of its loss."""
-    if head.kind == "regression":
-        return prediction.unsqueeze(-1) if _numbers(head) == 1 else prediction
-    return _both(head.predict(prediction), head)
-
-
-def gold(head: Head, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn labels into what would be fed if they were predicted, and say which are known, [..., 1]."""
-    known = head.labelled(target)
-    if head.kind in ("multiclass", "tagging"):
-        return F.one_hot(target.clamp(min=0), _numbers(head)).float(), known.unsqueeze(-1)
-    values = head.scale_target(target) if head.kind == "regression" else target.float()
-    values = values.where(known, 0)
-    if head.kind == "regression" and _numbers(head) == 1:
-        values = values.unsqueeze(-1)
-    values = _both(values, head)
-    return values, known.unsqueeze(-1) if known.ndim < values.ndim else known
-
-
-def _both(probability: Tensor, head: Head) -> Tensor:
-    return torch.stack([1 - probability, probability], -1) if head.kind == "binary" else probability
-
-
-def _numbers(head: Head) -> int:
-    return 2 if head.kind == "binary" else head.outputs
-
-
-def _join(size: int, width: int, pretrained: bool) -> nn.Linear:
-    """Make the map from labels' embeddings to what is added to a level's input; zero where that must not be disturbed."""
-    join = nn.Linear(size, width, bias=False)
-    if pretrained:
-        nn.init.zeros_(join.weight)
-    return join
 
 
 def _levels(task: Task, encoder: LevelledEncoder) -> tuple[int, ...]:

@@ -26,7 +26,8 @@ from lightning_mtl import (
     Task,
 )
 from lightning_mtl._climb import Climb
-from lightning_mtl._hierarchy import Hierarchy, gold, soft
+from lightning_mtl._feeds import gold, soft
+from lightning_mtl._hierarchy import Hierarchy
 
 from .builders import encoder as flat_encoder
 from .builders import splits
