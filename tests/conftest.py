@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ TrainerMaker = Callable[..., L.Trainer]
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
+    os.environ.pop("PL_GLOBAL_SEED", None)  # what a fixture of a whole file has left
     monkeypatch.setenv("PL_GLOBAL_SEED", "")  # so that what a test sets is taken back
     monkeypatch.delenv("PL_GLOBAL_SEED")
     datasets.disable_progress_bars()
