@@ -360,7 +360,7 @@ def refused_scope(folder: Path) -> str:
     """Ask for gradients of parameters that are cut over the ranks, and tell what stops the run."""
     data = MultiTaskDataModule({"s": splits(ROWS)}, batch_size=BATCH, seed=0, summary=False)
     quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    strategy = ModelParallelStrategy(data_parallel_size=int(os.environ["WORLD_SIZE"]), tensor_parallel_size=1)
+    strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
     trainer = L.Trainer(accelerator="cpu", devices=2, strategy=strategy, max_epochs=1, **quiet)
     try:
         trainer.fit(module(balancer=leaning, scope="parameters"), data)
@@ -369,7 +369,7 @@ def refused_scope(folder: Path) -> str:
     return ""
 
 
-def main(cases: list[str]) -> None:
+def main(cases: list[str], *, refusals: bool = False) -> None:
     """Run these cases on all ranks, and write what they give into the folder named first on the command line."""
     folder = Path(sys.argv[1])
     warnings.filterwarnings("ignore")
@@ -377,9 +377,10 @@ def main(cases: list[str]) -> None:
     torch.set_num_threads(1)
     rank = int(os.environ["RANK"])
     torch.save({case: run(case, folder) for case in cases}, folder / f"rank{rank}.pt")
-    (folder / f"refusal{rank}.txt").write_text(other_data(folder))
-    (folder / f"scope{rank}.txt").write_text(refused_scope(folder))
+    if refusals:
+        (folder / f"refusal{rank}.txt").write_text(other_data(folder))
+        (folder / f"scope{rank}.txt").write_text(refused_scope(folder))
 
 
 if __name__ == "__main__":
-    main(list(CASES))
+    main(list(CASES), refusals=True)
