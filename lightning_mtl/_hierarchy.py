@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ._checks import require
 from ._feeds import LabelEmbedding, join, labels_of
 from .encoders import LevelledEncoder
 from .task import Task
@@ -56,14 +57,14 @@ class Hierarchy(nn.Module):
         self.tap_grad = _scales("tap_grad", tap_grad, self.names, "tasks")
         numbers = _numbered(level_grad, encoder) if isinstance(level_grad, Mapping) else level_grad
         self.level_grad = _scales("level_grad", numbers, list(range(1, len(encoder.levels) + 1)), "levels")
-        _require(
+        require(
             _whole(feed_width) and feed_width >= 1,
             "feed_width",
             "a whole number of at least 1",
             feed_width,
             "It is the size of a label's embedding.",
         )
-        _require(
+        require(
             _whole(gold_steps) and gold_steps >= 0,
             "gold_steps",
             "a whole number of at least 0",
@@ -229,7 +230,7 @@ def _scales(name: str, given: Scale, known: Sequence[Any], called: str) -> dict[
     if unknown := [key for key in given if key not in known]:
         raise ValueError(f"`{name}` must name {called}, got {unknown}; {called} are {list(known)}.")
     for key, scale in given.items():
-        _require(
+        require(
             isinstance(scale, int | float) and 0 <= scale < float("inf"),
             f"{name}[{key!r}]",
             "finite and at least 0",
@@ -241,8 +242,3 @@ def _scales(name: str, given: Scale, known: Sequence[Any], called: str) -> dict[
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _require(true: bool, name: str, rule: str, value: Any, remedy: str) -> None:
-    if not true:
-        raise ValueError(f"`{name}` must be {rule}, got {value!r}. {remedy}")

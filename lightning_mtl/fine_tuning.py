@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ._checks import require
 from ._layers import Levels, Place, places, without_decay
 
 _FUSED = ("cpu", "cuda", "mps")
@@ -76,18 +77,18 @@ class FineTuning:
         positive |= {f"rates[{task!r}]": rate for task, rate in (self.rates or {}).items()}
         positive |= {f"level_rates[{level!r}]": rate for level, rate in (self.level_rates or {}).items()}
         for name, rate in positive.items():
-            _require(0 < rate < math.inf, name, "positive", rate, "Rates of fine-tuning are about 1e-5 to 1e-3.")
-        _require(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay, "0 turns it off.")
+            require(0 < rate < math.inf, name, "positive", rate, "Rates of fine-tuning are about 1e-5 to 1e-3.")
+        require(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay, "0 turns it off.")
         whole = 0 <= self.warmup < 1 or (1 <= self.warmup < math.inf and float(self.warmup).is_integer())
-        _require(
+        require(
             whole, "warmup", "a share from 0 to below 1, or a whole number of steps", self.warmup, "0 turns it off."
         )
         decays = ("linear", "cosine", "constant")
-        _require(self.decay in decays, "decay", f"one of {list(decays)}", self.decay, "Choose one of these.")
-        _require(0 < self.layer_decay <= 1, "layer_decay", "above 0 and at most 1", self.layer_decay, "1 turns it off.")
-        _require(self.freeze_steps >= 0, "freeze_steps", "at least 0", self.freeze_steps, "0 turns it off.")
+        require(self.decay in decays, "decay", f"one of {list(decays)}", self.decay, "Choose one of these.")
+        require(0 < self.layer_decay <= 1, "layer_decay", "above 0 and at most 1", self.layer_decay, "1 turns it off.")
+        require(self.freeze_steps >= 0, "freeze_steps", "at least 0", self.freeze_steps, "0 turns it off.")
         for level, start in (self.level_starts or {}).items():
-            _require(start >= 0, f"level_starts[{level!r}]", "at least 0", start, "0 trains it from the start.")
+            require(start >= 0, f"level_starts[{level!r}]", "at least 0", start, "0 trains it from the start.")
 
     def __call__(self, groups: Iterable[Any]) -> Optimizer:
         """Make the optimizer over groups of another's making, without the schedule, for which a run must have an end."""
@@ -234,11 +235,6 @@ class FineTuning:
                 return (1 + math.cos(math.pi * progress)) / 2
             case "constant":
                 return 1.0
-
-
-def _require(true: bool, name: str, rule: str, value: Any, remedy: str) -> None:
-    if not true:
-        raise ValueError(f"`{name}` must be {rule}, got {value!r}. {remedy}")
 
 
 def _ids(module: nn.Module) -> set[int]:

@@ -279,13 +279,12 @@ class HierarchicalModule(MultiTaskModule):
         targets = {}
         if share:
             targets = {i: part.columns[self.tasks[i].column] for i in part.read if self.tasks[i].column in part.columns}
-        tasks = part.answered
         return Climb(
             self.hierarchy,
             self.encoder,
             self.heads._modules,
             part.inputs,
-            tasks,
+            part.answered,
             plan=self._plan(part.columns, part.present),
             targets=targets,
             share=share,
