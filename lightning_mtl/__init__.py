@@ -14,9 +14,11 @@ from .encoders import (
     Tabular,
     Vocabulary,
 )
+from .episodes import EpisodeDataModule
 from .fine_tuning import FineTuning
 from .heads import Arcs, Binary, Head, Multiclass, Multilabel, Regression, Tagging
 from .hierarchical import HierarchicalModule
+from .meta import MetaLearningModule
 from .module import MultiTaskModule
 from .source import Source
 from .splitting import split
@@ -28,7 +30,9 @@ __all__ = [
     "split",
     "MultiTaskModule",
     "HierarchicalModule",
+    "MetaLearningModule",
     "MultiTaskDataModule",
+    "EpisodeDataModule",
     "FineTuning",
     "Encoder",
     "HardSharing",

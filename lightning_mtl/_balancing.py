@@ -320,7 +320,8 @@ class GradientBalancing:
             self._take(module)
         self._idle = not any(p.requires_grad for p in module.encoder.parameters())
         # Gramians of averaged or summed gradients need the gradients.
-        self._streams = self._by_rows and world_size() == 1 and self._accumulated == 1 and not self._compiled
+        apart = not (self._compiled or module.carries_gradients)
+        self._streams = self._by_rows and world_size() == 1 and self._accumulated == 1 and apart
         if isinstance(trainer.strategy, DDPStrategy):
             ddp: Any = trainer.strategy.model
             ddp.require_backward_grad_sync = not self._by_rows  # rows are added up here

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _HOUSES = (
+    "lightning_mtl.adaptation.",
     "lightning_mtl.balancers.",
     "lightning_mtl.encoders.",
     "lightning_mtl.heads.",
@@ -27,7 +28,8 @@ _HOUSES = (
 )
 # Of these, some load a network from a file or an address that the data name.
 _LOADERS = ("torchmetrics.audio.", "torchmetrics.image.", "torchmetrics.multimodal.", "torchmetrics.text.")
-_OWN_OBJECTS = ("lightning_mtl.balancers.", "lightning_mtl.encoders.", "lightning_mtl.heads.", "lightning_mtl.inputs.")
+_OWN_OBJECTS = ("lightning_mtl.adaptation.", "lightning_mtl.balancers.", "lightning_mtl.encoders.", "lightning_mtl.heads.", "lightning_mtl.inputs.")
+_TRUSTED = ("lightning_mtl.adaptation.", "lightning_mtl.balancers.", "lightning_mtl.inputs.")
 _MARKS = {"class", "function", "tensor", "own", "dict"}
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
@@ -178,7 +180,7 @@ def _described(value: Any) -> dict[str, Any]:
     if isinstance(value, nn.Module) and kind not in _CONTAINERS:
         data |= _frozen(value)
     # What inputs know and balancers keep comes with the data, or with the weights.
-    trusted = kind.__module__.startswith(("lightning_mtl.inputs.", "lightning_mtl.balancers."))
+    trusted = kind.__module__.startswith(_TRUSTED)
     return data if own(data) or trusted or _faithful(value, data) else theirs
 
 

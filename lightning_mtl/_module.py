@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -61,6 +61,9 @@ class _Progress:
 
 class TaskModule(EvaluatedModule):
     """Losses, metrics, logs and optimizers of several tasks; `MultiTaskModule` and its like add how a batch is run."""
+
+    carries_gradients: ClassVar[bool] = False
+    """Whether the losses of a step carry gradients that are known before its backward pass."""
 
     lr: float | None = None
     """Rate that replaces the optimizer's own (`FineTuning.lr`, or that of trunk and heads), e.g. from Lightning's `Tuner`."""
@@ -218,7 +221,7 @@ class TaskModule(EvaluatedModule):
 
     def _shard(self) -> None:
         """Cut the parameters over the ranks, block by block (FSDP2)."""
-        learned = [] if self.balancer is None or not list(self.balancer.parameters()) else [self.balancer]
+        learned = [rule for rule in self._rules().values() if list(rule.parameters())]
         assert self.device_mesh is not None
         parts = [*self.encoder.blocks(), self.encoder, *self.heads.values(), *learned, *self._more_parts()]
         shard(parts, self.device_mesh["data_parallel"])
@@ -402,18 +405,23 @@ class TaskModule(EvaluatedModule):
         if isinstance(self._optimizer, FineTuning):
             return self._fine_tune(self._optimizer)
         in_heads = {id(p) for p in self.heads.parameters()}
-        learned = [] if self.balancer is None else list(self.balancer.parameters())
-        in_balancer = {id(p) for p in learned}
+        learned = {name: [p for p in rule.parameters() if p.requires_grad] for name, rule in self._rules().items()}
+        in_rules = {id(p) for params in learned.values() for p in params}
         groups: dict[str, list[nn.Parameter]] = {"trunk": [], "heads": []}
         for parameter in self.parameters():
-            if parameter.requires_grad and id(parameter) not in in_balancer:
+            if parameter.requires_grad and id(parameter) not in in_rules:
                 groups["heads" if id(parameter) in in_heads else "trunk"].append(parameter)
         make = self._optimizer or torch.optim.AdamW
         rate = {} if self.lr is None else {"lr": self.lr}
         made: list[dict[str, Any]] = [
             {"params": params, "name": name, **rate} for name, params in groups.items() if params
         ]
-        return make(made + ([{"params": learned, "name": "balancer", "weight_decay": 0.0}] if learned else []))
+        made += [{"params": params, "name": name, "weight_decay": 0.0} for name, params in learned.items() if params]
+        return make(made)
+
+    def _rules(self) -> dict[str, nn.Module]:
+        """Give what has parameters of its own beside the network's, which no weight decay may shrink, by the name of its group."""
+        return {} if self.balancer is None else {"balancer": self.balancer}
 
     def _fine_tune(self, habits: FineTuning) -> dict[str, Any]:
         trainer = self.trainer
@@ -429,7 +437,7 @@ class TaskModule(EvaluatedModule):
         fused = trainer.precision != "16-mixed"
         stages = self.encoder.stages if isinstance(self.encoder, LevelledEncoder) else ()
         return habits.configure(
-            self, self.heads, int(steps), fused=fused, balancer=self.balancer, levels=self._levels(), stages=stages
+            self, self.heads, int(steps), fused=fused, rules=self._rules(), levels=self._levels(), stages=stages
         )
 
     def _levels(self) -> list[tuple[nn.Module, list[nn.Parameter]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
@@ -241,7 +241,8 @@ class MultiTaskDataModule(L.LightningDataModule):
         known: Mapping[str, Inputs] = getattr(module, "inputs", {})
         tokenizer = self.tokenizer or getattr(getattr(module, "encoder", None), "tokenizer", None)
         if isinstance(tokenizer, Vocabulary) and tokenizer.known is None:
-            tokenizer.fit(self._texts())
+            there = (self.sources[name] for name in self._tasks if "train" in self.sources[name].splits)
+            tokenizer.fit(text for source in there for text in source.texts())
         made = {}
         for name, tasks in self._tasks.items():
             source = self.sources[name]
@@ -255,11 +256,6 @@ class MultiTaskDataModule(L.LightningDataModule):
                 }
                 made[name] = source.inputs(tokenizer, targets, name, hidden)
         return made
-
-    def _texts(self) -> Iterator[str]:
-        for source in (self.sources[name] for name in self._tasks if "train" in self.sources[name].splits):
-            for values in source.read("train", [*source.text, *([source.words] if source.words else ())]).values():
-                yield from (value if isinstance(value, str) else " ".join(value) for value in values if value)
 
     def _read(self, split: str, stage: str, inputs: Mapping[str, Inputs]) -> dict[str, Examples]:
         examples = {}

@@ -17,7 +17,7 @@ from ._checks import require
 from ._layers import Levels, Place, places, without_decay
 
 _FUSED = ("cpu", "cuda", "mps")
-_BALANCER_RATE = 1e-3
+_RULE_RATE = 1e-3
 """Few numbers of size one, which the rates of pretrained weights would never move."""
 
 
@@ -101,7 +101,7 @@ class FineTuning:
         steps: int,
         *,
         fused: bool = True,
-        balancer: nn.Module | None = None,
+        rules: Mapping[str, nn.Module] | None = None,
         levels: Levels = (),
         stages: Sequence[str] = (),
     ) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class FineTuning:
 
         Groups are called "trunk" and "heads", with "/no_decay" for what does not decay; with `layer_decay`,
         "trunk/embeddings" and "trunk/layer_1" to the top; "trunk/level_<number>" for a level that is named, 0 being
-        "trunk/embeddings"; "heads/<task>" for a task in `rates`; "balancer" for what a balancer learns, at a rate of 0.001,
+        "trunk/embeddings"; "heads/<task>" for a task in `rates`; "balancer" and "adaptation" for what these learn, at a rate of 0.001,
         without decay.
 
         Args:
@@ -117,7 +117,7 @@ class FineTuning:
             heads: {task: head}.
             steps: Steps of the run.
             fused: Whether AdamW may update all weights in one kernel, where the device has one.
-            balancer: The module's balancer, if it has one.
+            rules: What else has parameters of its own, by the name of its group: balancer, adaptation.
             levels: Where the encoder has levels, the module and all parameters of each, level 0 first.
             stages: Names of the levels, if they have any.
 
@@ -132,12 +132,14 @@ class FineTuning:
             _numbered(name, getattr(self, name), max(len(levels) - 1, 0), stages)
             for name in ("level_rates", "level_starts")
         ]
-        learned = [] if balancer is None else [p for p in balancer.parameters() if p.requires_grad]
-        groups = self._groups(module, heads, {id(p) for p in learned}, places(module, _ids(heads), levels), *chosen)
-        if learned:
-            groups.append(
-                {"params": learned, "name": "balancer", "lr": _BALANCER_RATE, "weight_decay": 0.0, "start": 0}
-            )
+        learned = {name: [p for p in rule.parameters() if p.requires_grad] for name, rule in (rules or {}).items()}
+        apart = {id(p) for params in learned.values() for p in params}
+        groups = self._groups(module, heads, apart, places(module, _ids(heads), levels), *chosen)
+        groups += [
+            {"params": params, "name": name, "lr": _RULE_RATE, "weight_decay": 0.0, "start": 0}
+            for name, params in learned.items()
+            if params
+        ]
         starts = [group.pop("start") for group in groups]
         self._warn_of_rest(groups, starts, steps)
         one_kernel = fused and all(

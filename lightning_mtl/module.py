@@ -243,7 +243,7 @@ class MultiTaskModule(TaskModule):
                 if i not in part.present:
                     step.idle[i] = 0 * prediction.masked_fill(prediction.isinf(), 0).sum()
                     continue
-                prediction, target, sequence = _labelled(self.tasks[i], prediction, target, rows)
+                prediction, target, sequence = labelled(self.tasks[i], prediction, target, rows)
                 loss = self._losses[i](prediction, target)
                 step.tasks.append(i)
                 step.losses.append(loss.mean() if loss.ndim else loss)
@@ -387,7 +387,7 @@ class MultiTaskModule(TaskModule):
         return [through(heads[self.tasks[i].name], features[i], words) for i in tasks]
 
 
-def _labelled(
+def labelled(
     task: Task, prediction: Tensor, target: Tensor, rows: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Pick what has a label: predictions and targets of rows, or of words with the row that each belongs to."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from difflib import get_close_matches
 from typing import Any, cast
 
@@ -226,6 +226,11 @@ class Source:
                 f"{self.named}. Name them so, or train a new model."
             )
         return same
+
+    def texts(self) -> Iterator[str]:
+        """Give all texts of the training split."""
+        for values in self.read("train", [*self.text, *([self.words] if self.words else ())]).values():
+            yield from (value if isinstance(value, str) else " ".join(value) for value in values if value)
 
     def read(self, split: str, columns: Sequence[str]) -> Columns:
         """Read whole columns of a split."""

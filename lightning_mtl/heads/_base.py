@@ -97,9 +97,7 @@ class Head(nn.Module, ABC):
         Returns:
             [batch, outputs], or [batch] where each example has a single number.
         """
-        if features.ndim > 2:
-            features = self._read(features, mask)
-        prediction = self._apply_layers(features)
+        prediction = self._apply_layers(self.read(features, mask))
         return prediction.squeeze(-1) if self.outputs == 1 and not self.label_shape else prediction
 
     @property
@@ -234,7 +232,17 @@ class Head(nn.Module, ABC):
         """How many names there are."""
         return self.outputs
 
-    def _read(self, features: Tensor, mask: Tensor | None) -> Tensor:
+    def read(
+        self, features: Float[Tensor, "batch *positions width"], mask: Shaped[Tensor, "batch positions"] | None = None
+    ) -> Float[Tensor, "batch *positions width"]:
+        """Give what the head's layers read: of features with positions, one vector for each example.
+
+        Args:
+            features: See `forward`.
+            mask: See `forward`.
+        """
+        if features.ndim == 2:
+            return features
         if self.readout == "first":
             return features[:, 0]
         if self.readout == "last":

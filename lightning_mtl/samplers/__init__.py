@@ -4,6 +4,7 @@ from ._annealed import Annealed
 from ._batches import BATCHES, BY_SOURCE, Batches, refuse_rule
 from ._dynamic_task_prioritization import DynamicTaskPrioritization
 from ._epoch import Steps, refuse_steps
+from ._episodes import EpisodeRows, EpisodeSampler, Shots, refuse_sizes
 from ._evaluation import EvaluationSampler
 from ._exp3s import Exp3S
 from ._explicit import Explicit
@@ -37,6 +38,10 @@ __all__ = [
     "ForgettingDriven",
     "MultiTaskSampler",
     "EvaluationSampler",
+    "EpisodeSampler",
+    "EpisodeRows",
+    "Shots",
+    "refuse_sizes",
     "Plan",
     "Rates",
     "StandIn",

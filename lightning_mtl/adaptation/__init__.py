@@ -1,0 +1,39 @@
+"""How a task's parameters follow from a few examples: inner-loop algorithms, one per file, and two engines that run them."""
+
+from ._adapting import ENGINES, Adapting, EngineName
+from ._anil import ANIL
+from ._base import Adaptation, Inner
+from ._carried import carried
+from ._episode import Episode, singles
+from ._gradient_descent import GradientDescent
+from ._inner_optimizers import SGD, Adam, InnerOptimizer
+from ._maml import MAML
+from ._norms import NORMS, EpisodeNorms, Norm
+from ._outcome import Outcome
+from ._problem import Data, Parameters, Problem
+from ._protonet import ProtoNet
+
+__all__ = [
+    "Adaptation",
+    "GradientDescent",
+    "MAML",
+    "ANIL",
+    "ProtoNet",
+    "InnerOptimizer",
+    "SGD",
+    "Adam",
+    "Adapting",
+    "ENGINES",
+    "EngineName",
+    "Episode",
+    "EpisodeNorms",
+    "Inner",
+    "NORMS",
+    "Norm",
+    "Outcome",
+    "Data",
+    "Parameters",
+    "Problem",
+    "carried",
+    "singles",
+]

@@ -1,0 +1,97 @@
+"""How layers that keep running statistics normalise within an episode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _NormBase
+
+Norm = Literal["episode", "transductive", "running"]
+NORMS = get_args(Norm)
+
+
+class EpisodeNorms:
+    """Leads the batch norms of a model past their running statistics, which no episode may move.
+
+    "episode": the support is normalised by its own statistics, and so is the query, by those of the support after adaptation (one more
+    pass over the support where there are such layers). Nothing is known of one query example from another.
+    "transductive": support and query are each normalised by their own statistics, as in MAML: what is predicted for a query example depends
+    on the others, and on how many there are. "running": the running statistics that the model came with.
+
+    Layers without running statistics (`track_running_stats=False`, LayerNorm, GroupNorm) are left as they are.
+
+    Args:
+        model: The model.
+        norm: One of the three.
+    """
+
+    def __init__(self, model: nn.Module, norm: Norm) -> None:
+        self.norm = norm
+        self.layers = [layer for layer in model.modules() if isinstance(layer, _NormBase) and layer.track_running_stats]
+        self._noted: list[tuple[Tensor, Tensor]] | None = None
+        self._used: Iterator[tuple[Tensor, Tensor]] | None = None
+
+    @property
+    def from_support(self) -> bool:
+        """Whether a query is normalised by what is known of the support."""
+        return bool(self.layers) and self.norm == "episode"
+
+    @contextmanager
+    def led(self) -> Iterator[None]:
+        """Take the place of the layers' own `forward`."""
+        with ExitStack() as stack:
+            for layer in self.layers:
+                held: Any = layer
+                held.forward = _Led(self, layer)
+                stack.callback(held.__dict__.pop, "forward", None)
+            yield
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note the statistics of what passes, layer by layer."""
+        self._noted = []
+        try:
+            yield
+        finally:
+            self._used, self._noted = iter(self._noted), None
+
+    @contextmanager
+    def using(self) -> Iterator[None]:
+        """Normalise what passes by the statistics that were noted."""
+        try:
+            yield
+        finally:
+            self._used = None
+
+    def write(self) -> None:
+        """Make the statistics that were noted the running ones."""
+        for layer, (mean, variance) in zip(self.layers, self._used or (), strict=True):
+            held: Any = layer
+            held.running_mean.copy_(mean.detach())
+            held.running_var.copy_(variance.detach())
+
+    def apply(self, layer: Any, x: Tensor) -> Tensor:
+        """Normalise what passes a layer."""
+        if self.norm == "running":
+            return F.batch_norm(x, layer.running_mean, layer.running_var, layer.weight, layer.bias, False, 0.0, layer.eps)
+        if self._used is not None:
+            mean, variance = next(self._used)
+            return F.batch_norm(x, mean, variance, layer.weight, layer.bias, False, 0.0, layer.eps)
+        if self._noted is not None:
+            axes = [axis for axis in range(x.ndim) if axis != 1]
+            variance, mean = torch.var_mean(x, axes, correction=0)
+            self._noted.append((mean, variance))
+        return F.batch_norm(x, None, None, layer.weight, layer.bias, True, 0.0, layer.eps)
+
+
+class _Led:
+    def __init__(self, norms: EpisodeNorms, layer: Any) -> None:
+        self.norms, self.layer = norms, layer
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.norms.apply(self.layer, x)

@@ -1,0 +1,75 @@
+"""Prototypical networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ._base import Adaptation, Inner
+from ._problem import Parameters
+
+
+class ProtoNet(Adaptation):
+    """Give each class the mean of its support's features (Snell et al., "Prototypical networks", NeurIPS 2017, equations 1 and 2).
+
+    An example goes to the class whose mean c is nearest: logits are -|x - c|^2, which but for a number that all classes share is
+    2 c x - |c|^2 (their equation 8), a linear layer. So what is adapted is the head: its weights become 2 c, its bias -|c|^2. It takes no
+    gradient step, and learns an encoder in which classes lie apart.
+
+    It suits heads for one class of several, or for yes and no, with one linear layer.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from lightning_mtl import HardSharing, MetaLearningModule, Multiclass, Task
+        >>> tasks = [Task("side", head=Multiclass(2))]
+        >>> module = MetaLearningModule(tasks, HardSharing(nn.Identity(), width=1), adaptation=ProtoNet())
+        >>> labels = torch.tensor([[0, 0, 1, 1]])
+        >>> support = {"x": torch.tensor([[[-2.0], [-1.0], [1.0], [3.0]]]), "side": labels}
+        >>> query = {"x": torch.tensor([[[-3.0], [-0.5], [0.5], [5.0]]]), "side": labels}
+        >>> module.by_step({"numbers": {"support": support, "query": query}})["side"].predictions[-1].argmax(-1)
+        tensor([[0, 0, 1, 1]])
+    """
+
+    steps = 1
+
+    def refuse(self, task: str, head: nn.Module) -> None:
+        """Look whether the head is one linear layer over classes.
+
+        Raises:
+            ValueError: It is not.
+        """
+        layers: Any = getattr(head, "layers", None)
+        kind = getattr(head, "kind", None)
+        if kind not in ("multiclass", "binary") or not isinstance(layers, nn.Linear) or layers.bias is None:
+            raise ValueError(
+                f"`head` of task {task!r} must be Multiclass or Binary with one linear layer for ProtoNet, got {type(head).__name__} with "
+                f"{type(layers).__name__}. Use another adaptation, e.g. MAML() or ANIL()."
+            )
+
+    def replaces(self, name: str) -> bool:
+        """Say whether a parameter is made anew for each task: the head's are."""
+        return name.startswith("heads.")
+
+    def step(
+        self, parameters: Parameters, memory: Any, number: int, learned: Parameters, inner: Inner
+    ) -> tuple[Parameters, Any]:
+        """Put the means of the classes into the head."""
+        weight, bias = (next(n for n in parameters if n.startswith("heads.") and n.endswith(of)) for of in _LAYER)
+        features, target = inner.features(parameters)
+        outputs = parameters[weight].shape[0]
+        means = self._means(features, target, max(outputs, 2))
+        weights, biases = 2 * means, -means.square().sum(-1)
+        if outputs == 1:  # yes against no
+            weights, biases = weights[1:] - weights[:1], biases[1:] - biases[:1]
+        return {**parameters, weight: weights.to(parameters[weight].dtype), bias: biases.to(parameters[bias].dtype)}, None
+
+    def _means(self, features: Tensor, target: Tensor, classes: int) -> Tensor:
+        numbers = torch.arange(classes, device=target.device)
+        members = (target.unsqueeze(-1) == numbers).to(features.dtype)  # [rows, classes]
+        return members.mT @ features / members.sum(0).unsqueeze(-1)
+
+
+_LAYER = ("layers.weight", "layers.bias")

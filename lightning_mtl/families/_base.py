@@ -1,0 +1,91 @@
+"""What every family is: functions of one number that are drawn at random."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Range = Sequence[float]
+Draw = Mapping[str, Tensor]
+"""What makes a function one of its family, e.g. amplitude and phase, [functions] each."""
+
+
+class Family(ABC):
+    """Functions of one number, drawn at random: each is a task, of which a few points are known.
+
+    Args:
+        x: From where to where points are drawn.
+        noise: Standard deviation of what is added to the values of the support; queries are without.
+
+    Raises:
+        ValueError: A range does not rise, or `noise` is below 0.
+    """
+
+    def __init__(self, x: Range = (-5.0, 5.0), noise: float = 0.0) -> None:
+        self.x = rising("x", x)
+        if noise < 0:
+            raise ValueError(f"`noise` must be at least 0, got {noise}.")
+        self.noise = noise
+
+    @abstractmethod
+    def draw(self, functions: int, generator: torch.Generator) -> Draw:
+        """Draw functions."""
+
+    @abstractmethod
+    def value(self, draw: Draw, x: Float[Tensor, "functions points"]) -> Float[Tensor, "functions points"]:
+        """Give the functions' values.
+
+        Args:
+            draw: What `draw` gave.
+            x: Points of each function.
+        """
+
+    def points(self, draw: Draw, functions: int, points: int, generator: torch.Generator) -> Float[Tensor, "functions points"]:
+        """Draw points of each function: by default evenly from the range."""
+        return uniform(self.x, (functions, points), generator)
+
+    def episodes(
+        self, functions: int, shots: int, queries: int, generator: torch.Generator
+    ) -> dict[str, dict[str, Float[Tensor, "functions points *one"]]]:
+        """Draw functions, and points of each.
+
+        Args:
+            functions: How many.
+            shots: Points of the support.
+            queries: Points of the query.
+            generator: What the draw depends on.
+
+        Returns:
+            {"support": {"x": [functions, shots, 1], "y": [functions, shots]}, "query": ...}
+        """
+        drawn = self.draw(functions, generator)
+        x = self.points(drawn, functions, shots + queries, generator)
+        y = self.value(drawn, x)
+        if self.noise:
+            y = y.clone()
+            y[:, :shots] += self.noise * torch.randn(functions, shots, generator=generator)
+        return {
+            "support": {"x": x[:, :shots, None], "y": y[:, :shots]},
+            "query": {"x": x[:, shots:, None], "y": y[:, shots:]},
+        }
+
+
+def uniform(limits: Range, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw numbers evenly from a range."""
+    low, high = limits
+    return torch.rand(shape, generator=generator) * (high - low) + low
+
+
+def rising(name: str, limits: Range) -> tuple[float, float]:
+    """Look whether a range is one.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if len(limits) != 2 or not limits[0] <= limits[1]:
+        raise ValueError(f"`{name}` must be two numbers of which the second is not below the first, got {limits!r}.")
+    return float(limits[0]), float(limits[1])
