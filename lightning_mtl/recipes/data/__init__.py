@@ -1,6 +1,7 @@
-"""The data of the recipes: fetched on first use, checked, and kept; and which of their columns can be features."""
+"""The data of the recipes: fetched or drawn on first use, checked, and kept; and which of their columns can be features."""
 
 from ._feature_columns import feature_columns
+from ._glyphs import glyphs
 from ._named_tweets import named_tweets
 from ._petrogold import petrogold
 from ._rated_texts import rated_texts
@@ -14,6 +15,7 @@ __all__ = [
     "petrogold",
     "star",
     "tumours",
+    "glyphs",
     "feature_columns",
     "split_sentences",
     "spread",
