@@ -28,7 +28,13 @@ _HOUSES = (
 )
 # Of these, some load a network from a file or an address that the data name.
 _LOADERS = ("torchmetrics.audio.", "torchmetrics.image.", "torchmetrics.multimodal.", "torchmetrics.text.")
-_OWN_OBJECTS = ("lightning_mtl.adaptation.", "lightning_mtl.balancers.", "lightning_mtl.encoders.", "lightning_mtl.heads.", "lightning_mtl.inputs.")
+_OWN_OBJECTS = (
+    "lightning_mtl.adaptation.",
+    "lightning_mtl.balancers.",
+    "lightning_mtl.encoders.",
+    "lightning_mtl.heads.",
+    "lightning_mtl.inputs.",
+)
 _TRUSTED = ("lightning_mtl.adaptation.", "lightning_mtl.balancers.", "lightning_mtl.inputs.")
 _MARKS = {"class", "function", "tensor", "own", "dict"}
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)

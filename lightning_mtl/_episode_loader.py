@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ EpisodePlan = tuple[int, int, Sequence[int]]
 """Number of a step, how many episodes it has on all ranks, and the numbers of those to make."""
 
 
+@runtime_checkable
 class Drawing(Protocol):
     """Where the episodes of a source come from."""
 
@@ -61,7 +62,9 @@ class ClassEpisodes:
         if len(sizes) > 1:
             return self._ragged(columns, drawn)
         ((shots, queries),) = sizes
-        stacked = {name: column.unflatten(0, (len(drawn), shots + queries)) for name, column in columns.items()}
+        stacked = {
+            name: column.reshape(len(drawn), shots + queries, *column.shape[1:]) for name, column in columns.items()
+        }
         return {
             "support": self._part(stacked, slice(None, shots), [of.support_labels for of in drawn]),
             "query": self._part(stacked, slice(shots, None), [of.query_labels for of in drawn]),
@@ -85,7 +88,11 @@ class ClassEpisodes:
             cut = {"support": (slice(start, middle), of.support_labels), "query": (slice(middle, end), of.query_labels)}
             parts.append(
                 {
-                    name: {**{key: value[rows] for key, value in columns.items()}, self.task.column: self._labels(labels), ROWS: {}}
+                    name: {
+                        **{key: value[rows] for key, value in columns.items()},
+                        self.task.column: self._labels(labels),
+                        ROWS: {},
+                    }
                     for name, (rows, labels) in cut.items()
                 }
             )

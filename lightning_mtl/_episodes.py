@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .adaptation import Adapting, Data, singles
-from .adaptation import Episode as Pair
+from .adaptation import Adapting, Data, Episode, singles
 from .inputs import WORDS
 from .task import ROWS, Task
 
@@ -49,7 +48,9 @@ def _labelled(part: Any, tasks: Sequence[Task], source: str, leading: int) -> An
     made = dict(part)
     for name in PARTS:
         if ROWS not in part[name]:
-            made[name] = _labelled_rows(part[name], tasks, f"in the {name} of an episode of source {source!r}, row", leading)
+            made[name] = _labelled_rows(
+                part[name], tasks, f"in the {name} of an episode of source {source!r}, row", leading
+            )
     return made
 
 
@@ -59,7 +60,9 @@ def _labelled_rows(columns: Columns, tasks: Sequence[Task], where: str, leading:
     flat[ROWS] = {}
     for task in tasks:
         if task.column not in columns:
-            raise ValueError(f"Column {task.column!r} of task {task.name!r} must be there {where}s, got {list(columns)}.")
+            raise ValueError(
+                f"Column {task.column!r} of task {task.name!r} must be there {where}s, got {list(columns)}."
+            )
         task.label(flat, where)
         if task.name in flat[ROWS] and not task.known_head().per_position:
             known = set(flat[ROWS][task.name].tolist())
@@ -72,7 +75,7 @@ def _labelled_rows(columns: Columns, tasks: Sequence[Task], where: str, leading:
     return {name: column.unflatten(0, shape) for name, column in flat.items()} | {ROWS: noted}
 
 
-def episodes_of(task: Task, part: Any, inputs: Inputs) -> Pair | list[Pair]:
+def episodes_of(task: Task, part: Any, inputs: Inputs) -> Episode | list[Episode]:
     """Give a task's episodes, with a leading axis or as a list of single ones.
 
     Args:
@@ -85,7 +88,7 @@ def episodes_of(task: Task, part: Any, inputs: Inputs) -> Pair | list[Pair]:
     return _pair(task, part, inputs)
 
 
-def _pair(task: Task, part: Any, inputs: Inputs) -> Pair:
+def _pair(task: Task, part: Any, inputs: Inputs) -> Episode:
     return _data(task, part["support"], inputs), _data(task, part["query"], inputs)
 
 
@@ -94,7 +97,7 @@ def _data(task: Task, columns: Columns, inputs: Inputs) -> dict[str, Any]:
     return {"inputs": inputs(columns), "target": columns[task.column], **words}
 
 
-def halves(task: Task, columns: Columns, inputs: Inputs, share: float) -> Pair | None:
+def halves(task: Task, columns: Columns, inputs: Inputs, share: float) -> Episode | None:
     """Part the labelled rows of an ordinary batch into support and query; nothing where there is only one.
 
     Args:
@@ -151,7 +154,11 @@ def divergence(task: str, adapter: Adapting, episodes: Any, drawn: Mapping[str, 
         finite = outcome.losses[0][0].isfinite().tolist()
         if not all(finite):
             first = finite.index(False)
-            what = f"after inner step {first}" if first else "before the first inner step: the weights it starts from have diverged"
+            what = (
+                f"after inner step {first}"
+                if first
+                else "before the first inner step: the weights it starts from have diverged"
+            )
             return (
                 f"Adapting to task {task!r} must stay finite, got a loss that is not in episode {number} of the step ({where}), {what}, with "
                 f"`rate` {rate}. Take a smaller `rate`, fewer `steps`, or a smaller rate of the optimizer."

@@ -24,7 +24,12 @@ class Learner(nn.Module):
     """
 
     def __init__(
-        self, task: Task, encoder: nn.Module, head: nn.Module, loss: Callable[..., Tensor], losses: Mapping[str, nn.Module]
+        self,
+        task: Task,
+        encoder: nn.Module,
+        head: nn.Module,
+        loss: Callable[..., Tensor],
+        losses: Mapping[str, nn.Module],
     ) -> None:
         super().__init__()
         self.encoder = encoder

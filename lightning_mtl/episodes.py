@@ -125,7 +125,9 @@ class EpisodeDataModule(L.LightningDataModule):
                 if self._has(name, split)
             }
             if not self._drawings[split] and (split, stage) != ("validation", "fit"):
-                raise ValueError(f"No source has the split {split!r}; splits are out of {list(_SPLITS)}. Add it to a source.")
+                raise ValueError(
+                    f"No source has the split {split!r}; splits are out of {list(_SPLITS)}. Add it to a source."
+                )
         if stage == "fit":
             self.__dict__.pop("val_dataloader", None)
             if not self._drawings["validation"]:  # Lightning skips validation only where no such method is defined
@@ -289,7 +291,9 @@ class EpisodeDataModule(L.LightningDataModule):
                     sampler = drawing.sampler
                     sizes = [len(of) for of in sampler.rows]
                     each = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
-                    rows.append([name, split, f"{len(sizes):,}", each, f"{sampler.ways} ways, {self.shots} shots", episodes])
+                    rows.append(
+                        [name, split, f"{len(sizes):,}", each, f"{sampler.ways} ways, {self.shots} shots", episodes]
+                    )
                 else:
                     rows.append([name, split, "-", "-", f"{self.shots} points", episodes])
         return table(("source", "split", "classes", "rows of each", "episode", "episodes"), rows)

@@ -17,11 +17,11 @@ from ._answers import evaluating
 from ._balancing import Scope
 from ._checks import require
 from ._distributed import SHARDED
-from ._episodes import Pair, divergence, episodes_of, halves, is_episodic, labelled_episodes
+from ._episodes import divergence, episodes_of, halves, is_episodic, labelled_episodes
 from ._learner import Learner
 from ._routing import Batch
 from ._step import Step
-from .adaptation import ENGINES, MAML, NORMS, Adaptation, Adapting, EngineName, Norm, Outcome, carried
+from .adaptation import ENGINES, MAML, NORMS, Adaptation, Adapting, EngineName, Episode, Norm, Outcome, carried
 from .balancers import Balancer, GradientBalancer, Weighting
 from .encoders import Encoder
 from .module import MultiTaskModule
@@ -182,7 +182,8 @@ class MetaLearningModule(MultiTaskModule):
     def _trail(self, task: int, outcome: Outcome) -> Trail:
         answer = outcome.joined()
         prediction: Tensor = answer["prediction"]
-        read = self.tasks[task].known_head().predict(prediction.flatten(0, 2)).unflatten(0, prediction.shape[:3])
+        flat = self.tasks[task].known_head().predict(prediction.flatten(0, 2))
+        read = flat.reshape(*prediction.shape[:3], *flat.shape[1:])
         return Trail(torch.cat(outcome.losses).T, read.transpose(0, 1), answer["target"][:, 0])
 
     def run(self, batch: Batch) -> Step:
@@ -295,7 +296,7 @@ class MetaLearningModule(MultiTaskModule):
             )
         return self._adapting[task]
 
-    def _episodes(self, batch: Batch) -> Iterator[tuple[int, Pair | list[Pair]]]:
+    def _episodes(self, batch: Batch) -> Iterator[tuple[int, Episode | list[Episode]]]:
         """Give each task that has labels, and its episodes."""
         for source, part in self._noted(batch).items():
             inputs = partial(self.routing.inputs, source)
@@ -307,7 +308,7 @@ class MetaLearningModule(MultiTaskModule):
                     if pairs := self._halves(i, part, inputs):
                         yield i, pairs
 
-    def _halves(self, task: int, columns: Any, inputs: Any) -> list[Pair]:
+    def _halves(self, task: int, columns: Any, inputs: Any) -> list[Episode]:
         whole = self.adaptation.count(self.training) == 0
         pair = halves(self.tasks[task], columns, inputs, 1.0 if whole else self.support)
         if pair is None:
@@ -332,8 +333,7 @@ class MetaLearningModule(MultiTaskModule):
             raise ValueError(divergence(name, self._adapter(task), episodes, drawn))
 
 
-
-def _mean_gradients(outcomes: Sequence[Outcome], rows: float) -> dict[str, Tensor]:
+def _mean_gradients(outcomes: Sequence[Outcome], rows: int) -> dict[str, Tensor]:
     """Average gradients over the rows of all queries."""
     parts = []
     for outcome in outcomes:
@@ -370,5 +370,13 @@ def _refuse(rule: Any, engine: str, chunk: int | None, compiled: bool, norm: str
     require(engine in ENGINES, "engine", f"one of {list(ENGINES)}", engine, "Leave it out for 'auto'.")
     require(norm in NORMS, "norm", f"one of {list(NORMS)}", norm, "Leave it out for 'episode'.")
     require(chunk is None or chunk >= 1, "chunk", "at least 1", chunk, "Leave it out to adapt to all episodes at once.")
-    require(not compiled or engine == "vmap", "engine", "'vmap' with `compile`", engine, "Give it, or leave `compile` out.")
-    require(0 < support < 1, "support", "a share between 0 and 1", support, "0.5 adapts to one half, and judges by the other.")
+    require(
+        not compiled or engine == "vmap", "engine", "'vmap' with `compile`", engine, "Give it, or leave `compile` out."
+    )
+    require(
+        0 < support < 1,
+        "support",
+        "a share between 0 and 1",
+        support,
+        "0.5 adapts to one half, and judges by the other.",
+    )

@@ -14,6 +14,8 @@ MAY_IMPORT = {  # from our own house
     "metrics": set(),
     "samplers": set(),
     "balancers": set(),
+    "adaptation": set(),
+    "families": set(),
     "_table": set(),
     "callbacks": {"_distributed", "_history", "_table", "samplers"},
     "_settling": {"_examples", "_inference", "_inspection", "inputs", "source", "task"},
@@ -84,6 +86,36 @@ MAY_IMPORT = {  # from our own house
         "module",
         "task",
     },
+    "_learner": {"heads", "module", "task"},
+    "_episodes": {"adaptation", "inputs", "task"},
+    "_episode_loader": {"_examples", "families", "samplers", "task"},
+    "episodes": {
+        "_checks",
+        "_episode_loader",
+        "_table",
+        "encoders",
+        "families",
+        "heads",
+        "inputs",
+        "samplers",
+        "source",
+        "task",
+    },
+    "meta": {
+        "_answers",
+        "_balancing",
+        "_checks",
+        "_distributed",
+        "_episodes",
+        "_learner",
+        "_routing",
+        "_step",
+        "adaptation",
+        "balancers",
+        "encoders",
+        "module",
+        "task",
+    },
     "_evaluated": {"_distributed", "_metrics", "_persistence", "_routing", "_step"},
     "_module": {
         "_balancing",
@@ -133,7 +165,7 @@ MAY_IMPORT = {  # from our own house
     },
     "sweep": set(),
 }
-TORCH_ONLY = {"heads", "encoders", "balancers", "samplers", "metrics"}
+TORCH_ONLY = {"adaptation", "families", "heads", "encoders", "balancers", "samplers", "metrics"}
 FREE = {"__init__", "recipes"}
 
 

@@ -3,21 +3,29 @@
 from ._adapting import ENGINES, Adapting, EngineName
 from ._anil import ANIL
 from ._base import Adaptation, Inner
+from ._boil import BOIL
 from ._carried import carried
 from ._episode import Episode, singles
 from ._gradient_descent import GradientDescent
 from ._inner_optimizers import SGD, Adam, InnerOptimizer
 from ._maml import MAML
+from ._maml_plus_plus import MAMLPlusPlus
+from ._meta_sgd import MetaSGD
 from ._norms import NORMS, EpisodeNorms, Norm
 from ._outcome import Outcome
 from ._problem import Data, Parameters, Problem
 from ._protonet import ProtoNet
+from ._reptile import Reptile
 
 __all__ = [
     "Adaptation",
     "GradientDescent",
     "MAML",
     "ANIL",
+    "BOIL",
+    "MetaSGD",
+    "MAMLPlusPlus",
+    "Reptile",
     "ProtoNet",
     "InnerOptimizer",
     "SGD",

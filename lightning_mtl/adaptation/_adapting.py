@@ -61,9 +61,7 @@ class Adapting:
         """Give the parameters that are trained."""
         return {name: value for name, value in self.parameters.items() if value.requires_grad}
 
-    def __call__(
-        self, episodes: Episode | Sequence[Episode], *, training: bool, every: bool = False
-    ) -> list[Outcome]:
+    def __call__(self, episodes: Episode | Sequence[Episode], *, training: bool, every: bool = False) -> list[Outcome]:
         """Adapt to episodes.
 
         Args:
@@ -75,6 +73,8 @@ class Adapting:
             What came of it, for each shape of episodes.
         """
         together = [episodes] if isinstance(episodes, tuple) else stacked(episodes)
+        if training and self.rule.joins_query:
+            together = [_joined(part) for part in together]
         within_inference = torch.is_inference_mode_enabled()
         with self._settings(training):
             if within_inference:
@@ -88,9 +88,7 @@ class Adapting:
             how = {"training": training, "every": every}
             return self._mapped(parameters, wanted, learned, episodes, chunk=self.chunk, **how)
         alone = singles(episodes)
-        return looped(
-            self.problem, self.rule, parameters, wanted, learned, alone, training=training, every=every
-        )
+        return looped(self.problem, self.rule, parameters, wanted, learned, alone, training=training, every=every)
 
     def _together(self, parameters: Parameters, wanted: Sequence[str], episodes: Episode, training: bool) -> bool:
         if self.engine != "auto":
@@ -111,14 +109,22 @@ class Adapting:
     @contextmanager
     def _settings(self, training: bool) -> Iterator[None]:
         """Let gradients be taken, of attention too, and statistics be those of an episode."""
-        fast = torch.backends.mha.get_fastpath_enabled()  # type: ignore[no-untyped-call]
+        fast = torch.backends.mha.get_fastpath_enabled()
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
             if self.problem.norms.layers:
                 stack.enter_context(self.problem.norms.led())
             if self.engine != "loop" or (training and not self.rule.first_order):
-                stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # fused attention has no second derivative, nor a batch rule
+                stack.enter_context(
+                    sdpa_kernel(SDPBackend.MATH)
+                )  # fused attention has no second derivative, nor a batch rule
             torch.backends.mha.set_fastpath_enabled(False)
             stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
             yield
+
+
+def _joined(episodes: Episode) -> Episode:
+    """Put support and query together as the support."""
+    support, query = episodes
+    return pytree.tree_map(lambda a, b: torch.cat([a, b], 1), support, query), query

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from ._problem import Data, Parameters
 
 
+@runtime_checkable
 class Inner(Protocol):
     """What an adaptation asks of an episode's support."""
 
@@ -98,6 +99,6 @@ class Adaptation(nn.Module, ABC):
         """Give the number of steps."""
         return self.steps if training or self.evaluation_steps is None else self.evaluation_steps
 
-    def minibatch(self, data: Data, number: int) -> Data:
+    def part(self, data: Data, number: int) -> Data:
         """Pick the examples of a step: by default all of them."""
         return data

@@ -40,5 +40,6 @@ def carried(loss: Tensor, gradients: Mapping[str, Tensor], parameters: Mapping[s
     if not gradients:
         return loss
     given = [gradient.to(parameters[name].dtype) for name, gradient in gradients.items()]
-    answer: Tensor = _Carried.apply(loss, given, *(parameters[name] for name in gradients))
+    carry: Any = _Carried.apply
+    answer: Tensor = carry(loss, given, *(parameters[name] for name in gradients))
     return answer

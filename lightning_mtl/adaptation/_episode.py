@@ -54,7 +54,7 @@ def judged(
     if weights is None or not steps:
         objective = last[0]
     else:
-        objective = sum(weights[i] * loss for i, (loss, _) in enumerate(told[-steps:]))
+        objective = (weights * torch.stack([loss for loss, _ in told[-steps:]])).sum()
     return objective, _stacked(told) if every else last, parameters
 
 

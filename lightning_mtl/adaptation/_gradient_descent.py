@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -60,7 +60,8 @@ class GradientDescent(Adaptation):
         self.first_order = first_order
         self.adapted = adapted
         self.optimizer = optimizer or SGD()
-        self._moving: tuple[str, ...] | None = None
+        self.names: tuple[str, ...] = ()
+        """Names of the parameters that adapt, once all are known."""
 
     def adapts(self, name: str) -> bool:
         """Say whether a parameter of this name adapts."""
@@ -73,8 +74,8 @@ class GradientDescent(Adaptation):
         Raises:
             ValueError: None is.
         """
-        self._moving = tuple(name for name in parameters if self.adapts(name))
-        if self.steps and not self._moving:
+        self.names = tuple(name for name in parameters if self.adapts(name))
+        if self.steps and not self.names:
             raise ValueError(
                 f"`adapted` of {type(self).__name__} must match some that are trained, got {self.adapted!r}; there are "
                 f"{_some(list(parameters))}. Use 'all', 'encoder', 'head', or such names with *."
@@ -96,21 +97,13 @@ class GradientDescent(Adaptation):
         return {**parameters, **moved}, memory
 
     def _names(self, parameters: Parameters) -> list[str]:
-        if self._moving is None:
+        if not self.names:
             self.build(parameters)
-        return [name for name in self._moving or () if name in parameters]
+        return [name for name in self.names if name in parameters]
 
     def moved(self, name: str, value: Tensor, direction: Tensor, number: int, learned: Parameters) -> Tensor:
         """Give a parameter after a step; here all have one rate."""
         return torch.sub(value, direction, alpha=self.rate)
-
-
-def rates_of(
-    parameters: Mapping[str, Tensor], adapts: Callable[[str], bool], make: Callable[[Tensor], Tensor]
-) -> torch.nn.ParameterDict:
-    """Make rates that are learned for each parameter that adapts."""
-    made = {name.replace(".", "/"): torch.nn.Parameter(make(value)) for name, value in parameters.items() if adapts(name)}
-    return torch.nn.ParameterDict(made)
 
 
 def _some(names: list[str]) -> str:

@@ -24,10 +24,8 @@ class _Support:
         if not self.second_order:
             moving = {name: value.detach().requires_grad_() for name, value in moving.items()}
             rest = {name: value.detach() for name, value in rest.items()}
-        loss, _ = self.problem.support({**rest, **moving}, self.rule.minibatch(self.data, step))
-        found = torch.autograd.grad(
-            loss, list(moving.values()), create_graph=self.second_order, materialize_grads=True
-        )
+        loss, _ = self.problem.support({**rest, **moving}, self.rule.part(self.data, step))
+        found = torch.autograd.grad(loss, list(moving.values()), create_graph=self.second_order, materialize_grads=True)
         return dict(zip(moving, found, strict=True))
 
     def features(self, parameters: Parameters) -> tuple[Tensor, Tensor]:

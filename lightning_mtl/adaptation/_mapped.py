@@ -25,7 +25,7 @@ class _Support:
 
     def gradient(self, moving: Parameters, rest: Parameters, step: int) -> Parameters:
         """Give the gradient of the support's loss, and note it."""
-        data = self.rule.minibatch(self.data, step)
+        data = self.rule.part(self.data, step)
         found: Parameters = grad(lambda values: self.problem.support({**rest, **values}, data)[0])(moving)
         self.noted.append(found)
         return found

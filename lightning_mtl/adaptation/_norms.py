@@ -78,7 +78,9 @@ class EpisodeNorms:
     def apply(self, layer: Any, x: Tensor) -> Tensor:
         """Normalise what passes a layer."""
         if self.norm == "running":
-            return F.batch_norm(x, layer.running_mean, layer.running_var, layer.weight, layer.bias, False, 0.0, layer.eps)
+            return F.batch_norm(
+                x, layer.running_mean, layer.running_var, layer.weight, layer.bias, False, 0.0, layer.eps
+            )
         if self._used is not None:
             mean, variance = next(self._used)
             return F.batch_norm(x, mean, variance, layer.weight, layer.bias, False, 0.0, layer.eps)

@@ -49,7 +49,9 @@ def objection(
         with torch.random.fork_rng(devices=[device.index for device in devices]), _evaluating(problem.learner):
             Mapped(problem, rule)(parameters, wanted, learned, two, training=training)
             with torch.autocast(next(iter(parameters.values())).device.type, enabled=False):
-                return _apart(_wide_problem(problem), rule, _wide(parameters), wanted, _wide(learned), _wide(two), training)
+                return _apart(
+                    _wide_problem(problem), rule, _wide(parameters), wanted, _wide(learned), _wide(two), training
+                )
     except Exception as error:  # what a network must not do under `vmap` fails in many ways
         return f"it fails with {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
 
@@ -89,5 +91,3 @@ def _evaluating(learner: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-

@@ -64,7 +64,11 @@ class ProtoNet(Adaptation):
         weights, biases = 2 * means, -means.square().sum(-1)
         if outputs == 1:  # yes against no
             weights, biases = weights[1:] - weights[:1], biases[1:] - biases[:1]
-        return {**parameters, weight: weights.to(parameters[weight].dtype), bias: biases.to(parameters[bias].dtype)}, None
+        return {
+            **parameters,
+            weight: weights.to(parameters[weight].dtype),
+            bias: biases.to(parameters[bias].dtype),
+        }, None
 
     def _means(self, features: Tensor, target: Tensor, classes: int) -> Tensor:
         numbers = torch.arange(classes, device=target.device)

@@ -44,7 +44,9 @@ class Family(ABC):
             x: Points of each function.
         """
 
-    def points(self, draw: Draw, functions: int, points: int, generator: torch.Generator) -> Float[Tensor, "functions points"]:
+    def points(
+        self, draw: Draw, functions: int, points: int, generator: torch.Generator
+    ) -> Float[Tensor, "functions points"]:
         """Draw points of each function: by default evenly from the range."""
         return uniform(self.x, (functions, points), generator)
 

@@ -47,7 +47,8 @@ class Sinusoid(Family):
     def draw(self, functions: int, generator: torch.Generator) -> Draw:
         """Draw amplitudes, frequencies and phases."""
         return {
-            name: uniform(getattr(self, name), (functions, 1), generator) for name in ("amplitude", "frequency", "phase")
+            name: uniform(getattr(self, name), (functions, 1), generator)
+            for name in ("amplitude", "frequency", "phase")
         }
 
     def value(self, draw: Draw, x: Float[Tensor, "functions points"]) -> Float[Tensor, "functions points"]:

@@ -234,8 +234,8 @@ class Head(nn.Module, ABC):
 
     def read(
         self, features: Float[Tensor, "batch *positions width"], mask: Shaped[Tensor, "batch positions"] | None = None
-    ) -> Float[Tensor, "batch *positions width"]:
-        """Give what the head's layers read: of features with positions, one vector for each example.
+    ) -> Float[Tensor, "batch *read"]:
+        """Give what the head's layers read: of features with positions, one vector for each example, [batch, width].
 
         Args:
             features: See `forward`.

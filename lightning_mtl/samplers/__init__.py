@@ -3,8 +3,8 @@
 from ._annealed import Annealed
 from ._batches import BATCHES, BY_SOURCE, Batches, refuse_rule
 from ._dynamic_task_prioritization import DynamicTaskPrioritization
-from ._epoch import Steps, refuse_steps
 from ._episodes import EpisodeRows, EpisodeSampler, Shots, refuse_sizes
+from ._epoch import Steps, refuse_steps
 from ._evaluation import EvaluationSampler
 from ._exp3s import Exp3S
 from ._explicit import Explicit

@@ -128,4 +128,6 @@ def refuse_sizes(ways: int, shots: Shots, queries: int) -> None:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
     pair = (shots, shots) if isinstance(shots, int) else tuple(shots)
     if len(pair) != 2 or not 1 <= pair[0] <= pair[1]:
-        raise ValueError(f"`shots` must be at least 1, or two such numbers of which the second is not below the first, got {shots}.")
+        raise ValueError(
+            f"`shots` must be at least 1, or two such numbers of which the second is not below the first, got {shots}."
+        )

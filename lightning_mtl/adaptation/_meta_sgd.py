@@ -1,0 +1,65 @@
+"""Meta-SGD."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ._gradient_descent import GradientDescent, Selection
+from ._problem import Parameters
+
+
+class MetaSGD(GradientDescent):
+    """Learn, beside the initial parameters, a rate for each number of them (Li et al. 2017, "Meta-SGD", algorithm 1, equation 5).
+
+    Within a task theta' = theta - alpha * gradient, element by element; alpha is learned with theta, and may become negative.
+
+    Args:
+        rate: From where to where the first rates are drawn evenly; one number for all of them.
+        steps: See `GradientDescent`.
+        evaluation_steps: See `GradientDescent`.
+        first_order: See `GradientDescent`.
+        adapted: See `GradientDescent`.
+
+    Raises:
+        ValueError: A rate that is not above 0, or a range that does not rise.
+
+    Example:
+        >>> rule = MetaSGD(rate=0.1)
+        >>> rule.build({"heads.task.layers.bias": torch.zeros(3)})
+        >>> rule.rates["heads/task/layers/bias"].tolist() == torch.full((3,), 0.1).tolist()
+        True
+    """
+
+    def __init__(
+        self,
+        rate: float | Sequence[float] = (0.005, 0.1),
+        steps: int = 1,
+        *,
+        evaluation_steps: int | None = None,
+        first_order: bool = False,
+        adapted: Selection = "all",
+    ) -> None:
+        limits = (float(rate), float(rate)) if isinstance(rate, int | float) else tuple(float(of) for of in rate)
+        if len(limits) != 2 or not 0 < limits[0] <= limits[1]:
+            raise ValueError(
+                f"`rate` must be above 0, or two such numbers of which the second is not below the first, got {rate}."
+            )
+        super().__init__(limits[0], steps, evaluation_steps=evaluation_steps, first_order=first_order, adapted=adapted)
+        self.rate = rate  # type: ignore[assignment]
+        self._limits = limits
+        self.rates = nn.ParameterDict()
+
+    def build(self, parameters: Mapping[str, Tensor]) -> None:
+        """Draw the first rates of parameters that have none."""
+        super().build(parameters)
+        low, high = self._limits
+        for name in self.names:
+            if (key := name.replace(".", "/")) not in self.rates:
+                self.rates[key] = nn.Parameter(torch.empty_like(parameters[name].detach()).uniform_(low, high))
+
+    def moved(self, name: str, value: Tensor, direction: Tensor, number: int, learned: Parameters) -> Tensor:
+        """Give a parameter after a step, each of its numbers with a rate of its own."""
+        return value - learned[f"rates.{name.replace('.', '/')}"] * direction

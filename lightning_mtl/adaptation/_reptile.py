@@ -1,0 +1,68 @@
+"""Reptile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from ._gradient_descent import GradientDescent, Selection
+from ._inner_optimizers import InnerOptimizer
+from ._problem import Data
+
+
+class Reptile(GradientDescent):
+    """Move the initial parameters towards where a few steps on a task lead (Nichol et al. 2018, "On first-order meta-learning algorithms", algorithm 2).
+
+    The meta-gradient of parameters theta, adapted to theta', is (theta - theta') / rate, the sum of the inner directions: for the paper's step
+    theta + epsilon (theta' - theta), use SGD at the rate epsilon / rate; or Adam, as their section 6.1 does. No query is needed to learn, so support and query are
+    both adapted to while it is trained, and the loss of a training step is that of examples it has seen. With `minibatch` each inner
+    step sees others of them, which is what Reptile learns from (section 5.1); with one step it is joint training.
+
+    Args:
+        rate: See `GradientDescent`.
+        steps: See `GradientDescent`.
+        evaluation_steps: See `GradientDescent`.
+        minibatch: Examples of an inner step, one slice after another. Default: all.
+        adapted: See `GradientDescent`.
+        optimizer: See `GradientDescent`.
+
+    Raises:
+        ValueError: `minibatch` is below 1, or what `GradientDescent` refuses.
+
+    Example:
+        >>> Reptile(rate=0.1, steps=5, minibatch=10).minibatch
+        10
+    """
+
+    joins_query = True
+    follows_difference = True
+
+    def __init__(
+        self,
+        rate: float = 0.01,
+        steps: int = 5,
+        *,
+        evaluation_steps: int | None = None,
+        minibatch: int | None = None,
+        adapted: Selection = "all",
+        optimizer: InnerOptimizer | None = None,
+    ) -> None:
+        super().__init__(
+            rate, steps, evaluation_steps=evaluation_steps, first_order=True, adapted=adapted, optimizer=optimizer
+        )
+        if minibatch is not None and minibatch < 1:
+            raise ValueError(f"`minibatch` must be at least 1, got {minibatch}. Leave it out for all examples.")
+        self.minibatch = minibatch
+
+    def part(self, data: Data, number: int) -> Data:
+        """Pick a slice of the examples, going round."""
+        count = len(data["target"])
+        if self.minibatch is None or self.minibatch >= count:
+            return data
+        start = number * self.minibatch % count
+        places = [(start + i) % count for i in range(self.minibatch)]
+        picked: Mapping[str, Any] = pytree.tree_map(lambda x: x[places] if isinstance(x, Tensor) else x, data)
+        return picked
