@@ -94,7 +94,7 @@ class MetaLearningModule(MultiTaskModule):
         >>> module = MetaLearningModule([Task("y", head=Regression())], encoder, adaptation=MAML(rate=0.01))
         >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         >>> trainer = L.Trainer(max_steps=20, enable_model_summary=False, accelerator="cpu", **quiet)
-        >>> trainer.fit(module, EpisodeDataModule({"waves": Sinusoid()}, shots=5, episodes=8))
+        >>> trainer.fit(module, EpisodeDataModule({"waves": Sinusoid()}, shots=5, episodes=8, summary=False))
         >>> "train/y/loss" in trainer.callback_metrics
         True
     """
