@@ -19,7 +19,9 @@ class Judged(NamedTuple):
     value: float
 
 
-def fit(trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModule, start: str | None = None) -> str | None:
+def fit(
+    trainer: L.Trainer, module: MultiTaskModule, data: L.LightningDataModule, start: str | None = None
+) -> str | None:
     """Train, and name the best checkpoint, if one is watched."""
     trainer.fit(module, data, ckpt_path=start)
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import re
-import sys
-import traceback
-import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from difflib import get_close_matches
 from functools import partial
-from itertools import count
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
-import datasets
-import lightning as L
-from jsonargparse import Namespace
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser
 
-from . import samplers
 from ._balancing import Measuring
+from ._recipe_cli import RecipeCLI, finish
 from .arms import compare_arms
 from .balancers import Balancer
 from .comparison import Comparison, compare, score
@@ -33,10 +21,8 @@ from .module import MultiTaskModule
 from .placement import Placement, search_placement
 from .weight_search import WeightSearch, search_weights
 
-_RUN = "LIGHTNING_MTL_RUN"
 
-
-class MultiTaskCLI(LightningCLI):
+class MultiTaskCLI(RecipeCLI):
     """Train a multi-task model beside its single-task twins, all of it set from the command line.
 
     The model's class must take `tasks`, the names of the tasks to train, from which its twins are made. There is no
@@ -76,21 +62,10 @@ class MultiTaskCLI(LightningCLI):
         args: list[str] | None = None,
     ) -> None:
         self.links = links or {}
-        self._kind = model
         self.shortcuts = shortcuts or {}
         self.arms = arms or {}
         self.also = also
-        super().__init__(
-            model,
-            data,
-            run=False,
-            save_config_callback=None,
-            seed_everything_default=0,
-            trainer_defaults={"default_root_dir": folder, **(trainer or {})},
-            parser_class=_Parser,
-            auto_configure_optimizers=False,  # `--model.optimizer` chooses it
-            args=args,
-        )
+        super().__init__(model, data, folder=folder, trainer=trainer, args=args)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of the comparison."""
@@ -127,36 +102,18 @@ class MultiTaskCLI(LightningCLI):
         for target, source in self.links.items():
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
 
-    def instantiate_trainer(self, **options: Any) -> L.Trainer:
-        """Make a Trainer that tells ranks and devices; each run gets one of its own, with its logger."""
-        return super().instantiate_trainer(**{"logger": False, **options})
-
-    def instantiate_classes(self) -> None:
-        """Make data, model and Trainer; what they refuse is said without a traceback."""
-        try:
-            super().instantiate_classes()
-        except (ValueError, OSError) as error:
-            self.parser.exit(2, f"error: {error}\n")
-
-    def run(self) -> Comparison | WeightSearch | Placement | float:
-        """Do what the options say: a search of weights or levels, the comparison, or the network for all tasks alone."""
-        try:
-            if self.config.weight_search is not None:
-                return self.search_weights()
-            if self.config.placement is not None:
-                return self.search_placement()
-            return self.compare() if self.config.compare else self.score()
-        except ValueError as error:
-            raised = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-            if not raised.is_relative_to(Path(__file__).parent):
-                raise
-            self.parser.exit(2, f"error: {error}\n")  # what the library refuses is said without a traceback
-            raise AssertionError("`exit` leaves the program") from error
+    def answer(self) -> Comparison | WeightSearch | Placement | float:
+        """Search weights or levels, compare, or train the network for all tasks alone."""
+        if self.config.weight_search is not None:
+            return self.search_weights()
+        if self.config.placement is not None:
+            return self.search_placement()
+        return self.compare() if self.config.compare else self.score()
 
     def compare(self) -> Comparison:
         """Run the comparison, print its table, and write it as CSV and PNG into the folder of this run."""
         folder = self._start()
-        options: dict[str, Any] = {"seeds": self._seeds(), "finish": _finish}
+        options: dict[str, Any] = {"seeds": self._seeds(), "finish": finish}
         if self.arms:
             arms = {name: partial(self._model, None, None, changes) for name, changes in self.arms.items()}
             comparison = compare_arms(
@@ -179,7 +136,7 @@ class MultiTaskCLI(LightningCLI):
             self.datamodule,
             lambda run: self._trainer(folder, run),
             seeds=self._seeds(),
-            finish=_finish,
+            finish=finish,
             ckpt_path=self.config.ckpt_path,
         )
         if self.trainer.is_global_zero:
@@ -197,7 +154,7 @@ class MultiTaskCLI(LightningCLI):
             lambda run: self._trainer(folder, run),
             trials=self.config.weight_search,
             seed=first,
-            finish=_finish,
+            finish=finish,
         )
         if self.trainer.is_global_zero:
             found.to_csv(folder / "weight_search.csv")
@@ -215,7 +172,7 @@ class MultiTaskCLI(LightningCLI):
             lambda run: self._trainer(folder, run),
             levels=None if wanted == "all" else wanted,
             seeds=self._seeds(),
-            finish=_finish,
+            finish=finish,
         )
         if self.trainer.is_global_zero:
             found.to_csv(folder / "placement.csv")
@@ -244,34 +201,11 @@ class MultiTaskCLI(LightningCLI):
         kind = self._kind.kind()
         return f"\nTo predict: {kind}.load_from_checkpoint({str(found[0])!r}).predict(rows)" if found else ""
 
-    def _seeds(self) -> range:
-        seeds, first = self.config.seeds, self.config.seed_everything
-        if seeds < 1:
-            raise ValueError(f"`--seeds` must be at least 1, got {seeds}.")
-        first = first if isinstance(first, int) else 0
-        return range(first, first + seeds)
-
-    def _start(self) -> Path:
-        """Make the folder of this run, with its configuration."""
-        self._seeds()
-        start = self.config.ckpt_path
-        folder = (
-            _folder(Path(self.config.trainer.default_root_dir), self.trainer.world_size)
-            if start is None
-            else self._left(Path(start))
-        )
-        if self.trainer.is_global_zero and start is None:
-            self.parser.save(self.config, folder / "config.yaml", skip_validation=True, overwrite=True)
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # twenty runs would say it twenty times
-        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning's own, at every step of its set-up
-        for text in (".*have the same inputs as rows of", ".*number of training batches"):
-            warnings.filterwarnings("once", text)  # every run has the same data
-        if not sys.stderr.isatty():
-            datasets.disable_progress_bars()  # in a file each of them would be lines
-        return folder
-
-    def _left(self, start: Path) -> Path:
+    def _left(self) -> Path | None:
         """Find the folder of the run that a checkpoint is of."""
+        if self.config.ckpt_path is None:
+            return None
+        start = Path(self.config.ckpt_path)
         if self.config.compare:
             raise ValueError(
                 "`--ckpt_path` must go on with one network, got a comparison. Add --compare=false --seeds=1."
@@ -279,6 +213,10 @@ class MultiTaskCLI(LightningCLI):
         if not start.is_file():
             raise ValueError(f"`--ckpt_path` must be a checkpoint of a run, got {str(start)!r}, which is no file.")
         return next((folder for folder in start.parents if (folder / "config.yaml").exists()), start.parent)
+
+    def _also_kept(self, kept: dict[str, Any]) -> list[ModelCheckpoint]:
+        last = ModelCheckpoint(filename="last", every_n_train_steps=self.config.save_every, **kept)
+        return [] if self.config.compare else [last]
 
     def _model(
         self, tasks: list[str] | None, balancer: Balancer | None = None, changes: Mapping[str, Any] | None = None
@@ -298,78 +236,6 @@ class MultiTaskCLI(LightningCLI):
         model: MultiTaskModule = self._made(self._kind, "model", config)
         return model
 
-    def _made(self, kind: type, name: str, config: Namespace) -> Any:
-        """Make one of the classes alone: all of them together would read the data again for each run."""
-        parser = LightningArgumentParser()
-        parser.add_lightning_class_args(kind, name)
-        return parser.instantiate_classes(Namespace({name: config}))[name]  # type: ignore[no-untyped-call]
-
-    def _trainer(self, folder: Path, run: str) -> L.Trainer:
-        arm, seed = run.split("/")
-        config = deepcopy(self.config.trainer)
-        config.default_root_dir = str(folder / run)
-        for logger in _listed(config.logger):
-            if isinstance(logger, Namespace) and "name" in logger.init_args and logger.init_args.name is None:
-                logger.init_args.name = f"{arm}-{seed}"
-        options = dict(self._made(L.Trainer, "trainer", config))
-        if options["logger"] in (None, True) and not options["barebones"]:
-            again = len(list((folder / arm).glob(f"{seed}*"))) if self.config.ckpt_path else 0
-            options["logger"] = CSVLogger(folder, name=arm, version=f"{seed}-resumed-{again}" if again else seed)
-        kept: dict[str, Any] = {"dirpath": folder / run / "checkpoints", "enable_version_counter": False}
-        best = ModelCheckpoint(monitor="validate/score", mode="max", filename="best", save_weights_only=True, **kept)
-        last = ModelCheckpoint(filename="last", every_n_train_steps=self.config.save_every, **kept)
-        callbacks = _listed(options["callbacks"])
-        watched = any(isinstance(callback, Checkpoint) for callback in callbacks)
-        off = options["enable_checkpointing"] is False or options["barebones"] or options["fast_dev_run"]
-        callbacks = callbacks if watched or off else [*callbacks, best]
-        options["callbacks"] = callbacks if self.config.compare or off else [*callbacks, last]
-        return self._instantiate_trainer(options, [])
-
-
-class _Parser(LightningArgumentParser):
-    """Answers an unknown option with the nearest one there is."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        known = [name for name in self._option_string_actions if name.startswith("--")]
-        rules = [name for name in samplers.__all__ if isinstance(getattr(samplers, name), type(samplers.Rule))]
-        for wrong in re.findall(r"dot import path string: (\w+)", message):
-            if close := get_close_matches(wrong, rules, 1):
-                message += f"\nDid you mean {close[0]}?"
-        for wrong in re.findall(r"--[\w.]+", message):
-            if wrong not in known and (close := get_close_matches(wrong, known, 1)):
-                message += f"\nThere is no option {wrong}. Did you mean {close[0]}?"
-        super().error(message, ex)
-        raise AssertionError("`error` leaves the program")
-
-
-def _finish(trainer: L.Trainer) -> None:
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):  # else the next run would go on in the same one
-            logger.experiment.finish()
-
 
 def _split(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list) else [] if value is None else [value]
-
-
-def _folder(root: Path, ranks: int) -> Path:
-    """Make a new folder for this run, the same one on all of its ranks."""
-    job = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
-    if ranks > 1 and (job or _RUN in os.environ):
-        folder = Path(os.environ[_RUN]) if _RUN in os.environ else root / f"run_{job}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    for number in count():
-        folder = root / f"run_{number}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        if ranks > 1:
-            os.environ[_RUN] = str(folder)  # for the processes that Lightning starts from this one
-        return folder
-    raise AssertionError("numbers do not end")

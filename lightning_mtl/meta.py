@@ -159,11 +159,12 @@ class MetaLearningModule(MultiTaskModule):
             "support": self.support,
         }
 
-    def by_step(self, batch: Batch) -> dict[str, Trail]:
+    def by_step(self, batch: Batch, steps: int | None = None) -> dict[str, Trail]:
         """Adapt to episodes in evaluation mode, and tell what the query gives before the first step and after each.
 
         Args:
             batch: Episodes of equal sizes.
+            steps: How many to take. Default: those that the adaptation takes in evaluation.
 
         Raises:
             ValueError: The episodes are of different sizes.
@@ -171,7 +172,7 @@ class MetaLearningModule(MultiTaskModule):
         trails = {}
         with evaluating(self):
             for i, episodes in self._episodes(batch):
-                outcomes = self._adapter(i)(episodes, training=False, every=True)
+                outcomes = self._adapter(i)(episodes, training=False, every=True, steps=steps)
                 if len(outcomes) != 1:
                     raise ValueError(
                         f"`batch` must hold episodes of equal sizes, to be told step by step, got {len(outcomes)} sizes. Give one after another."

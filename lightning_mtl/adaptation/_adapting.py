@@ -61,13 +61,21 @@ class Adapting:
         """Give the parameters that are trained."""
         return {name: value for name, value in self.parameters.items() if value.requires_grad}
 
-    def __call__(self, episodes: Episode | Sequence[Episode], *, training: bool, every: bool = False) -> list[Outcome]:
+    def __call__(
+        self,
+        episodes: Episode | Sequence[Episode],
+        *,
+        training: bool,
+        every: bool = False,
+        steps: int | None = None,
+    ) -> list[Outcome]:
         """Adapt to episodes.
 
         Args:
             episodes: Support and query, with a leading axis; or a list of these of single episodes, which may differ in shape.
             training: Whether gradients are asked for.
             every: Whether to tell what the query gives before the first step and after each.
+            steps: How many steps to take. Default: as the rule says.
 
         Returns:
             What came of it, for each shape of episodes.
@@ -79,16 +87,17 @@ class Adapting:
         with self._settings(training):
             if within_inference:
                 together = pytree.tree_map(torch.clone, together)  # else they could not be saved for a gradient
-            return [self._run(part, training, every) for part in together]
+            return [self._run(part, training, every, steps) for part in together]
 
-    def _run(self, episodes: Episode, training: bool, every: bool) -> Outcome:
+    def _run(self, episodes: Episode, training: bool, every: bool, steps: int | None) -> Outcome:
         parameters, learned = self.trained(), self.rule.learned()
         wanted = [name for name in parameters if not self.rule.replaces(name)]
         if self._together(parameters, wanted, episodes, training):
-            how = {"training": training, "every": every}
-            return self._mapped(parameters, wanted, learned, episodes, chunk=self.chunk, **how)
-        alone = singles(episodes)
-        return looped(self.problem, self.rule, parameters, wanted, learned, alone, training=training, every=every)
+            return self._mapped(
+                parameters, wanted, learned, episodes, training=training, every=every, steps=steps, chunk=self.chunk
+            )
+        alone, problem, rule = singles(episodes), self.problem, self.rule
+        return looped(problem, rule, parameters, wanted, learned, alone, training=training, every=every, steps=steps)
 
     def _together(self, parameters: Parameters, wanted: Sequence[str], episodes: Episode, training: bool) -> bool:
         if self.engine != "auto":

@@ -95,8 +95,15 @@ class Adaptation(nn.Module, ABC):
             All parameters after it, and what to remember.
         """
 
-    def count(self, training: bool) -> int:
-        """Give the number of steps."""
+    def count(self, training: bool, asked: int | None = None) -> int:
+        """Give the number of steps.
+
+        Args:
+            training: Whether it is trained.
+            asked: What the caller would have.
+        """
+        if asked is not None:
+            return asked
         return self.steps if training or self.evaluation_steps is None else self.evaluation_steps
 
     def part(self, data: Data, number: int) -> Data:

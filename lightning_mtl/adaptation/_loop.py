@@ -43,6 +43,7 @@ def looped(
     *,
     training: bool,
     every: bool = False,
+    steps: int | None = None,
 ) -> Outcome:
     """Adapt to episodes, one after another.
 
@@ -55,10 +56,11 @@ def looped(
         episodes: Support and query of each.
         training: Whether gradients are asked for.
         every: Whether to tell what the query gives before the first step and after each.
+        steps: How many steps to take. Default: as the rule says.
     """
-    outcome = Outcome()
+    outcome, count = Outcome(), rule.count(training, steps)
     for episode in episodes:
-        _add(outcome, problem, rule, parameters, wanted, learned, episode, training, every)
+        _add(outcome, problem, rule, parameters, wanted, learned, episode, training, every, count)
     return outcome
 
 
@@ -72,6 +74,7 @@ def _add(
     episode: Episode,
     training: bool,
     every: bool,
+    steps: int,
 ) -> None:
     through = training and not rule.follows_difference  # the query's loss, by its gradient
     before = {name: value.detach() for name, value in parameters.items()}
@@ -79,7 +82,6 @@ def _add(
     learned = {name: value.detach().requires_grad_(through) for name, value in learned.items()}
     inner = _Support(problem, rule, episode[0], second_order=through and not rule.first_order)
     weights = step_weights(rule, episode) if training else None
-    steps = rule.count(training)
     objective, told, after = judged(problem, rule, before, learned, weights, episode, inner, steps, every)
     gradients, rates = {}, {}
     if through:

@@ -74,6 +74,7 @@ class Mapped:
         *,
         training: bool,
         every: bool = False,
+        steps: int | None = None,
         chunk: int | None = None,
     ) -> Outcome:
         """Adapt to episodes, some of them at a time.
@@ -85,6 +86,7 @@ class Mapped:
             episodes: Support and query, with a leading axis over episodes.
             training: Whether gradients are asked for.
             every: Whether to tell what the query gives before the first step and after each.
+            steps: How many steps to take. Default: as the rule says.
             chunk: How many at a time. Default: all.
         """
         outcome, rule = Outcome(), self.rule
@@ -93,7 +95,8 @@ class Mapped:
         rates = {name: value.detach() for name, value in learned.items()}
         weights = step_weights(rule, episodes) if training else None
         count = len(episodes[0]["target"])
-        how = (training and not rule.follows_difference, training, rule.first_order, rule.count(training), every)
+        taken = rule.count(training, steps)
+        how = (training and not rule.follows_difference, training, rule.first_order, taken, every)
         for start in range(0, count, chunk or count):
             part = episodes if chunk is None else _cut(episodes, start, start + chunk)
             outcome.add(*self._run(values, rates, fixed, weights, part, *how))

@@ -49,6 +49,10 @@ class ProtoNet(Adaptation):
                 f"{type(layers).__name__}. Use another adaptation, e.g. MAML() or ANIL()."
             )
 
+    def count(self, training: bool, asked: int | None = None) -> int:
+        """Give 1: the means are what they are."""
+        return 1
+
     def replaces(self, name: str) -> bool:
         """Say whether a parameter is made anew for each task: the head's are."""
         return name.startswith("heads.")
