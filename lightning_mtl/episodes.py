@@ -114,7 +114,15 @@ class EpisodeDataModule(L.LightningDataModule):
         Raises:
             ValueError: What is wrong with which source, and what to do.
         """
-        module: Any = getattr(self.trainer, "lightning_module", None)
+        self.setup_for(getattr(self.trainer, "lightning_module", None), stage)
+
+    def setup_for(self, module: Any, stage: str = "test") -> None:
+        """Read the splits of a stage for a module without a Trainer; see `setup`.
+
+        Args:
+            module: The module.
+            stage: "fit", "validate" or "test".
+        """
         tasks: Sequence[Task] = getattr(module, "tasks", ())
         reads = {name: self._reader(name, tasks) for name in self.sources}
         inputs = {name: self._inputs(name, task, module) for name, task in reads.items()}

@@ -147,12 +147,13 @@ def judge(module: MetaLearningModule, data: EpisodeDataModule, steps: int | None
 
     Args:
         module: The module, with one task.
-        data: The data, set up for "test".
+        data: The data.
         steps: How many inner steps to take. Default: those of the module's adaptation.
 
     Returns:
         Accuracy of each episode where its labels are classes, else its loss, [steps + 1, episodes].
     """
+    data.setup_for(module)
     parts = []
     for batch in data.test_dataloader():
         (trail,) = module.by_step(batch, steps).values()

@@ -82,7 +82,8 @@ class FewShotCLI(RecipeCLI):
             self._chosen(name, there) for name, there in (("methods", self.methods), ("settings", self.settings))
         )
         if self._full and self.config.full:
-            self.config.trainer.update(self._full)
+            for name, value in self._full.items():
+                self.config.trainer[name] = value
         folder = self._start()
         found: dict[str, dict[str, list[Any]]] = {of: {name: [] for name in methods} for of in settings}
         first: dict[str, dict[str, MetaLearningModule]] = {of: {} for of in settings}
@@ -157,7 +158,6 @@ def learned(trainer: L.Trainer, module: MetaLearningModule, data: EpisodeDataMod
     best = fit(trainer, module, data)
     if best:
         module.load_state_dict(read_model(best)[1])
-    data.setup("test")
     return module
 
 

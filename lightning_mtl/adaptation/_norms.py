@@ -82,13 +82,21 @@ class EpisodeNorms:
                 x, layer.running_mean, layer.running_var, layer.weight, layer.bias, False, 0.0, layer.eps
             )
         if self._used is not None:
-            mean, variance = next(self._used)
-            return F.batch_norm(x, mean, variance, layer.weight, layer.bias, False, 0.0, layer.eps)
+            return _normalised(layer, x, *next(self._used))
         if self._noted is not None:
             axes = [axis for axis in range(x.ndim) if axis != 1]
             variance, mean = torch.var_mean(x, axes, correction=0)
             self._noted.append((mean, variance))
         return F.batch_norm(x, None, None, layer.weight, layer.bias, True, 0.0, layer.eps)
+
+
+def _normalised(layer: Any, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Normalise by given statistics, through which gradients pass."""
+    shape = (1, -1, *([1] * (x.ndim - 2)))
+    scale = (variance + layer.eps).rsqrt()
+    if layer.weight is None:
+        return (x - mean.view(shape)) * scale.view(shape)
+    return (x - mean.view(shape)) * (scale * layer.weight).view(shape) + layer.bias.view(shape)
 
 
 class _Led:
