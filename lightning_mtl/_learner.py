@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from .heads import through
-from .module import labelled
 from .task import Task
 
 
@@ -29,12 +28,12 @@ class Learner(nn.Module):
         encoder: nn.Module,
         head: nn.Module,
         loss: Callable[..., Tensor],
-        losses: Mapping[str, nn.Module],
+        losses: Mapping[str, nn.Module] | nn.ModuleDict,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleDict({task.name: head})
-        self.losses = nn.ModuleDict(losses)
+        self.losses = nn.ModuleDict(dict(losses.items()))
         self._task = task
         self._loss = loss
 
@@ -45,15 +44,75 @@ class Learner(nn.Module):
             data: "inputs", the columns that the encoder reads; "target"; "rows" where not all are labelled, and "words".
             read: Whether it is only read.
         """
-        name = self._task.name
-        features = self.encoder(data["inputs"], [name])[name]
-        head: Any = self.heads[name]
         if read:
-            values, mask = features if isinstance(features, tuple) else (features, None)
-            values = head.read(values, mask)
-            return values if head.drop is None else head.drop(values)
-        prediction = through(head, features, data.get("words"))
+            return self.read(data)
+        prediction = self.answer(data)
         prediction, target, sequence = labelled(self._task, prediction, data["target"], data.get("rows"))
         loss = self._loss(prediction, target)
         answer = {"prediction": prediction, "target": target}
         return loss.mean() if loss.ndim else loss, answer if sequence is None else {**answer, "sequence": sequence}
+
+    def answer(self, data: Mapping[str, Any]) -> Tensor:
+        """Give the head's output."""
+        name = self._task.name
+        features = self.encoder(data["inputs"], [name])[name]
+        head: Any = self.heads[name]
+        return through(head, features, data.get("words"))
+
+    def read(self, data: Mapping[str, Any]) -> Tensor:
+        """Give what the head's layers read."""
+        name = self._task.name
+        features = self.encoder(data["inputs"], [name])[name]
+        values, mask = features if isinstance(features, tuple) else (features, None)
+        head: Any = self.heads[name]
+        values = head.read(values, mask)
+        return values if head.drop is None else head.drop(values)
+
+
+class LevelLearner(Learner):
+    """A task of a hierarchy, with the levels below it and what is fed into them.
+
+    Args:
+        learner: The task by itself.
+        hierarchy: Who sits where.
+        climb: From inputs and words to the head's output.
+    """
+
+    def __init__(self, learner: Learner, hierarchy: nn.Module, climb: Callable[..., Tensor]) -> None:
+        super().__init__(
+            learner._task, learner.encoder, learner.heads[learner._task.name], learner._loss, learner.losses
+        )
+        self.hierarchy = hierarchy
+        self._climb = climb
+
+    def answer(self, data: Mapping[str, Any]) -> Tensor:
+        """Give the head's output."""
+        return self._climb(data["inputs"], data.get("words"))
+
+    def read(self, data: Mapping[str, Any]) -> Tensor:
+        """Give what the head's layers read: what passes into them."""
+        head: Any = self.heads[self._task.name]
+        seen: list[Tensor] = []
+        handle = head.layers.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        try:
+            self.answer(data)
+        finally:
+            handle.remove()
+        return seen[0]
+
+
+def labelled(
+    task: Task, prediction: Tensor, target: Tensor, rows: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Pick what has a label: predictions and targets of rows, or of words with the row that each belongs to."""
+    if task.head is None or not task.head.per_position:
+        return (prediction, target, None) if rows is None else (prediction[rows], target[rows], None)
+    if prediction.shape[:2] != target.shape:
+        raise ValueError(
+            f"Task {task.name!r} must have a label for each position, got {list(target.shape)} labels for "
+            f"{list(prediction.shape[:2])} positions. Name the source's `words`, or pad the labels with -100 as the encoder pads."
+        )
+    length = target.shape[1]
+    if rows is None:
+        rows = torch.arange(target.numel(), device=target.device)
+    return prediction.flatten(0, 1)[rows], target.flatten()[rows], rows // length

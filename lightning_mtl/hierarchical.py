@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from ._climb import Climb
 from ._distributed import gathers_for
 from ._exporting import Exported, ExportedHierarchy
 from ._hierarchy import Hierarchy, Mix, Scale
+from ._learner import Learner, LevelLearner
 from ._level_cuts import LevelCuts, LevelRows
 from ._level_map import level_map
 from ._placing import fed_levels, task_levels, trunk_levels
@@ -300,6 +302,38 @@ class HierarchicalModule(MultiTaskModule):
     def _answer(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
         climb = Climb(self.hierarchy, self.encoder, self.heads._modules, inputs, tasks, words=words).run()
         return [climb.predictions[i] for i in tasks]
+
+    def alone(self, task: Task) -> HierarchicalModule:
+        """Make a module for one task at its level, with copies of the levels below it and of the tasks that feed them.
+
+        Args:
+            task: The task, with a head.
+        """
+        own: dict[str, Any] = self.arguments()
+        whole = HierarchicalModule([*self.tasks, task], copy.deepcopy(self.encoder), **own)
+        whole.load_state_dict(self._balanced(self.state_dict()), strict=False)
+        whole.hierarchy.succeed(copy.deepcopy(self.hierarchy))
+        of = whole.hierarchy
+        sitting = {of.top.index(level) for level in of.fed if level <= of.top[-1]}  # who says what a level is fed
+        kept = [whole.tasks[i] for i in sorted({*of.closure([len(self.tasks)]), *sitting})]
+        for below in kept:
+            feeding = of.fed.get(of.top[of.names.index(below.name)], ())
+            below.feeds_from, below.auxiliary = tuple(of.names[i] for i in feeding), below.name != task.name
+        if isinstance(own["tap_grad"], Mapping):
+            own["tap_grad"] = {name: of for name, of in own["tap_grad"].items() if name in {each.name for each in kept}}
+        made = HierarchicalModule(kept, whole.encoder, **own)
+        made.load_state_dict(whole.state_dict(), strict=False)
+        return made
+
+    def learner(self, task: int) -> Learner:
+        """Give a task as something that can be adapted.
+
+        Args:
+            task: Its number.
+        """
+        return LevelLearner(
+            super().learner(task), self.hierarchy, lambda inputs, words: self._answer(inputs, [task], words)[0]
+        )
 
     def _exported(self, tasks: Sequence[int]) -> Exported:
         return ExportedHierarchy(self.hierarchy, self.encoder, self.tasks, tasks, self._hidden(tasks))

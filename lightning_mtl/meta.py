@@ -18,7 +18,6 @@ from ._balancing import Scope
 from ._checks import require
 from ._distributed import SHARDED
 from ._episodes import divergence, episodes_of, halves, is_episodic, labelled_episodes
-from ._learner import Learner
 from ._routing import Batch
 from ._step import Step
 from .adaptation import ENGINES, MAML, NORMS, Adaptation, Adapting, EngineName, Episode, Norm, Outcome, carried
@@ -245,6 +244,20 @@ class MetaLearningModule(MultiTaskModule):
 
     # Of the base
 
+    def usual_method(self, task: Task) -> tuple[Adaptation, Norm]:
+        """Give the adaptation that was trained for; what it learned for the head of a single task goes to that of the new one."""
+        rule = copy.deepcopy(self.adaptation)
+        if len(self.tasks) == 1:
+            own = {f"heads.{task.name}.{name}": value for name, value in task.known_head().named_parameters()}
+            rule.succeed(f"heads.{self.tasks[0].name}.", f"heads.{task.name}.", own)
+        return rule, self.norm
+
+    def initial_head(self, task: Task) -> None:
+        """Give a new task the head that the others start from, if it predicts as many numbers of the same kind."""
+        head, found = self.tasks[0].known_head(), task.known_head()
+        if len(self.tasks) == 1 and (head.kind, head.outputs) == (found.kind, found.outputs):
+            found.layers, found.readout = copy.deepcopy(head.layers), head.readout
+
     def _adopt(self, tasks: Sequence[Task]) -> None:
         if "adaptation" not in self._modules:
             self.adaptation: Adaptation = self._rule.pop()
@@ -284,11 +297,8 @@ class MetaLearningModule(MultiTaskModule):
 
     def _adapter(self, task: int) -> Adapting:
         if task not in self._adapting:
-            of, held = self.tasks[task], self.losses._modules
-            losses: Any = {of.name: held[of.name]} if of.name in held else {}
-            learner = Learner(of, self.encoder, self.heads[of.name], self._losses[task], losses)
             self._adapting[task] = Adapting(
-                learner,
+                self.learner(task),
                 self.adaptation,
                 engine=self.engine,
                 chunk=self.chunk,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +13,16 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ._adapt import adapted
 from ._answers import Answer, batches, evaluating, listed, readable
 from ._balancing import Measuring, Scope
 from ._distributed import gather_objects
 from ._exporting import FORMATS, Exported, Format, traced
+from ._learner import Learner, labelled
 from ._module import TaskModule
 from ._routing import Batch
 from ._step import Step
+from .adaptation import ANIL, Adam, Adaptation, Norm
 from .balancers import Balancer, Weighting
 from .encoders import Encoder, Features
 from .heads import through
@@ -324,6 +328,81 @@ class MultiTaskModule(TaskModule):
         hidden = self._hidden(tasks) - ({WORDS} if any(self.tasks[i].known_head().points for i in tasks) else set())
         return {name: column for name, column in columns.items() if name not in hidden}
 
+    def adapt(
+        self,
+        task: Task,
+        support: Any,
+        *,
+        method: Adaptation | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+    ) -> MultiTaskModule:
+        """Learn a task that was never seen from a few examples; this module stays as it is.
+
+        Args:
+            task: The new task. Without a `head` it gets the one that its labels ask for; a meta-learned head of the same kind and size is taken over.
+            support: Rows with the columns of the source that the task reads, and its target: mappings in a list, a DataFrame, a
+                `datasets.Dataset`, or the path of a file.
+            method: How it is learned, one of `lightning_mtl.adaptation`. Default: in a `MetaLearningModule` the adaptation that it was trained
+                for; else a new head on the encoder as it is, `ANIL(rate=0.01, steps=100, optimizer=Adam())`.
+            steps: How many steps to take. Default: those of the method in evaluation.
+            seed: What the weights of a new head are drawn from.
+
+        Returns:
+            A module for this task alone, with a copy of the encoder (in a hierarchy, with the tasks that feed it): it predicts, evaluates, saves, and can
+            be trained on. Batch norms have the support's statistics, unless the method was learned with running ones.
+
+        Raises:
+            ValueError: The rows lack a column or labels, the source is not known, or the method does not suit the task.
+
+        Example:
+            >>> import lightning as L
+            >>> from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Source, Task
+            >>> rows = [{"text": "good day", "mood": "happy"}, {"text": "bad night", "mood": "sad"}] * 20
+            >>> module = MultiTaskModule([Task("mood")], HardSharing(BagOfWords()))
+            >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+            >>> trainer = L.Trainer(max_epochs=20, enable_model_summary=False, accelerator="cpu", **quiet)
+            >>> trainer.fit(module, MultiTaskDataModule({"texts": Source(rows, text="text")}, batch_size=8, summary=False))
+            >>> few = [{"text": "day", "time": "light"}, {"text": "night", "time": "dark"}]
+            >>> times = module.adapt(Task("time"), few)
+            >>> times.predict("a good night")["time"]["label"]
+            'dark'
+        """
+        return adapted(self, task, support, method, steps, seed)
+
+    def alone(self, task: Task) -> MultiTaskModule:
+        """Make a module for one task, with a copy of the encoder.
+
+        Args:
+            task: The task, with a head.
+        """
+        return MultiTaskModule([task], copy.deepcopy(self.encoder))
+
+    def learner(self, task: int) -> Learner:
+        """Give a task as something that can be adapted.
+
+        Args:
+            task: Its number.
+        """
+        of, held = self.tasks[task], self.losses._modules
+        losses: Any = {of.name: held[of.name]} if of.name in held else {}
+        return Learner(of, self.encoder, self.heads[of.name], self._losses[task], losses)
+
+    def usual_method(self, task: Task) -> tuple[Adaptation, Norm]:
+        """Give how a new task is learned if nothing is said, and how batch norms normalise then.
+
+        Args:
+            task: The new task.
+        """
+        return ANIL(rate=0.01, steps=100, optimizer=Adam()), "running"
+
+    def initial_head(self, task: Task) -> None:
+        """Give a new task a head that was learned for tasks of its kind, if there is one.
+
+        Args:
+            task: The new task.
+        """
+
     def tune_thresholds(self, batches: Iterable[Batch]) -> dict[str, Any]:
         """Choose the probability from which `Binary` and `Multilabel` heads say yes: the one with the best F1.
 
@@ -385,20 +464,3 @@ class MultiTaskModule(TaskModule):
     ) -> list[Tensor]:
         heads: Any = self.heads._modules  # its own look-up costs as much as a small layer
         return [through(heads[self.tasks[i].name], features[i], words) for i in tasks]
-
-
-def labelled(
-    task: Task, prediction: Tensor, target: Tensor, rows: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Pick what has a label: predictions and targets of rows, or of words with the row that each belongs to."""
-    if task.head is None or not task.head.per_position:
-        return (prediction, target, None) if rows is None else (prediction[rows], target[rows], None)
-    if prediction.shape[:2] != target.shape:
-        raise ValueError(
-            f"Task {task.name!r} must have a label for each position, got {list(target.shape)} labels for "
-            f"{list(prediction.shape[:2])} positions. Name the source's `words`, or pad the labels with -100 as the encoder pads."
-        )
-    length = target.shape[1]
-    if rows is None:
-        rows = torch.arange(target.numel(), device=target.device)
-    return prediction.flatten(0, 1)[rows], target.flatten()[rows], rows // length

@@ -14,12 +14,12 @@ from torch.utils import _pytree as pytree
 
 from ._base import Adaptation
 from ._episode import Episode, singles, stacked
-from ._loop import looped
+from ._loop import Support, looped
 from ._mapped import Mapped
 from ._norms import EpisodeNorms, Norm
 from ._outcome import Outcome
 from ._parity import objection
-from ._problem import Parameters, Problem
+from ._problem import Data, Parameters, Problem
 
 EngineName = Literal["auto", "loop", "vmap"]
 ENGINES = get_args(EngineName)
@@ -88,6 +88,36 @@ class Adapting:
             if within_inference:
                 together = pytree.tree_map(torch.clone, together)  # else they could not be saved for a gradient
             return [self._run(part, training, every, steps) for part in together]
+
+    def keep(self, support: Data, steps: int | None = None) -> None:
+        """Adapt to one support, and give the learner what came of it: parameters, and the statistics of batch norms.
+
+        Args:
+            support: The examples.
+            steps: How many steps to take. Default: as the rule says.
+
+        Raises:
+            ValueError: They diverge.
+        """
+        rule, problem = self.rule, self.problem
+        now = {name: value.detach() for name, value in self.trained().items()}
+        memory, learned = rule.begin(now), {name: value.detach() for name, value in rule.learned().items()}
+        inner = Support(problem, rule, support, second_order=False)
+        with self._settings(training=False):
+            for number in range(rule.count(False, steps)):
+                now, memory = rule.step(now, memory, number, learned, inner)
+                if not all(bool(value.isfinite().all()) for value in now.values()):
+                    raise ValueError(
+                        f"Adapting must stay finite, got parameters that are not after inner step {number + 1}, with `rate` "
+                        f"{getattr(rule, 'rate', None)}. Take a smaller rate, or fewer steps."
+                    )
+            with torch.no_grad():
+                if problem.norms.layers and problem.norms.norm != "running":
+                    with problem.norms.noting():
+                        problem.support(now, support)
+                    problem.norms.write()
+                for name, value in now.items():
+                    self.parameters[name].copy_(value)
 
     def _run(self, episodes: Episode, training: bool, every: bool, steps: int | None) -> Outcome:
         parameters, learned = self.trained(), self.rule.learned()

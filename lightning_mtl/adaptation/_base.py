@@ -52,6 +52,15 @@ class Adaptation(nn.Module, ABC):
             ValueError: None of them is to be adapted.
         """
 
+    def succeed(self, old: str, new: str, parameters: Mapping[str, Tensor]) -> None:
+        """Hand on what is learned for parameters to others that take their place.
+
+        Args:
+            old: How the names of the old ones begin.
+            new: How those of the new ones begin.
+            parameters: The new ones, by their names.
+        """
+
     def refuse(self, task: str, head: nn.Module) -> None:
         """Look whether it can adapt a task with this head.
 

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ._base import Adaptation, Inner
 from ._inner_optimizers import SGD, InnerOptimizer
@@ -60,6 +60,8 @@ class GradientDescent(Adaptation):
         self.first_order = first_order
         self.adapted = adapted
         self.optimizer = optimizer or SGD()
+        self.rates = nn.ParameterDict()
+        """Rates that are learned, by names of parameters with / for the dots."""
         self.names: tuple[str, ...] = ()
         """Names of the parameters that adapt, once all are known."""
 
@@ -80,6 +82,17 @@ class GradientDescent(Adaptation):
                 f"`adapted` of {type(self).__name__} must match some that are trained, got {self.adapted!r}; there are "
                 f"{_some(list(parameters))}. Use 'all', 'encoder', 'head', or such names with *."
             )
+
+    def succeed(self, old: str, new: str, parameters: Mapping[str, Tensor]) -> None:
+        """Hand on the rates of parameters to those of the same size that take their place."""
+        for name, rate in {
+            key.replace("/", "."): self.rates.pop(key)
+            for key in list(self.rates)
+            if key.startswith(old.replace(".", "/"))
+        }.items():
+            now = new + name.removeprefix(old)
+            if now in parameters and rate.shape in (parameters[now].shape, (self.steps,)):
+                self.rates[now.replace(".", "/")] = rate
 
     def begin(self, parameters: Parameters) -> Any:
         """Begin as the optimizer does."""

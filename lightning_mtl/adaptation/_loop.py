@@ -13,7 +13,7 @@ from ._outcome import Outcome
 from ._problem import Data, Parameters, Problem
 
 
-class _Support:
+class Support:
     """The support of an episode, differentiated by `torch.autograd`."""
 
     def __init__(self, problem: Problem, rule: Adaptation, data: Data, *, second_order: bool) -> None:
@@ -80,7 +80,7 @@ def _add(
     before = {name: value.detach() for name, value in parameters.items()}
     before |= {name: before[name].requires_grad_(through) for name in wanted}
     learned = {name: value.detach().requires_grad_(through) for name, value in learned.items()}
-    inner = _Support(problem, rule, episode[0], second_order=through and not rule.first_order)
+    inner = Support(problem, rule, episode[0], second_order=through and not rule.first_order)
     weights = step_weights(rule, episode) if training else None
     objective, told, after = judged(problem, rule, before, learned, weights, episode, inner, steps, every)
     gradients, rates = {}, {}

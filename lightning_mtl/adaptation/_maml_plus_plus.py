@@ -61,7 +61,6 @@ class MAMLPlusPlus(GradientDescent):
         self.multi_step_epochs = multi_step_epochs
         self.learn_rates = learn_rates
         self.first_order_epochs = first_order_epochs
-        self.rates = nn.ParameterDict()
         self._epoch = 0
 
     def at_epoch(self, epoch: int) -> None:

@@ -50,7 +50,6 @@ class MetaSGD(GradientDescent):
         super().__init__(limits[0], steps, evaluation_steps=evaluation_steps, first_order=first_order, adapted=adapted)
         self.rate = rate  # type: ignore[assignment]
         self._limits = limits
-        self.rates = nn.ParameterDict()
 
     def build(self, parameters: Mapping[str, Tensor]) -> None:
         """Draw the first rates of parameters that have none."""
