@@ -87,7 +87,8 @@ class LevelLearner(Learner):
 
     def answer(self, data: Mapping[str, Any]) -> Tensor:
         """Give the head's output."""
-        return self._climb(data["inputs"], data.get("words"))
+        prediction: Tensor = self._climb(data["inputs"], data.get("words"))
+        return prediction
 
     def read(self, data: Mapping[str, Any]) -> Tensor:
         """Give what the head's layers read: what passes into them."""

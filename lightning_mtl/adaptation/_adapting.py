@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
@@ -54,8 +54,8 @@ class Adapting:
         self.rule, self.engine, self.chunk = rule, engine, chunk
         self.parameters = dict(learner.named_parameters())
         self._mapped = Mapped(self.problem, rule, compiled=compiled)
-        self._right: dict[bool, bool] = {}
-        """Whether adapting together was found to be right, with and without gradients."""
+        self._right: dict[tuple[bool, bool], bool] = {}
+        """Whether adapting together was found to be right, with and without gradients, of first order and of second."""
 
     def trained(self) -> Parameters:
         """Give the parameters that are trained."""
@@ -83,10 +83,8 @@ class Adapting:
         together = [episodes] if isinstance(episodes, tuple) else stacked(episodes)
         if training and self.rule.joins_query:
             together = [_joined(part) for part in together]
-        within_inference = torch.is_inference_mode_enabled()
         with self._settings(training):
-            if within_inference:
-                together = pytree.tree_map(torch.clone, together)  # else they could not be saved for a gradient
+            together = pytree.tree_map(_savable, together)
             return [self._run(part, training, every, steps) for part in together]
 
     def keep(self, support: Data, steps: int | None = None) -> None:
@@ -134,16 +132,17 @@ class Adapting:
             return self.engine == "vmap"
         if len(episodes[0]["target"]) < FEW:
             return False
-        if training not in self._right:
+        how = training, self.rule.first_order
+        if how not in self._right:
             learned = self.rule.learned()
             against = objection(self.problem, self.rule, parameters, wanted, learned, episodes, training=training)
-            self._right[training] = against is None
+            self._right[how] = against is None
             if against is not None:
                 warnings.warn(
                     f"Episodes are adapted to one after another: together, {against}. Give engine='loop' to say so yourself.",
                     stacklevel=2,
                 )
-        return self._right[training]
+        return self._right[how]
 
     @contextmanager
     def _settings(self, training: bool) -> Iterator[None]:
@@ -152,8 +151,7 @@ class Adapting:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
-            if self.problem.norms.layers:
-                stack.enter_context(self.problem.norms.led())
+            stack.enter_context(self.problem.norms.led())
             if self.engine != "loop" or (training and not self.rule.first_order):
                 stack.enter_context(
                     sdpa_kernel(SDPBackend.MATH)
@@ -161,6 +159,11 @@ class Adapting:
             torch.backends.mha.set_fastpath_enabled(False)
             stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
             yield
+
+
+def _savable(x: Tensor) -> Tensor:
+    """Give a tensor that may be saved for a gradient, as one of inference mode may not."""
+    return x.clone() if x.is_inference() else x
 
 
 def _joined(episodes: Episode) -> Episode:

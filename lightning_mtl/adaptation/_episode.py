@@ -63,13 +63,13 @@ def _stacked(told: Sequence[Answer]) -> Answer:
     return torch.stack(losses), {name: torch.stack([of[name] for of in answers]) for name in answers[0]}
 
 
-def step_weights(rule: Adaptation, episode: Episode) -> Tensor | None:
-    """Give what the query's loss after each step counts in training, as a tensor."""
+def step_weights(rule: Adaptation, parameters: Parameters) -> Tensor | None:
+    """Give what the query's loss after each step counts in training, as a tensor beside these parameters."""
     weights = rule.step_weights()
     if weights is None:
         return None
-    target = episode[1]["target"]
-    return torch.tensor(weights, device=target.device)
+    like = next(iter(parameters.values()))
+    return torch.tensor(weights, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
 
 
 def difference(rule: Any, before: Parameters, after: Parameters) -> Parameters:

@@ -77,11 +77,7 @@ class GradientDescent(Adaptation):
             ValueError: None is.
         """
         self.names = tuple(name for name in parameters if self.adapts(name))
-        if self.steps and not self.names:
-            raise ValueError(
-                f"`adapted` of {type(self).__name__} must match some that are trained, got {self.adapted!r}; there are "
-                f"{_some(list(parameters))}. Use 'all', 'encoder', 'head', or such names with *."
-            )
+        self._refuse_none(self.names, parameters)
 
     def succeed(self, old: str, new: str, parameters: Mapping[str, Tensor]) -> None:
         """Hand on the rates of parameters to those of the same size that take their place."""
@@ -112,7 +108,16 @@ class GradientDescent(Adaptation):
     def _names(self, parameters: Parameters) -> list[str]:
         if not self.names:
             self.build(parameters)
-        return [name for name in self.names if name in parameters]
+        names = [name for name in self.names if name in parameters]
+        self._refuse_none(names, parameters)
+        return names
+
+    def _refuse_none(self, names: Sequence[str], parameters: Mapping[str, Tensor]) -> None:
+        if (self.steps or self.evaluation_steps) and not names:
+            raise ValueError(
+                f"`adapted` of {type(self).__name__} must match some that are trained, got {self.adapted!r}; there are "
+                f"{_some(list(parameters))}. Use 'all', 'encoder', 'head', or such names with *; what is frozen does not adapt."
+            )
 
     def moved(self, name: str, value: Tensor, direction: Tensor, number: int, learned: Parameters) -> Tensor:
         """Give a parameter after a step; here all have one rate."""

@@ -81,7 +81,7 @@ def _add(
     before |= {name: before[name].requires_grad_(through) for name in wanted}
     learned = {name: value.detach().requires_grad_(through) for name, value in learned.items()}
     inner = Support(problem, rule, episode[0], second_order=through and not rule.first_order)
-    weights = step_weights(rule, episode) if training else None
+    weights = step_weights(rule, parameters) if training else None
     objective, told, after = judged(problem, rule, before, learned, weights, episode, inner, steps, every)
     gradients, rates = {}, {}
     if through:

@@ -93,7 +93,7 @@ class Mapped:
         fixed = {name: value.detach() for name, value in parameters.items()}
         values = {name: fixed.pop(name) for name in wanted}
         rates = {name: value.detach() for name, value in learned.items()}
-        weights = step_weights(rule, episodes) if training else None
+        weights = step_weights(rule, parameters) if training else None
         count = len(episodes[0]["target"])
         taken = rule.count(training, steps)
         how = (training and not rule.follows_difference, training, rule.first_order, taken, every)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 Norm = Literal["episode", "transductive", "running"]
 NORMS = get_args(Norm)
@@ -23,7 +23,8 @@ class EpisodeNorms:
     "transductive": support and query are each normalised by their own statistics, as in MAML: what is predicted for a query example depends
     on the others, and on how many there are. "running": the running statistics that the model came with.
 
-    Layers without running statistics (`track_running_stats=False`, LayerNorm, GroupNorm) are left as they are.
+    Instance norms with running statistics go by each row's own, but for "running". Layers without running statistics
+    (`track_running_stats=False`, LayerNorm, GroupNorm) are left as they are.
 
     Args:
         model: The model.
@@ -32,9 +33,11 @@ class EpisodeNorms:
 
     def __init__(self, model: nn.Module, norm: Norm) -> None:
         self.norm = norm
-        self.layers = [layer for layer in model.modules() if isinstance(layer, _NormBase) and layer.track_running_stats]
-        self._noted: list[tuple[Tensor, Tensor]] | None = None
-        self._used: Iterator[tuple[Tensor, Tensor]] | None = None
+        tracking = [layer for layer in model.modules() if isinstance(layer, _NormBase) and layer.track_running_stats]
+        self.layers = [layer for layer in tracking if isinstance(layer, _BatchNorm)]
+        self._of_rows = [layer for layer in tracking if not isinstance(layer, _BatchNorm)]
+        self._noted: list[tuple[Any, Tensor, Tensor]] | None = None
+        self._used: Iterator[tuple[Any, Tensor, Tensor]] | None = None
 
     @property
     def from_support(self) -> bool:
@@ -45,7 +48,7 @@ class EpisodeNorms:
     def led(self) -> Iterator[None]:
         """Take the place of the layers' own `forward`."""
         with ExitStack() as stack:
-            for layer in self.layers:
+            for layer in (*self.layers, *self._of_rows):
                 held: Any = layer
                 held.forward = _Led(self, layer)
                 stack.callback(held.__dict__.pop, "forward", None)
@@ -70,33 +73,37 @@ class EpisodeNorms:
 
     def write(self) -> None:
         """Make the statistics that were noted the running ones."""
-        for layer, (mean, variance) in zip(self.layers, self._used or (), strict=True):
-            held: Any = layer
-            held.running_mean.copy_(mean.detach())
-            held.running_var.copy_(variance.detach())
+        for layer, mean, variance in self._used or ():
+            layer.running_mean.copy_(mean.detach())
+            layer.running_var.copy_(variance.detach())
 
     def apply(self, layer: Any, x: Tensor) -> Tensor:
         """Normalise what passes a layer."""
+        normalised = F.batch_norm if isinstance(layer, _BatchNorm) else F.instance_norm
         if self.norm == "running":
-            return F.batch_norm(
-                x, layer.running_mean, layer.running_var, layer.weight, layer.bias, False, 0.0, layer.eps
-            )
-        if self._used is not None:
-            return _normalised(layer, x, *next(self._used))
-        if self._noted is not None:
-            axes = [axis for axis in range(x.ndim) if axis != 1]
-            variance, mean = torch.var_mean(x, axes, correction=0)
-            self._noted.append((mean, variance))
-        return F.batch_norm(x, None, None, layer.weight, layer.bias, True, 0.0, layer.eps)
+            return normalised(x, layer.running_mean, layer.running_var, layer.weight, layer.bias, False, 0.0, layer.eps)
+        if normalised is F.batch_norm:
+            if self._used is not None:
+                return _by(*next(self._used)[1:], layer, x)
+            if self._noted is not None:
+                self._noted.append((layer, *_statistics(x)))
+        return normalised(x, None, None, layer.weight, layer.bias, True, 0.0, layer.eps)
 
 
-def _normalised(layer: Any, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Normalise by given statistics, through which gradients pass."""
-    shape = (1, -1, *([1] * (x.ndim - 2)))
-    scale = (variance + layer.eps).rsqrt()
-    if layer.weight is None:
-        return (x - mean.view(shape)) * scale.view(shape)
-    return (x - mean.view(shape)) * (scale * layer.weight).view(shape) + layer.bias.view(shape)
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Give mean and variance of each channel."""
+    axes = [axis for axis in range(x.ndim) if axis != 1]
+    variance, mean = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), axes, correction=0)
+    return mean, variance
+
+
+def _by(mean: Tensor, variance: Tensor, layer: Any, x: Tensor) -> Tensor:
+    """Normalise by given statistics, through which gradients pass; `F.batch_norm` refuses that."""
+    slope = torch.rsqrt(variance + layer.eps)
+    slope = slope if layer.weight is None else slope * layer.weight
+    shift = -mean * slope if layer.bias is None else layer.bias - mean * slope
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    return (x * slope.reshape(shape) + shift.reshape(shape)).to(x.dtype)
 
 
 class _Led:

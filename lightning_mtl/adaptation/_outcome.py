@@ -31,10 +31,9 @@ class Outcome:
         self.losses.append(losses.detach())
         self.answers.append({name: value.detach() for name, value in answers.items()})
         for held, more in ((self.gradients, gradients), (self.learned, learned)):
-            if held:
-                torch._foreach_add_(list(held.values()), [more[name] for name in held])
-            else:
-                held.update(more)
+            if held:  # not in place: autograd may give two parameters one tensor, or one number for all of a tensor
+                more = dict(zip(held, torch._foreach_add(list(held.values()), [more[of] for of in held]), strict=True))
+            held.update(more)
 
     @property
     def rows_each(self) -> int:

@@ -53,7 +53,7 @@ def objection(
                     _wide_problem(problem), rule, _wide(parameters), wanted, _wide(learned), _wide(two), training
                 )
     except Exception as error:  # what a network must not do under `vmap` fails in many ways
-        return f"it fails with {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+        return f"it fails with {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
 
 
 def _apart(
@@ -69,6 +69,7 @@ def _apart(
     alone = looped(problem, rule, parameters, wanted, learned, singles(two), training=training)
     pairs = [(torch.cat(together.losses), torch.cat(alone.losses))]
     pairs += [(value, alone.gradients[name]) for name, value in together.gradients.items()]
+    pairs += [(value, alone.learned[name]) for name, value in together.learned.items()]
     apart = max(((a - b).abs().max() / b.abs().max().clamp(min=1e-8)).item() for a, b in pairs)
     return None if apart <= CLOSE else f"its results are others (by {apart:.1e} of the largest)"
 
