@@ -65,8 +65,8 @@ class Learner(nn.Module):
         features = self.encoder(data["inputs"], [name])[name]
         values, mask = features if isinstance(features, tuple) else (features, None)
         head: Any = self.heads[name]
-        values = head.read(values, mask)
-        return values if head.drop is None else head.drop(values)
+        vectors: Tensor = head.read(values, mask)
+        return vectors if head.drop is None else head.drop(vectors)
 
 
 class LevelLearner(Learner):
