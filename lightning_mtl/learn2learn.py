@@ -60,7 +60,7 @@ def from_learn2learn(
         >>> type(module.adaptation).__name__, module.adaptation.rate, {p is q for p, q in zip(module.parameters(), network.parameters())}
         ('MAML', 0.1, {True})
     """
-    _refuse(learner)
+    _refuse(learner, engine)
     own = _adapts_itself(learner)
     network: nn.Module = learner if own else learner.module
     named = [_guessed(network)] if tasks is None else list(tasks)
@@ -71,8 +71,6 @@ def from_learn2learn(
     made = [_with_layers(task, nn.Identity() if encoder is None else network) for task in named]
     where = "encoder.trunk" if encoder is None else f"heads.{named[0].name}.layers"
     rule = _rule(learner, where, steps, evaluation_steps)
-    if own and engine not in (None, "loop"):
-        raise ValueError(f"`engine` must be 'loop' for a learner that adapts itself, got {engine!r}. Leave it out.")
     shared = HardSharing(network, width=made[0].known_head().outputs) if encoder is None else encoder
     module = MetaLearningModule(
         made,
@@ -85,8 +83,8 @@ def from_learn2learn(
     if encoder is not None:
         module.tasks[0].known_head().layers = network  # in place of the module's copy
     if isinstance(module.adaptation, MetaSGD):
-        for (name, _), rate in zip(network.named_parameters(), learner.lrs, strict=True):
-            module.adaptation.rates[_key(f"{where}.{name}")] = rate
+        named_rates = zip((name for name, _ in network.named_parameters()), learner.lrs, strict=True)
+        module.adaptation.rates.update({_key(f"{where}.{name}"): rate for name, rate in named_rates})
     return module
 
 
@@ -154,13 +152,15 @@ def _adapts_itself(learner: Any) -> bool:
     return False
 
 
-def _refuse(learner: Any) -> None:
+def _refuse(learner: Any, engine: EngineName | None) -> None:
     like_maml = hasattr(learner, "module") and hasattr(learner, "first_order")
     if not _adapts_itself(learner) and not (like_maml and (hasattr(learner, "lrs") or hasattr(learner, "lr"))):
         raise TypeError(
             f"`learner` must be MAML or MetaSGD of learn2learn, or a torch.nn.Module with clone() and adapt(loss), got {type(learner).__name__}. "
             "Wrap the network: learn2learn.algorithms.MAML(network, lr=0.01)."
         )
+    if _adapts_itself(learner) and engine not in (None, "loop"):
+        raise ValueError(f"`engine` must be 'loop' for a learner that adapts itself, got {engine!r}. Leave it out.")
 
 
 def _rule(learner: Any, where: str, steps: int, evaluation_steps: int | None) -> Adaptation:
