@@ -120,6 +120,8 @@ MAY_IMPORT = {  # from our own house
         "module",
         "task",
     },
+    "_tasksets": set(),
+    "learn2learn": {"_tasksets", "adaptation", "encoders", "heads", "meta", "task"},
     "_evaluated": {"_distributed", "_metrics", "_persistence", "_routing", "_step"},
     "_module": {
         "_balancing",

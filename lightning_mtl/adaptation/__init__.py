@@ -5,6 +5,7 @@ from ._anil import ANIL
 from ._base import Adaptation, Inner
 from ._boil import BOIL
 from ._carried import carried
+from ._cloning import Cloning
 from ._episode import Episode, singles
 from ._gradient_descent import GradientDescent
 from ._inner_optimizers import SGD, Adam, InnerOptimizer
@@ -27,6 +28,7 @@ __all__ = [
     "MAMLPlusPlus",
     "Reptile",
     "ProtoNet",
+    "Cloning",
     "InnerOptimizer",
     "SGD",
     "Adam",

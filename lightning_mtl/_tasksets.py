@@ -1,0 +1,87 @@
+"""Task sets of learn2learn as episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@runtime_checkable
+class Taskset(Protocol):
+    """What task sets of learn2learn have."""
+
+    def sample(self) -> Any:
+        """Draw the examples and the labels of a task."""
+        ...
+
+
+def episodes_of_taskset(
+    taskset: Taskset,
+    *,
+    shots: int,
+    source: str = "tasks",
+    columns: tuple[str, str] = ("x", "y"),
+    episodes: int = 4,
+    steps: int = 100,
+) -> Iterable[Any]:
+    """Feed a module with tasks that a `learn2learn.data.Taskset` draws, as a `train_dataloader`.
+
+    The support of a task are the first `shots` examples of each class, the query the others of it, as `partition_task` has it. What is
+    drawn follows Python's `random`: on several processes seed it differently, or all draw the same.
+
+    Args:
+        taskset: Its `sample()` gives examples and labels of one task.
+        shots: Examples of each class that are adapted to.
+        source: Name of the source in a batch.
+        columns: Names of the columns of examples and labels.
+        episodes: Tasks in a step.
+        steps: Steps in an epoch.
+
+    Returns:
+        Batches {source: [{"support": {column: tensor}, "query": ...}, ...]}, others in each pass.
+
+    Raises:
+        ValueError: A number is below 1; while drawing, a class has no example but those of the support.
+
+    Example:
+        >>> class Drawn:
+        ...     def sample(self):
+        ...         return torch.tensor([[1.0], [2.0], [3.0], [4.0]]), torch.tensor([1, 0, 0, 1])
+        >>> (batch,) = episodes_of_taskset(Drawn(), shots=1, episodes=1, steps=1)
+        >>> batch["tasks"][0]["support"]
+        {'x': tensor([[2.],
+            [1.]]), 'y': tensor([0, 1])}
+    """
+    for name, value in (("shots", shots), ("episodes", episodes), ("steps", steps)):
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    return _Drawn(taskset, shots, source, columns, episodes, steps)
+
+
+class _Drawn:
+    def __init__(
+        self, taskset: Taskset, shots: int, source: str, columns: tuple[str, str], episodes: int, steps: int
+    ) -> None:
+        self.taskset, self.shots, self.source, self.columns = taskset, shots, source, columns
+        self.episodes, self.steps = episodes, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in range(self.steps):
+            yield {self.source: [self._episode(*self.taskset.sample()) for _ in range(self.episodes)]}
+
+    def _episode(self, examples: Tensor, labels: Tensor) -> dict[str, dict[str, Tensor]]:
+        rows = [(labels == label).nonzero().squeeze(1) for label in torch.unique(labels)]
+        fewest = min(len(of) for of in rows)
+        if fewest <= self.shots:
+            raise ValueError(
+                f"`shots` must leave examples of each class for the query, got {self.shots} of {fewest}. Take fewer, or draw more."
+            )
+        parts = {"support": [of[: self.shots] for of in rows], "query": [of[self.shots :] for of in rows]}
+        picked = {name: torch.cat(of) for name, of in parts.items()}
+        return {name: dict(zip(self.columns, (examples[of], labels[of]), strict=True)) for name, of in picked.items()}
