@@ -60,7 +60,7 @@ class ClassEpisodes:
         columns = self._read(np.concatenate([np.concatenate([of.support, of.query]) for of in drawn]))
         sizes = {(len(of.support), len(of.query)) for of in drawn}
         if len(sizes) > 1:
-            return self._ragged(columns, drawn)
+            return self._ragged(columns, drawn, step)
         ((shots, queries),) = sizes
         stacked = {
             name: column.reshape(len(drawn), shots + queries, *column.shape[1:]) for name, column in columns.items()
@@ -81,7 +81,7 @@ class ClassEpisodes:
         made: dict[str, Any] = {name: column[:, rows] for name, column in stacked.items()}
         return {**made, self.task.column: self._labels(np.stack(labels)), ROWS: {}}
 
-    def _ragged(self, columns: Mapping[str, Tensor], drawn: Sequence[EpisodeRows]) -> list[Any]:
+    def _ragged(self, columns: Mapping[str, Tensor], drawn: Sequence[EpisodeRows], step: int) -> list[Any]:
         parts, start = [], 0
         for of in drawn:
             middle, end = start + len(of.support), start + len(of.support) + len(of.query)
@@ -95,6 +95,7 @@ class ClassEpisodes:
                     }
                     for name, (rows, labels) in cut.items()
                 }
+                | {"drawn": {"seed": self.sampler.seed, "step": step}}
             )
             start = end
         return parts
@@ -159,13 +160,11 @@ class EpisodeLoader:
         num_workers: int = 0,
     ) -> None:
         self.delivered = 0
-        self.batch_sampler = None  # Lightning looks for it beside `sampler`
-        self.sampler = _Plans(self, plans)
         self._length = length
         self._loader = DataLoader(
             _Steps(drawings, split),
             batch_size=None,
-            sampler=self.sampler,
+            sampler=_Plans(self, plans),
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             generator=torch.Generator().manual_seed(0),  # else it would draw from the random state of training

@@ -39,6 +39,42 @@ def labelled_episodes(part: Any, tasks: Sequence[Task], source: str) -> Any:
     return _labelled(part, tasks, source, leading=2)
 
 
+def refuse_overlap(part: Any, source: str) -> None:
+    """Look whether support and query have a row in common, in episodes of a user's own.
+
+    Args:
+        part: Episodes with a leading axis, or a list of single ones.
+        source: Where they come from.
+
+    Raises:
+        ValueError: They have: then what is judged by was learned from.
+    """
+    for number, single in enumerate(part if isinstance(part, list) else _unstacked(part)):
+        if not is_episodic(single):
+            return  # which is refused in its place
+        support, query = ({name: of for name, of in single[half].items() if isinstance(of, Tensor)} for half in PARTS)
+        same = torch.stack([_same_rows(support[name], query[name]) for name in support if name in query]).all(0)
+        if same.any():
+            first, second = same.nonzero()[0].tolist()
+            raise ValueError(
+                f"Episodes of source {source!r} must have no row in common in support and query, got row {first} of the support of episode "
+                f"{number} as row {second} of its query. Draw them apart, or take EpisodeDataModule, which does."
+            )
+
+
+def _unstacked(part: Any) -> list[Any]:
+    count = len(next(column for column in part["support"].values() if isinstance(column, Tensor)))
+    halves = {half: {name: of for name, of in part[half].items() if isinstance(of, Tensor)} for half in PARTS}
+    return [{half: {name: of[i] for name, of in halves[half].items()} for half in PARTS} for i in range(count)]
+
+
+def _same_rows(a: Tensor, b: Tensor) -> Tensor:
+    """Say which rows are equal, [rows of a, rows of b]; what is padded to other lengths is not."""
+    if a.shape[1:] != b.shape[1:]:
+        return torch.zeros(len(a), len(b), dtype=torch.bool, device=a.device)
+    return (a.flatten(1).unsqueeze(1) == b.flatten(1).unsqueeze(0)).all(-1) if a.ndim > 1 else a.unsqueeze(1) == b
+
+
 def _labelled(part: Any, tasks: Sequence[Task], source: str, leading: int) -> Any:
     if not is_episodic(part) or isinstance(part, list):
         raise ValueError(

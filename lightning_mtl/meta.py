@@ -17,7 +17,7 @@ from ._answers import evaluating
 from ._balancing import Scope
 from ._checks import require
 from ._distributed import SHARDED
-from ._episodes import divergence, episodes_of, halves, is_episodic, labelled_episodes
+from ._episodes import divergence, episodes_of, halves, is_episodic, labelled_episodes, refuse_overlap
 from ._routing import Batch
 from ._step import Step
 from .adaptation import ENGINES, MAML, NORMS, Adaptation, Adapting, EngineName, Episode, Norm, Outcome, carried
@@ -135,6 +135,7 @@ class MetaLearningModule(MultiTaskModule):
         self.norm: Norm = norm
         self.support = support
         self._adapting: dict[int, Adapting] = {}
+        self._looked_at: set[str] = set()
         super().__init__(
             tasks,
             encoder,
@@ -237,10 +238,18 @@ class MetaLearningModule(MultiTaskModule):
         noted = dict(batch)
         for source, part in batch.items():
             if is_episodic(part):
+                if source not in self._looked_at:
+                    self._look_at(source, part)
                 noted[source] = labelled_episodes(part, [self.tasks[i] for i in self.routing.readers(source)], source)
             elif part is not None:
                 noted |= super()._noted({source: part})
         return noted
+
+    def _look_at(self, source: str, part: Any) -> None:
+        """Look, once, whether episodes of a user's own are such."""
+        if "drawn" not in (part[0] if isinstance(part, list) else part):
+            refuse_overlap(part, source)
+        self._looked_at.add(source)
 
     # Of the base
 

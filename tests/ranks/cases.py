@@ -35,6 +35,7 @@ from lightning_mtl import (
     Tabular,
     Task,
 )
+from lightning_mtl.adaptation import MAML, Adaptation, MetaSGD, ProtoNet
 from lightning_mtl.balancers import FAMO, LogSum, Uncertainty
 from lightning_mtl.callbacks import SuccessiveRegularization
 from lightning_mtl.samplers import (
@@ -48,6 +49,7 @@ from lightning_mtl.samplers import (
     Rows,
     Temperature,
 )
+from tests import episodes
 from tests.builders import leaning, module, splits
 from tests.models import table_rows, word_rows
 
@@ -249,6 +251,16 @@ def add_balanced(case: str, options: dict[str, Any]) -> None:
 for _case in list(BALANCING):
     add_balanced(_case, BALANCING[_case])
 
+META: dict[str, tuple[Adaptation, dict[str, Any], dict[str, Any]]] = {
+    "episodes, second derivatives": (MAML(0.1, steps=2), {}, {}),
+    "episodes, rates learned, accumulated": (MetaSGD(), {}, {"accumulate_grad_batches": 3}),
+    "episodes, prototypes": (ProtoNet(), {}, {}),
+    "episodes of different sizes": (MAML(0.1, first_order=True), {"shots": (1, 3)}, {}),
+}
+"""Rules of cases of episodes, how these are drawn, and options of the Trainer."""
+for _case, (_, _, _options) in META.items():
+    CASES[_case] = (one_source, _options)
+
 SAMPLING: dict[str, dict[str, Any]] = {
     "a source in each step": {"sampling": Temperature(), "steps_per_epoch": 6},
     "rows of both sources in fixed numbers": {"sampling": Proportional(), "batches": "stratified"},
@@ -289,6 +301,8 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
     torch.manual_seed(2)  # layers that are made in `fit`
     made = levels if case in LEVELS else module
     trained = MODELS[case]() if case in MODELS else made(which, **BALANCING.get(case, {}))
+    if case in META:
+        trained = episodes.for_rows(META[case][0])
     sharded = case.startswith("sharded")
     strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1) if sharded else "ddp"
     watch = _Watch()
@@ -308,7 +322,10 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
         **options,
     )
     drawn = SAMPLING.get(case, {})
-    trainer.fit(trained, MultiTaskDataModule(make(), batch_size=BATCH * 2 // ranks, seed=0, summary=False, **drawn))
+    data: Any = MultiTaskDataModule(make(), batch_size=BATCH * 2 // ranks, seed=0, summary=False, **drawn)
+    if case in META:
+        data = episodes.of_rows(episodes=8 // ranks, **META[case][1])
+    trainer.fit(trained, data)
     figures = {name: value.double() for name, value in trainer.callback_metrics.items()}
     if case.endswith("a task missing on all ranks in one step"):
         assert watch.idle == [False, True, False], watch.idle
