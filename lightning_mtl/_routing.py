@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 from .inputs import RAW, WORDS
 from .task import LEVELS, ROWS, Task
 
-Batch = Mapping[str, Mapping[str, Any] | None]
-"""{source: {column: tensor}}; a source that has run out is None."""
+Batch = Mapping[str, Any]
+"""{source: {column: tensor}}; a source that has run out is None. What episodes are in it, `MetaLearningModule` says."""
 
 
 class Routing:
