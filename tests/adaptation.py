@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lightning_mtl.adaptation import Adaptation, Adapting, Episode, GradientDescent
+from lightning_mtl.adaptation import Adaptation, Adapting, Episode, GradientDescent, MAMLPlusPlus
 
 Tensors = dict[str, Tensor]
 Turn = Callable[[dict[str, Any], str, Tensor, int], Tensor]
@@ -71,7 +72,8 @@ def straight(memory: dict[str, Any], name: str, slope: Tensor, step: int) -> Ten
 def momentum(share: float) -> Turn:
     def turn(memory: dict[str, Any], name: str, slope: Tensor, step: int) -> Tensor:
         memory[name] = slope + share * memory.get(name, torch.zeros_like(slope))
-        return memory[name]  # type: ignore[no-any-return]
+        kept: Tensor = memory[name]
+        return kept
 
     return turn
 
@@ -81,7 +83,8 @@ def adam(first: float, second: float, eps: float) -> Turn:
         mean, square = memory.get(name, (0.0, 0.0))
         memory[name] = mean, square = first * mean + (1 - first) * slope, second * square + (1 - second) * slope**2
         size = (square / (1 - second ** (step + 1)) + eps**2) ** 0.5 + eps
-        return mean / (1 - first ** (step + 1)) / size
+        turned: Tensor = mean / (1 - first ** (step + 1)) / size
+        return turned
 
     return turn
 
@@ -127,17 +130,19 @@ def unrolled(
 
 def expected(pupil: nn.Module, rule: GradientDescent, episodes: Episode, **options: Any) -> Tensors:
     """The mean meta-gradient over episodes: of parameters, and of rates by "rates." and their names."""
-    start = {name: value.detach().requires_grad_() for name, value in pupil.named_parameters()}
+    trained = {name: value for name, value in pupil.named_parameters() if value.requires_grad}
+    start = {name: value.detach().requires_grad_() for name, value in trained.items()}
     rates = {name: value.detach().requires_grad_() for name, value in rule.named_parameters()}
     names = [name for name in start if rule.adapts(name)]
 
     def rate(name: str, step: int) -> Any:
         held = rates.get("rates." + name.replace(".", "/"))
-        return rule.rate if held is None else held[step] if held.shape == (rule.steps,) else held
+        return rule.rate if held is None else held[step] if isinstance(rule, MAMLPlusPlus) else held
 
     count = len(episodes[0]["target"])
     how = {"second_order": not rule.first_order, **options}
-    losses = [unrolled(pupil, start, single(episodes, i), names, rate, rule.steps, **how) for i in range(count)]
+    with sdpa_kernel(SDPBackend.MATH):  # the only one with a second derivative
+        losses = [unrolled(pupil, start, single(episodes, i), names, rate, rule.steps, **how) for i in range(count)]
     leaves = {**start, **rates}
     found = torch.autograd.grad(torch.stack(losses).mean(), list(leaves.values()), materialize_grads=True)
     return dict(zip(leaves, found, strict=True))
@@ -169,16 +174,18 @@ class ByHand(nn.Module):
         super().__init__()
         self.weight, self.bias, self.eps = layer.weight, layer.bias, layer.eps
         self.keeps = self.uses = False
+        self.kept: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, x: Tensor) -> Tensor:
         axes = [0, *range(2, x.ndim)]
-        if not self.uses:
-            mean = x.mean(axes, keepdim=True)
-            now = mean, ((x - mean) ** 2).mean(axes, keepdim=True)
-            self.kept = now if self.keeps else None
-        mean, variance = self.kept if self.uses and self.kept else now
+        mean = x.mean(axes, keepdim=True)
+        now = mean, ((x - mean) ** 2).mean(axes, keepdim=True)
+        if self.keeps:
+            self.kept.append(now)
+        mean, variance = self.kept.pop(0) if self.uses else now
         shape = (1, -1) + (1,) * (x.ndim - 2)
-        return (x - mean) / (variance + self.eps).sqrt() * self.weight.reshape(shape) + self.bias.reshape(shape)
+        made: Tensor = (x - mean) / (variance + self.eps).sqrt() * self.weight.reshape(shape) + self.bias.reshape(shape)
+        return made
 
 
 def by_hand(pupil: Pupil) -> Pupil:
@@ -198,8 +205,8 @@ def by_support(pupil: nn.Module, values: Tensors, episode: Episode) -> Tensor:
         layer.keeps = True
     cost(pupil, values, episode[0])
     for layer in layers:
-        layer.uses = True
+        layer.keeps, layer.uses = False, True
     loss = cost(pupil, values, episode[1])
     for layer in layers:
-        layer.keeps = layer.uses = False
+        layer.uses = False
     return loss

@@ -13,7 +13,11 @@ from lightning_mtl.adaptation import ANIL, BOIL, MAML, SGD, Adam, GradientDescen
 
 from .adaptation import Pupil, adam, by_hand, by_support, drawn, expected, found, momentum, perceptron, same
 
-ENGINES = {"loop": {"engine": "loop"}, "vmap": {"engine": "vmap"}, "chunks": {"engine": "vmap", "chunk": 3}}
+ENGINES: dict[str, dict[str, Any]] = {
+    "loop": {"engine": "loop"},
+    "vmap": {"engine": "vmap"},
+    "chunks": {"engine": "vmap", "chunk": 3},
+}
 Rule = Callable[[], GradientDescent]
 
 
@@ -119,7 +123,7 @@ def test_each_rule_is_what_unrolling_gives(rule: str, engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("rule", ["maml-1", "maml-5", "fomaml-5", "boil-5", "fometasgd-5", "maml++", "adam-1"])
+@pytest.mark.parametrize("rule", ["maml-1", "maml-5", "fometasgd-5", "maml++"])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "perceptron"])
 def test_each_kind_of_network_is_what_unrolling_gives(kind: str, rule: str, engine: str) -> None:
     agree(*RULES[rule], KINDS[kind], engine)

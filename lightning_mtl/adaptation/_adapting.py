@@ -121,9 +121,10 @@ class Adapting:
         parameters, learned = self.trained(), self.rule.learned()
         wanted = [name for name in parameters if not self.rule.replaces(name)]
         if self._together(parameters, wanted, episodes, training):
-            return self._mapped(
-                parameters, wanted, learned, episodes, training=training, every=every, steps=steps, chunk=self.chunk
-            )
+            with _noted():
+                return self._mapped(
+                    parameters, wanted, learned, episodes, training=training, every=every, steps=steps, chunk=self.chunk
+                )
         alone, problem, rule = singles(episodes), self.problem, self.rule
         return looped(problem, rule, parameters, wanted, learned, alone, training=training, every=every, steps=steps)
 
@@ -161,6 +162,19 @@ class Adapting:
             yield
 
 
+@contextmanager
+def _noted() -> Iterator[None]:
+    """Add to an error that it came while episodes were adapted to together, since few say so themselves."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            "Episodes were adapted to together, by `vmap`, which some layers (e.g. nn.GRU) do not bear. Give engine='loop' to adapt to one after "
+            "another, or leave `engine` out to have it chosen."
+        )
+        raise
+
+
 def _savable(x: Tensor) -> Tensor:
     """Give a tensor that may be saved for a gradient, as one of inference mode may not."""
     return x.clone() if x.is_inference() else x
@@ -169,4 +183,7 @@ def _savable(x: Tensor) -> Tensor:
 def _joined(episodes: Episode) -> Episode:
     """Put support and query together as the support."""
     support, query = episodes
-    return pytree.tree_map(lambda a, b: torch.cat([a, b], 1), support, query), query
+    behind = dict(query)
+    if "rows" in behind:  # they number the words, which lie behind those of the support
+        behind["rows"] = behind["rows"] + support["target"][0].numel()
+    return pytree.tree_map(lambda a, b: torch.cat([a, b], 1), dict(support), behind), query

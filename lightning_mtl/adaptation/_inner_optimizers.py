@@ -69,7 +69,7 @@ class Adam(InnerOptimizer):
     def __init__(self, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
         for beta in betas:
             _refuse_share("betas", beta)
-        if eps <= 0:
+        if not eps > 0:
             raise ValueError(f"`eps` must be above 0, got {eps}.")
         self.betas = tuple(betas)
         self.eps = eps

@@ -24,7 +24,7 @@ class MetaSGD(GradientDescent):
         adapted: See `GradientDescent`.
 
     Raises:
-        ValueError: A rate that is not above 0, or a range that does not rise.
+        ValueError: A rate that is not above 0 and finite, or a range that does not rise.
 
     Example:
         >>> rule = MetaSGD(rate=0.1)
@@ -43,9 +43,9 @@ class MetaSGD(GradientDescent):
         adapted: Selection = "all",
     ) -> None:
         limits = (float(rate), float(rate)) if isinstance(rate, int | float) else tuple(float(of) for of in rate)
-        if len(limits) != 2 or not 0 < limits[0] <= limits[1]:
+        if len(limits) != 2 or not 0 < limits[0] <= limits[1] < float("inf"):
             raise ValueError(
-                f"`rate` must be above 0, or two such numbers of which the second is not below the first, got {rate}."
+                f"`rate` must be above 0 and finite, or two such numbers of which the second is not below the first, got {rate}."
             )
         super().__init__(limits[0], steps, evaluation_steps=evaluation_steps, first_order=first_order, adapted=adapted)
         self.rate = rate  # type: ignore[assignment]

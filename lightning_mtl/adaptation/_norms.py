@@ -79,31 +79,27 @@ class EpisodeNorms:
 
     def apply(self, layer: Any, x: Tensor) -> Tensor:
         """Normalise what passes a layer."""
-        normalised = F.batch_norm if isinstance(layer, _BatchNorm) else F.instance_norm
+        normalise = F.batch_norm if isinstance(layer, _BatchNorm) else F.instance_norm
         if self.norm == "running":
-            return normalised(x, layer.running_mean, layer.running_var, layer.weight, layer.bias, False, 0.0, layer.eps)
-        if normalised is F.batch_norm:
+            return normalise(x, layer.running_mean, layer.running_var, layer.weight, layer.bias, False, 0.0, layer.eps)
+        if normalise is F.batch_norm:
             if self._used is not None:
-                return _by(*next(self._used)[1:], layer, x)
+                return _normalised(layer, x, *next(self._used)[1:])
             if self._noted is not None:
-                self._noted.append((layer, *_statistics(x)))
-        return normalised(x, None, None, layer.weight, layer.bias, True, 0.0, layer.eps)
+                axes = [axis for axis in range(x.ndim) if axis != 1]
+                variance, mean = torch.var_mean(x, axes, correction=0)
+                self._noted.append((layer, mean, variance))
+        return normalise(x, None, None, layer.weight, layer.bias, True, 0.0, layer.eps)
 
 
-def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Give mean and variance of each channel."""
-    axes = [axis for axis in range(x.ndim) if axis != 1]
-    variance, mean = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), axes, correction=0)
-    return mean, variance
-
-
-def _by(mean: Tensor, variance: Tensor, layer: Any, x: Tensor) -> Tensor:
-    """Normalise by given statistics, through which gradients pass; `F.batch_norm` refuses that."""
-    slope = torch.rsqrt(variance + layer.eps)
-    slope = slope if layer.weight is None else slope * layer.weight
-    shift = -mean * slope if layer.bias is None else layer.bias - mean * slope
-    shape = (1, -1) + (1,) * (x.ndim - 2)
-    return (x * slope.reshape(shape) + shift.reshape(shape)).to(x.dtype)
+def _normalised(layer: Any, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Normalise by given statistics, through which gradients pass."""
+    shape = (1, -1, *([1] * (x.ndim - 2)))
+    scale: Tensor = (variance + layer.eps).rsqrt()
+    if layer.weight is None:
+        return (x - mean.view(shape)) * scale.view(shape)
+    made: Tensor = (x - mean.view(shape)) * (scale * layer.weight).view(shape) + layer.bias.view(shape)
+    return made
 
 
 class _Led:

@@ -13,7 +13,8 @@ from ._norms import EpisodeNorms
 Parameters = dict[str, Tensor]
 """Parameters by their names in the module."""
 Data = Mapping[str, Any]
-"""Examples of one episode: what the encoder reads, and labels; or of several, with a leading axis."""
+"""Examples of one episode: "inputs", which the encoder reads, and labels, "target"; where only some words have labels, the numbers of these
+among the words of all rows, "rows". Or examples of several, with a leading axis."""
 Answer = tuple[Tensor, dict[str, Tensor]]
 """A loss; and what was predicted in the scale of the loss, "prediction", beside the labels, "target"."""
 
@@ -31,6 +32,7 @@ class Problem:
         self.learner = learner
         self.norms = norms
         self.constants = constants or {}
+        self._names = _names(learner)
 
     def support(self, parameters: Parameters, data: Data) -> Answer:
         """Give the loss of examples that are learned from, and their predictions."""
@@ -52,4 +54,21 @@ class Problem:
         return features
 
     def _call(self, parameters: Parameters, data: Data, **options: bool) -> Any:
-        return functional_call(self.learner, {**self.constants, **parameters}, (data,), options)
+        known = {**self.constants, **parameters}
+        given = {name: known[first] for name, first in self._names.items() if first in known}
+        return functional_call(self.learner, given, (data,), options, tie_weights=False)
+
+
+def _names(learner: nn.Module) -> dict[str, str]:
+    """Name each tensor once in each module, beside the first of its names, by which it is known.
+
+    `functional_call` would find these by itself, but leaves a layer that a module holds twice with the tensors that it was given.
+    """
+    first: dict[int, str] = {}
+    names = {}
+    for prefix, module in learner.named_modules():
+        held = {**module._parameters, **module._buffers}
+        for own, tensor in held.items():
+            name = f"{prefix}.{own}" if prefix else own
+            names[name] = first.setdefault(id(tensor), name)
+    return names

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -64,5 +65,12 @@ class Reptile(GradientDescent):
             return data
         start = number * self.minibatch % count
         places = [(start + i) % count for i in range(self.minibatch)]
-        picked: Mapping[str, Any] = pytree.tree_map(lambda x: x[places] if isinstance(x, Tensor) else x, data)
-        return picked
+        others = {name: value for name, value in data.items() if name != "rows"}
+        picked: dict[str, Any] = pytree.tree_map(lambda x: x[places] if isinstance(x, Tensor) else x, others)
+        return {**picked, "rows": _renumbered(data["rows"], places, data["target"])} if "rows" in data else picked
+
+
+def _renumbered(words: Tensor, places: Sequence[int], target: Tensor) -> Tensor:
+    """Give the numbers that labelled words have among those of the rows picked."""
+    row, position = words // target.shape[1], words % target.shape[1]
+    return torch.cat([position[row == place] + i * target.shape[1] for i, place in enumerate(places)])
