@@ -258,8 +258,8 @@ META: dict[str, tuple[Adaptation, dict[str, Any], dict[str, Any]]] = {
     "episodes of different sizes": (MAML(0.1, first_order=True), {"shots": (1, 3)}, {}),
 }
 """Rules of cases of episodes, how these are drawn, and options of the Trainer."""
-for _case, (_, _, _options) in META.items():
-    CASES[_case] = (one_source, _options)
+for _case, (_rule, _drawn, _flags) in META.items():
+    CASES[_case] = (one_source, _flags)
 
 SAMPLING: dict[str, dict[str, Any]] = {
     "a source in each step": {"sampling": Temperature(), "steps_per_epoch": 6},
