@@ -97,6 +97,23 @@ def test_what_is_wrong_together_is_found_out(training: bool) -> None:
     assert torch.equal(outcome.total(), alone.total())
 
 
+class Noise(nn.Module):
+    """Noise that no mode turns off."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.randn_like(x)
+
+
+def test_what_is_random_in_itself_is_adapted_one_after_another_by_the_same_numbers() -> None:
+    pupil, episodes = Pupil(nn.Sequential(nn.Linear(4, 5), Noise()), 5).double(), drawn(4, episodes=8)
+    torch.manual_seed(3)
+    with pytest.warns(UserWarning, match="its results are others"):
+        (outcome,) = Adapting(pupil, MAML(0.3))(episodes, training=True)
+    torch.manual_seed(3)
+    (alone,) = Adapting(pupil, MAML(0.3), engine="loop")(episodes, training=True)
+    assert torch.equal(outcome.total(), alone.total())
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_check_changes_neither_random_numbers_nor_modes(training: bool) -> None:
     pupil = Pupil(nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.5)), 5).double().train(training)

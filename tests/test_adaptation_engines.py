@@ -119,11 +119,11 @@ class Attending(nn.Module):
         self.parts, self.written = nn.Linear(4, 12), written
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.parts(x).chunk(3, -1)
+        query, key, value = self.parts(x).unsqueeze(1).chunk(3, -1)  # fused only with an axis of heads
         if self.written:
-            mean: Tensor = ((query @ key.mT / 2).softmax(-1) @ value).mean(-2)
+            mean: Tensor = ((query @ key.mT / 2).softmax(-1) @ value).mean((1, 2))
             return mean
-        return F.scaled_dot_product_attention(query, key, value).mean(-2)
+        return F.scaled_dot_product_attention(query, key, value).mean((1, 2))
 
 
 @ALL

@@ -161,6 +161,16 @@ def test_every_step_is_told(rule: Any, engine: Any) -> None:
 
 
 @BOTH
+def test_telling_every_step_changes_no_gradient(engine: Any) -> None:
+    pupil, rule, episodes = perceptron(), MAMLPlusPlus(0.3, 3), drawn(4)
+    rule.at_epoch(9)
+    rule.build(dict(pupil.named_parameters()))
+    adapter = Adapting(pupil, rule, engine=engine)
+    (told,), (quiet,) = (adapter(episodes, training=True, every=every) for every in (True, False))
+    same(told.gradients | told.learned, quiet.gradients | quiet.learned, 1e-13)
+
+
+@BOTH
 def test_steps_beyond_those_trained_have_the_last_ones_rates(engine: Any) -> None:
     pupil, rule, episodes = perceptron(), MAMLPlusPlus(0.1, 2, evaluation_steps=4).double(), drawn(4)
     rule.build(dict(pupil.named_parameters()))

@@ -10,7 +10,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from lightning_mtl.adaptation import ANIL, BOIL, MAML, SGD, Adam, Adapting, Episode, GradientDescent, MetaSGD, Reptile
+from lightning_mtl.adaptation import (
+    ANIL,
+    BOIL,
+    MAML,
+    SGD,
+    Adam,
+    Adapting,
+    Episode,
+    GradientDescent,
+    MAMLPlusPlus,
+    MetaSGD,
+    Reptile,
+)
 
 from .adaptation import Pupil, drawn, found, perceptron, same, single
 
@@ -141,6 +153,14 @@ def test_meta_gradients_are_finite_differences(rule: GradientDescent, engine: An
 
 
 # What must hold
+
+
+def test_second_derivatives_come_after_the_epochs_without() -> None:
+    rule, orders = MAMLPlusPlus(first_order_epochs=2), []
+    for epoch in range(4):
+        rule.at_epoch(epoch)
+        orders.append(rule.first_order)
+    assert orders == [True, True, False, False]
 
 
 def plain(pupil: nn.Module, episodes: Episode) -> dict[str, Tensor]:
