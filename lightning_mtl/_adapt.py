@@ -71,6 +71,7 @@ def _learn(made: MultiTaskModule, columns: dict[str, Any], rule: Adaptation, nor
     data = {"inputs": made.routing.inputs(name, columns), "target": columns[task.column]}
     data |= {"rows": columns[ROWS][task.name]} if task.name in columns[ROWS] else {}
     data |= {"words": columns[WORDS]} if WORDS in columns else {}
+    rule.refuse_support(task.name, made.heads[task.name], data["target"])
     with evaluating(made):
         adapting = Adapting(made.learner(number), rule, engine="loop", norm=norm)
         rule.build(adapting.parameters)

@@ -192,6 +192,7 @@ class MetaLearningModule(MultiTaskModule):
         step = Step()
         for i, episodes in self._episodes(batch):
             adapter = self._adapter(i)
+            self._refuse_supports(i, episodes)
             outcomes = adapter(episodes, training=self.training)
             rows = sum(outcome.rows for outcome in outcomes)
             loss = torch.stack([outcome.total() / rows for outcome in outcomes]).sum()
@@ -339,6 +340,13 @@ class MetaLearningModule(MultiTaskModule):
             )
             return []
         return [pair] if self.training or whole else [pair, pair[::-1]]
+
+    def _refuse_supports(self, task: int, episodes: Episode | list[Episode]) -> None:
+        """Look whether each episode has what the adaptation needs, where that needs no wait for the device."""
+        name = self.tasks[task].name
+        for support, _ in [episodes] if isinstance(episodes, tuple) else episodes:
+            if support["target"].is_cpu:
+                self.adaptation.refuse_support(name, self.heads[name], support["target"])
 
     def _refuse_divergence(self, task: int, batch: Any, episodes: Any, outcomes: Sequence[Outcome]) -> None:
         """Look whether adapting stayed finite, where that needs no wait for the device (elsewhere it is seen when losses are shown).

@@ -383,3 +383,13 @@ def test_the_rates_are_a_group_of_their_own() -> None:
     assert [group["name"] for group in groups] == ["trunk", "heads", "adaptation"]
     assert groups[-1]["weight_decay"] == 0
     assert len(groups[-1]["params"]) == 4
+
+
+def test_a_class_without_an_example_has_no_prototype() -> None:
+    kind = torch.tensor([[0, 1, 2, 0, 1, 2], [0, 1, 1, 0, 1, 1]])
+    part = {"support": {"x": torch.randn(2, 6, 4), "kind": kind}, "query": {"x": torch.randn(2, 6, 4), "kind": kind}}
+    with pytest.raises(
+        ValueError,
+        match=r"support of task 'kind' must have an example of each class for ProtoNet, .* got none of class 2",
+    ):
+        for_rows(ProtoNet()).run({"rows": part})

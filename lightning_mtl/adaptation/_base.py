@@ -68,6 +68,18 @@ class Adaptation(nn.Module, ABC):
             ValueError: It cannot.
         """
 
+    def refuse_support(self, task: str, head: nn.Module, target: Tensor) -> None:
+        """Look whether a task can be adapted to examples with these labels.
+
+        Args:
+            task: Its name.
+            head: Its head.
+            target: The labels, [rows] or [episodes, rows].
+
+        Raises:
+            ValueError: It cannot.
+        """
+
     def replaces(self, name: str) -> bool:
         """Say whether a parameter is made anew for each task, so that its initial value means nothing."""
         return False

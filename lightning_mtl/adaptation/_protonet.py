@@ -49,6 +49,21 @@ class ProtoNet(Adaptation):
                 f"{type(layers).__name__}. Use another adaptation, e.g. MAML() or ANIL()."
             )
 
+    def refuse_support(self, task: str, head: nn.Module, target: Tensor) -> None:
+        """Look whether each class has an example.
+
+        Raises:
+            ValueError: One has none.
+        """
+        outputs: Any = head.outputs
+        there = (target.unsqueeze(-1) == torch.arange(max(outputs, 2), device=target.device)).any(-2)
+        if not there.all():
+            missing = int((~there).nonzero()[0, -1])
+            raise ValueError(
+                f"The support of task {task!r} must have an example of each class for ProtoNet, whose classes are means of examples, got none of class "
+                f"{missing}. Add one; or use another adaptation, e.g. ANIL()."
+            )
+
     def count(self, training: bool, asked: int | None = None) -> int:
         """Give 1: the means are what they are."""
         return 1
