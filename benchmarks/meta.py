@@ -32,6 +32,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -175,6 +176,11 @@ class Problem(NamedTuple):
         return [x.to(self.dtype) if x.is_floating_point() else x for x in (y[: self.tasks] for y in self.cell.batch())]
 
 
+def forget(parameters: Sequence[Tensor]) -> None:
+    for parameter in parameters:
+        parameter.grad = None
+
+
 class Ours:
     """Our module, attached to a Trainer by a step of training that changes nothing."""
 
@@ -193,7 +199,7 @@ class Ours:
         self.parameters = [*self.module.encoder.parameters(), *self.module.heads.parameters()]
 
     def __call__(self) -> None:
-        self.module.zero_grad()
+        forget(self.parameters)
         self.module.backward(self.module.training_step(self.batch, batch_idx=1))
 
 
@@ -207,7 +213,7 @@ class Theirs:
         self.parameters = list(self.network.parameters())
 
     def __call__(self) -> None:
-        self.network.zero_grad()
+        forget(self.parameters)
         for task in self.batch:
             self.learn(*task)
         for parameter in self.parameters:
@@ -269,12 +275,12 @@ class Higher(Theirs):
 
 
 def imported(name: str) -> Any:
-    """Import what need not be installed; learn2learn with stand-ins for what it asks for and does not use here."""
-    stand_ins = Path(__file__).parent.parent / "tests/learn2learn_stand_ins.py"
-    if name == "learn2learn" and stand_ins.exists() and str(stand_ins.parent) not in sys.path:
-        sys.path.append(str(stand_ins.parent))
-        importlib.import_module("learn2learn_stand_ins")
-    return importlib.import_module(name)
+    """Import what need not be installed; learn2learn with stand-ins, where there are any, for what it imports and does not use here."""
+    sys.path.append(str(Path(__file__).parent.parent / "tests"))
+    stand_ins = "learn2learn_stand_ins"
+    found = name == "learn2learn" and importlib.util.find_spec(stand_ins) is not None
+    with importlib.import_module(stand_ins).standing_in() if found else nullcontext():
+        return importlib.import_module(name)
 
 
 def rivals() -> dict[str, type[Theirs]]:

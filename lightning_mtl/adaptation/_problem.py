@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from ._norms import EpisodeNorms
+from ._slots import Slots
 
 Parameters = dict[str, Tensor]
 """Parameters by their names in the module."""
@@ -31,6 +33,7 @@ class Problem:
         self.learner = learner
         self.norms = norms
         self.constants = constants or {}
+        self._slots = Slots(learner)
 
     def support(self, parameters: Parameters, data: Data) -> Answer:
         """Give the loss of examples that are learned from, and their predictions."""
@@ -52,4 +55,8 @@ class Problem:
         return features
 
     def _call(self, parameters: Parameters, data: Data, **options: bool) -> Any:
-        return functional_call(self.learner, {**self.constants, **parameters}, (data,), options)
+        given = {**self.constants, **parameters}
+        if torch.compiler.is_compiling():  # the compiler knows this function
+            return functional_call(self.learner, given, (data,), options)
+        with self._slots.taken(given):
+            return self.learner(data, **options)
