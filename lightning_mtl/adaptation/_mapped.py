@@ -136,7 +136,7 @@ class _Episodes:
                 now, memory = rule.step(now, memory, number, rates, inner)
             return inner.noted
 
-        def differentiated(episode: Episode, known: list[Parameters] | None) -> Any:
+        def differentiated(episode: Episode, known: list[Parameters] | None = None) -> Any:
             def objective(values: Parameters, rates: Parameters) -> tuple[Tensor, Answer]:
                 support = episode[0]
                 inner = _Support(problem, rule, support) if known is None else _Known(problem, rule, support, known)
@@ -147,17 +147,22 @@ class _Episodes:
             return told, gradients
 
         if not through:
-            (losses, answers), gradients = _each(plain)(episodes)
+            (losses, answers), gradients = _each(plain, episodes)
         else:
-            known = _each(constants)(episodes) if first_order and steps else None
-            (losses, answers), gradients = _each(differentiated, (0, None if known is None else 0))(episodes, known)
+            known = [_each(constants, episodes)] if first_order and steps else []
+            (losses, answers), gradients = _each(differentiated, episodes, *known)
         sums = [{name: value.sum(0) for name, value in of.items()} for of in gradients]
         return losses, answers, sums[0], sums[1]
 
 
-def _each(function: Callable[..., Any], axes: Any = 0) -> Callable[..., Any]:
+def _each(function: Callable[..., Any], *given: Any) -> Any:
     """Map a function over episodes, whose random numbers (dropout) differ."""
-    return vmap(function, in_dims=axes, randomness="different")
+    leaves, form = pytree.tree_flatten(given)  # once, as `vmap` would do several times
+
+    def flat(*leaves: Tensor) -> Any:
+        return function(*pytree.tree_unflatten(leaves, form))
+
+    return vmap(flat, randomness="different")(*leaves)
 
 
 def _cut(episodes: Episode, start: int, end: int) -> Episode:
