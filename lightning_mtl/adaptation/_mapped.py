@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, grad_and_value, vmap
+from torch.func import grad, vjp, vmap
 from torch.utils import _pytree as pytree
 
 from ._base import Adaptation, Inner
@@ -21,18 +21,33 @@ class _Support:
 
     def __init__(self, problem: Problem, rule: Adaptation, data: Data) -> None:
         self.problem, self.rule, self.data = problem, rule, data
-        self.noted: list[Parameters] = []
 
     def gradient(self, moving: Parameters, rest: Parameters, step: int) -> Parameters:
-        """Give the gradient of the support's loss, and note it."""
-        data = self.rule.part(self.data, step)
-        found: Parameters = grad(lambda values: self.problem.support({**rest, **values}, data)[0])(moving)
-        self.noted.append(found)
+        """Give the gradient of the support's loss, which can be differentiated."""
+        found: Parameters = grad(lambda moving: self._loss(rest, step)(moving)[0])(moving)
         return found
+
+    def _loss(self, rest: Parameters, step: int) -> Callable[[Parameters], Answer]:
+        data = self.rule.part(self.data, step)
+        return lambda moving: self.problem.support({**rest, **moving}, data)
 
     def features(self, parameters: Parameters) -> tuple[Tensor, Tensor]:
         """Give what the head's layers read, and the labels."""
         return self.problem.features(parameters, self.data), self.data["target"]
+
+
+class _Noting(_Support):
+    """The same, with gradients that count as constants, and are noted."""
+
+    def __init__(self, problem: Problem, rule: Adaptation, data: Data) -> None:
+        super().__init__(problem, rule, data)
+        self.noted: list[Parameters] = []
+
+    def gradient(self, moving: Parameters, rest: Parameters, step: int) -> Parameters:
+        """Give the gradient of the support's loss, and note it."""
+        (found,), _ = _derivative(self._loss(rest, step), moving)
+        self.noted.append(found)
+        return found
 
 
 class _Known(_Support):
@@ -125,12 +140,12 @@ class _Episodes:
             return judged(problem, rule, {**fixed, **values}, rates, weights, episode, inner, steps, every)
 
         def plain(episode: Episode) -> Any:
-            _, told, after = whole(values, rates, episode, _Support(problem, rule, episode[0]))
+            _, told, after = whole(values, rates, episode, _Noting(problem, rule, episode[0]))
             changed = difference(rule, values, after) if training and not through else {}
             return told, (changed, {})
 
         def constants(episode: Episode) -> list[Parameters]:
-            inner, now = _Support(problem, rule, episode[0]), {**fixed, **values}
+            inner, now = _Noting(problem, rule, episode[0]), {**fixed, **values}
             memory = rule.begin(now)
             for number in range(steps):
                 now, memory = rule.step(now, memory, number, rates, inner)
@@ -143,7 +158,7 @@ class _Episodes:
                 minimised, told, _ = whole(values, rates, episode, inner)
                 return minimised, told
 
-            gradients, (_, told) = grad_and_value(objective, argnums=(0, 1), has_aux=True)(values, rates)
+            gradients, told = _derivative(objective, values, rates)
             return told, gradients
 
         if not through:
@@ -153,6 +168,15 @@ class _Episodes:
             (losses, answers), gradients = _each(differentiated, episodes, *known)
         sums = [{name: value.sum(0) for name, value in of.items()} for of in gradients]
         return losses, answers, sums[0], sums[1]
+
+
+def _derivative(function: Callable[..., tuple[Tensor, Any]], *given: Parameters) -> tuple[tuple[Parameters, ...], Any]:
+    """Give the gradients of a function's first answer, and its second answer.
+
+    `grad` would record the backward pass, to be differentiated again: for nothing here, and in twice the memory.
+    """
+    value, pull, told = vjp(function, *given, has_aux=True)
+    return pull(torch.ones_like(value), retain_graph=False, create_graph=False), told
 
 
 def _each(function: Callable[..., Any], *given: Any) -> Any:
