@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from ._distributed import SHARDED
 from ._episodes import divergence, episodes_of, halves, is_episodic, labelled_episodes, refuse_overlap
 from ._routing import Batch
 from ._step import Step
-from .adaptation import ENGINES, MAML, NORMS, Adaptation, Adapting, EngineName, Episode, Norm, Outcome, carried
+from .adaptation import ENGINES, MAML, NORMS, Adaptation, Adapting, EngineName, Episode, Norm, Outcome, carried, whole
 from .balancers import Balancer, GradientBalancer, Weighting
 from .encoders import Encoder
 from .module import MultiTaskModule
@@ -195,9 +196,9 @@ class MetaLearningModule(MultiTaskModule):
             self._refuse_supports(i, episodes)
             outcomes = adapter(episodes, training=self.training)
             rows = sum(outcome.rows for outcome in outcomes)
-            loss = torch.stack([outcome.total() / rows for outcome in outcomes]).sum()
+            loss = reduce(torch.add, [outcome.total() * (outcome.rows_each / rows) for outcome in outcomes])
             if self.training:
-                self._refuse_divergence(i, batch, episodes, outcomes)
+                self._refuse_divergence(i, batch, episodes, loss)
                 loss = carried(loss, _mean_gradients(outcomes, rows), {**adapter.trained(), **self._learned()})
             step.tasks.append(i)
             step.losses.append(loss)
@@ -348,14 +349,13 @@ class MetaLearningModule(MultiTaskModule):
             if support["target"].is_cpu:
                 self.adaptation.refuse_support(name, self.heads[name], support["target"])
 
-    def _refuse_divergence(self, task: int, batch: Any, episodes: Any, outcomes: Sequence[Outcome]) -> None:
+    def _refuse_divergence(self, task: int, batch: Any, episodes: Any, loss: Tensor) -> None:
         """Look whether adapting stayed finite, where that needs no wait for the device (elsewhere it is seen when losses are shown).
 
         Raises:
             ValueError: It did not.
         """
-        losses = [losses for outcome in outcomes for losses in outcome.losses]
-        if losses[0].is_cpu and not all(bool(of.isfinite().all()) for of in losses):
+        if loss.is_cpu and not math.isfinite(loss.item()):
             name = self.tasks[task].name
             drawn = {source: part.get("drawn") for source, part in batch.items() if isinstance(part, Mapping)}
             raise ValueError(divergence(name, self._adapter(task), episodes, drawn))
@@ -379,8 +379,7 @@ def _answers(outcomes: Sequence[Outcome]) -> tuple[Tensor, Tensor, Tensor | None
             if name == "sequence":
                 value = value + _APART * torch.arange(len(value), device=value.device).unsqueeze(1) + number * _APART**2
             told.setdefault(name, []).append(value.flatten(0, 1))
-    prediction, target = torch.cat(told["prediction"]), torch.cat(told["target"])
-    return prediction, target, torch.cat(told["sequence"]) if "sequence" in told else None
+    return whole(told["prediction"]), whole(told["target"]), whole(told["sequence"]) if "sequence" in told else None
 
 
 def _weighs_gradients(balancer: Any) -> bool:

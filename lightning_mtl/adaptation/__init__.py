@@ -13,7 +13,7 @@ from ._maml import MAML
 from ._maml_plus_plus import MAMLPlusPlus
 from ._meta_sgd import MetaSGD
 from ._norms import NORMS, EpisodeNorms, Norm
-from ._outcome import Outcome
+from ._outcome import Outcome, whole
 from ._problem import Data, Parameters, Problem
 from ._protonet import ProtoNet
 from ._reptile import Reptile
@@ -46,4 +46,5 @@ __all__ = [
     "Problem",
     "carried",
     "singles",
+    "whole",
 ]

@@ -121,7 +121,7 @@ class GradientDescent(Adaptation):
 
     def moved(self, name: str, value: Tensor, direction: Tensor, number: int, learned: Parameters) -> Tensor:
         """Give a parameter after a step; here all have one rate."""
-        return torch.sub(value, direction, alpha=self.rate)
+        return torch.add(value, direction, alpha=-self.rate)  # `sub` would take one more operation back
 
 
 def _some(names: list[str]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, grad_and_value, vmap
+from torch.func import grad, vjp, vmap
 from torch.utils import _pytree as pytree
 
 from ._base import Adaptation, Inner
@@ -21,18 +22,33 @@ class _Support:
 
     def __init__(self, problem: Problem, rule: Adaptation, data: Data) -> None:
         self.problem, self.rule, self.data = problem, rule, data
-        self.noted: list[Parameters] = []
 
     def gradient(self, moving: Parameters, rest: Parameters, step: int) -> Parameters:
-        """Give the gradient of the support's loss, and note it."""
-        data = self.rule.part(self.data, step)
-        found: Parameters = grad(lambda values: self.problem.support({**rest, **values}, data)[0])(moving)
-        self.noted.append(found)
+        """Give the gradient of the support's loss, which can be differentiated."""
+        found: Parameters = grad(lambda moving: self._loss(rest, step)(moving)[0])(moving)
         return found
+
+    def _loss(self, rest: Parameters, step: int) -> Callable[[Parameters], Answer]:
+        data = self.rule.part(self.data, step)
+        return lambda moving: self.problem.support({**rest, **moving}, data)
 
     def features(self, parameters: Parameters) -> tuple[Tensor, Tensor]:
         """Give what the head's layers read, and the labels."""
         return self.problem.features(parameters, self.data), self.data["target"]
+
+
+class _Noting(_Support):
+    """The same, with gradients that count as constants, and are noted."""
+
+    def __init__(self, problem: Problem, rule: Adaptation, data: Data) -> None:
+        super().__init__(problem, rule, data)
+        self.noted: list[Parameters] = []
+
+    def gradient(self, moving: Parameters, rest: Parameters, step: int) -> Parameters:
+        """Give the gradient of the support's loss, and note it."""
+        (found,), _ = _derivative(self._loss(rest, step), moving)
+        self.noted.append(found)
+        return found
 
 
 class _Known(_Support):
@@ -56,14 +72,15 @@ class Mapped:
     Args:
         problem: The task.
         rule: How its parameters follow from the support.
-        compiled: Whether to compile it, which takes minutes once for each shape.
+        compiled: Whether to compile it where gradients are asked for, which takes minutes once for each shape.
     """
 
     def __init__(self, problem: Problem, rule: Adaptation, *, compiled: bool = False) -> None:
         self.problem, self.rule = problem, rule
         self._run: Callable[..., Any] = _Episodes(problem, rule)
+        self._compiled: Callable[..., Any] | None = None
         if compiled:
-            self._run = torch.compile(self._run, dynamic=False, fullgraph=True)
+            self._compiled = torch.compile(_fresh(_Episodes.__call__).__get__(self._run), dynamic=False, fullgraph=True)
 
     def __call__(
         self,
@@ -99,7 +116,8 @@ class Mapped:
         how = (training and not rule.follows_difference, training, rule.first_order, taken, every)
         for start in range(0, count, chunk or count):
             part = episodes if chunk is None else _cut(episodes, start, start + chunk)
-            outcome.add(*self._run(values, rates, fixed, weights, part, *how))
+            run = self._compiled if self._compiled is not None and training else self._run
+            outcome.add(*run(values, rates, fixed, weights, part, *how))
         return outcome
 
 
@@ -128,39 +146,60 @@ class _Episodes:
             return judged(problem, rule, {**fixed, **values}, rates, weights, episode, inner, steps, every)
 
         def plain(episode: Episode) -> Any:
-            _, told, after = whole(values, rates, episode, _Support(problem, rule, episode[0]))
+            _, told, after = whole(values, rates, episode, _Noting(problem, rule, episode[0]))
             changed = difference(rule, values, after) if training and not through else {}
             return told, (changed, {})
 
         def constants(episode: Episode) -> list[Parameters]:
-            inner, now = _Support(problem, rule, episode[0]), {**fixed, **values}
+            inner, now = _Noting(problem, rule, episode[0]), {**fixed, **values}
             memory = rule.begin(now)
             for number in range(steps):
                 now, memory = rule.step(now, memory, number, rates, inner)
             return inner.noted
 
-        def differentiated(episode: Episode, known: list[Parameters] | None) -> Any:
+        def differentiated(episode: Episode, known: list[Parameters] | None = None) -> Any:
             def objective(values: Parameters, rates: Parameters) -> tuple[Tensor, Answer]:
                 support = episode[0]
                 inner = _Support(problem, rule, support) if known is None else _Known(problem, rule, support, known)
                 minimised, told, _ = whole(values, rates, episode, inner)
                 return minimised, told
 
-            gradients, (_, told) = grad_and_value(objective, argnums=(0, 1), has_aux=True)(values, rates)
+            gradients, told = _derivative(objective, values, rates)
             return told, gradients
 
         if not through:
-            (losses, answers), gradients = _each(plain)(episodes)
+            (losses, answers), gradients = _each(plain, episodes)
         else:
-            known = _each(constants)(episodes) if first_order and steps else None
-            (losses, answers), gradients = _each(differentiated, (0, None if known is None else 0))(episodes, known)
+            known = [_each(constants, episodes)] if first_order and steps else []
+            (losses, answers), gradients = _each(differentiated, episodes, *known)
         sums = [{name: value.sum(0) for name, value in of.items()} for of in gradients]
         return losses, answers, sums[0], sums[1]
 
 
-def _each(function: Callable[..., Any], axes: Any = 0) -> Callable[..., Any]:
+def _derivative(function: Callable[..., tuple[Tensor, Any]], *given: Parameters) -> tuple[tuple[Parameters, ...], Any]:
+    """Give the gradients of a function's first answer, and its second answer.
+
+    `grad` would record the backward pass, to be differentiated again: for nothing here, and in twice the memory.
+    """
+    found: Any = vjp(function, *given, has_aux=True)
+    value, pull, told = found
+    return pull(torch.ones_like(value), retain_graph=False, create_graph=False), told
+
+
+def _fresh(function: Any) -> Any:
+    """Copy a function, code and all: the compiler counts, and limits, what it makes of one code for all networks of a program."""
+    code = function.__code__.replace()
+    return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+
+
+def _each(function: Callable[..., Any], *given: Any) -> Any:
     """Map a function over episodes, whose random numbers (dropout) differ."""
-    return vmap(function, in_dims=axes, randomness="different")
+    leaves, form = pytree.tree_flatten(given)  # once, as `vmap` would do several times
+
+    def flat(*leaves: Tensor) -> Any:
+        return function(*pytree.tree_unflatten(leaves, form))
+
+    return vmap(flat, randomness="different")(*leaves)
 
 
 def _cut(episodes: Episode, start: int, end: int) -> Episode:

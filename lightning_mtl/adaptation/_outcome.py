@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -46,9 +47,14 @@ class Outcome:
         return self.rows_each * sum(len(of) for of in self.losses)
 
     def total(self) -> Tensor:
-        """Give the sum of the queries' losses over all their rows."""
-        return self.rows_each * (self.losses[0] if len(self.losses) == 1 else torch.cat(self.losses)).sum()
+        """Give the sum of the queries' losses."""
+        return whole(self.losses).sum()
 
     def joined(self) -> dict[str, Tensor]:
         """Give the answers of all episodes, with a leading axis over them."""
-        return {name: torch.cat([of[name] for of in self.answers]) for name in self.answers[0]}
+        return {name: whole([of[name] for of in self.answers]) for name in self.answers[0]}
+
+
+def whole(parts: Sequence[Tensor]) -> Tensor:
+    """Put tensors together along their first axis, and leave one alone as it is."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

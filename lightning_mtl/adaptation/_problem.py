@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from ._norms import EpisodeNorms
+from ._slots import Slots
 
 Parameters = dict[str, Tensor]
 """Parameters by their names in the module."""
@@ -32,7 +34,7 @@ class Problem:
         self.learner = learner
         self.norms = norms
         self.constants = constants or {}
-        self._names = _names(learner)
+        self._slots = Slots(learner)
 
     def support(self, parameters: Parameters, data: Data) -> Answer:
         """Give the loss of examples that are learned from, and their predictions."""
@@ -54,21 +56,8 @@ class Problem:
         return features
 
     def _call(self, parameters: Parameters, data: Data, **options: bool) -> Any:
-        known = {**self.constants, **parameters}
-        given = {name: known[first] for name, first in self._names.items() if first in known}
-        return functional_call(self.learner, given, (data,), options, tie_weights=False)
-
-
-def _names(learner: nn.Module) -> dict[str, str]:
-    """Name each tensor once in each module, beside the first of its names, by which it is known.
-
-    `functional_call` would find these by itself, but leaves a layer that a module holds twice with the tensors that it was given.
-    """
-    first: dict[int, str] = {}
-    names = {}
-    for prefix, module in learner.named_modules():
-        held = {**module._parameters, **module._buffers}
-        for own, tensor in held.items():
-            name = f"{prefix}.{own}" if prefix else own
-            names[name] = first.setdefault(id(tensor), name)
-    return names
+        given = {**self.constants, **parameters}
+        if torch.compiler.is_compiling():  # the compiler knows this function
+            return functional_call(self.learner, self._slots.spread(given), (data,), options, tie_weights=False)
+        with self._slots.taken(given):
+            return self.learner(data, **options)
