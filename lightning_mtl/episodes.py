@@ -14,7 +14,7 @@ from ._table import table
 from .encoders import Tokenizer, Vocabulary
 from .families import Family
 from .heads import Multiclass, Regression
-from .inputs import Inputs
+from .inputs import Inputs, Plain
 from .samplers import EpisodeSampler, Shots, refuse_sizes
 from .source import Source
 from .task import Task
@@ -141,7 +141,7 @@ class EpisodeDataModule(L.LightningDataModule):
             if not self._drawings["validation"]:  # Lightning skips validation only where no such method is defined
                 self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
         if module is not None and stage != "predict":
-            module.inputs = {name: made for name, made in inputs.items() if made is not None}
+            module.inputs = inputs
             bound = {task.name: name for name, task in reads.items()}
             module.routing.bind(list(self.sources), bound, every_task_every_step=True)
         if stage == "fit" and self.summary and self.trainer is not None and self.trainer.is_global_zero:
@@ -215,10 +215,10 @@ class EpisodeDataModule(L.LightningDataModule):
         source = self.sources[name]
         return isinstance(source, Family) or split in source.splits
 
-    def _inputs(self, name: str, task: Task, module: Any) -> Inputs | None:
+    def _inputs(self, name: str, task: Task, module: Any) -> Inputs:
         source = self.sources[name]
         if isinstance(source, Family):
-            return None
+            return Inputs([Plain(["x"])])
         known: Mapping[str, Inputs] = getattr(module, "inputs", {})
         tokenizer = self.tokenizer or getattr(getattr(module, "encoder", None), "tokenizer", None)
         if isinstance(tokenizer, Vocabulary) and tokenizer.known is None:
@@ -227,13 +227,12 @@ class EpisodeDataModule(L.LightningDataModule):
             return known[name]
         return source.inputs(tokenizer, task.columns, name)
 
-    def _drawing(self, name: str, split: str, task: Task, inputs: Inputs | None) -> Drawing:
+    def _drawing(self, name: str, split: str, task: Task, inputs: Inputs) -> Drawing:
         source = self.sources[name]
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed
         if isinstance(source, Family):
             shots = (self.shots, self.shots) if isinstance(self.shots, int) else (self.shots[0], self.shots[1])
             return FamilyEpisodes(source, shots, self.queries or shots[1], task, seed)
-        assert inputs is not None
         try:
             sampler = EpisodeSampler(
                 self._classes(source, name, task)[split],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -142,20 +143,23 @@ class FewShotComparison:
         figure.savefig(path)
 
 
-def judge(module: MetaLearningModule, data: EpisodeDataModule, steps: int | None = None) -> Tensor:
+def judge(
+    module: MetaLearningModule, data: EpisodeDataModule, steps: int | None = None, batches: int | None = None
+) -> Tensor:
     """Adapt to all test episodes, step by step.
 
     Args:
         module: The module, with one task.
         data: The data.
         steps: How many inner steps to take. Default: those of the module's adaptation.
+        batches: How many batches of episodes to take at most. Default: all.
 
     Returns:
         Accuracy of each episode where its labels are classes, else its loss, [steps + 1, episodes].
     """
     data.setup_for(module)
     parts = []
-    for batch in data.test_dataloader():
+    for batch in islice(data.test_dataloader(), batches):
         (trail,) = module.by_step(batch, steps).values()
         parts.append(accuracy(trail) if module.tasks[0].known_head().kind == "multiclass" else trail.losses)
     return torch.cat(parts, 1).cpu()

@@ -120,7 +120,8 @@ class FewShotCLI(RecipeCLI):
         module: Any = self._model(self.methods[method])
         module = module.learn(trainer, data) if hasattr(module, "learn") else learned(trainer, module, data)
         finish(trainer)
-        return module, judge(module, data, self.shown[-1])
+        limit = trainer.limit_test_batches
+        return module, judge(module, data, self.shown[-1], limit if isinstance(limit, int) else None)
 
     def _model(self, changes: Mapping[str, Any]) -> MetaLearningModule:
         config = deepcopy(self.config.model)

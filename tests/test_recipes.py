@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import importlib
+import math
 import os
 import pickle
 import random
@@ -18,8 +19,8 @@ import datasets
 import pytest
 import yaml
 
-from lightning_mtl import FineTuning, HierarchicalModule, split
-from lightning_mtl.recipes import sentiment_topic, table, tagging, text, tweets
+from lightning_mtl import FineTuning, HierarchicalModule, MetaLearningModule, Task, split
+from lightning_mtl.recipes import glyphs, sentiment_topic, sinusoid, table, tagging, text, tweets
 from lightning_mtl.recipes.data import (
     _files,
     _star,
@@ -455,3 +456,54 @@ def test_tasks_of_tagging_stand_where_they_are_put() -> None:
         tagging.tasks_of(["upos"], ["upos"], 3, on_top=False, feeds=False, moved={"upso": 2})
     with pytest.raises(ValueError, match=r"must be left out with `model\.on_top`"):
         tagging.tasks_of(["upos"], ["upos"], 3, on_top=True, feeds=False, moved={"upos": 2})
+
+
+def test_ways_to_learn_from_few_examples_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Meta-SGD adapts to waves better than before, joint training does not; all that is said is written."""
+    options = ["--data.steps_per_epoch=150", "--data.test_episodes=100", "--trainer.max_epochs=1", "--seeds=2"]
+    found = sinusoid.main(
+        [*options, "--methods=Meta-SGD,joint", "--settings=10 points", "--trainer.enable_progress_bar=false"]
+    )
+    learned, joint = found.judgements["10 points"].values()
+    assert learned.mean(1) < 0.8 * learned.mean(0)
+    assert joint.mean(1) > 0.8 * joint.mean(0)
+    assert learned.over_seeds(1) is not None
+    assert learned.over_episodes(1) > 0
+    folder = tmp_path / "runs/sinusoid/run_0"
+    assert {path.name for path in folder.iterdir()} >= {"comparison.csv", "comparison.png", "fits.png", "config.yaml"}
+    with (folder / "comparison.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 2 * 2 * 6  # methods, seeds, steps
+    said = capsys.readouterr().out
+    assert "10 points" in said
+    assert str(found) in said
+    checkpoint = next(folder.glob("Meta-SGD*/**/*.ckpt"))
+    few = [{"x": [i / 2 - 2.5], "y": 2 * math.sin(i / 2 - 2.5)} for i in range(10)]
+    wave = MetaLearningModule.load_from_checkpoint(checkpoint).adapt(Task("wave", target="y"), few)
+    assert wave.predict({"x": [1.5]})["wave"]["value"] > wave.predict({"x": [-1.5]})["wave"]["value"] + 1
+
+
+def test_letters_are_told_apart_in_every_way(tmp_path: Path) -> None:
+    options = [
+        "--trainer.fast_dev_run=true",
+        "--settings=5 shots",
+        "--data.examples=12",
+        "--trainer.enable_progress_bar=false",
+    ]
+    found = glyphs.main(options)
+    assert list(found.judgements["5 shots"]) == ["MAML", "ANIL", "Reptile", "ProtoNet", "joint"]
+    assert all(len(of.seeds[0][0]) == 4 for of in found.judgements["5 shots"].values())
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--methods=MAML,Reptile"], "`--methods` must be out of ['MAML', 'Meta-SGD', 'joint'], got ['Reptile']"),
+        (["--settings=3 points"], "`--settings` must be out of ['5 points', '10 points'], got ['3 points']"),
+        (["--seeds=0"], "`--seeds` must be at least 1, got 0"),
+    ],
+)
+def test_wrong_choices_of_ways_are_refused(args: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        sinusoid.main(args)
+    assert said in capsys.readouterr().err
