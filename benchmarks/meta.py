@@ -357,7 +357,8 @@ def agree(name: str, row: Row, engines: Sequence[str]) -> float:
 
 def eager(name: str, rounds: int) -> dict[str, float]:
     """Measure all rows of a cell, and what making its episodes costs."""
-    cell, reference, figures = CELLS[name], next(iter(rivals())), {}
+    cell, reference = CELLS[name], next(iter(rivals()))
+    figures: dict[str, float] = {}
     for suffix, row in ROWS_OF_TABLE.items():
         of = Problem(cell, row)
         engines = ["auto", "loop", "vmap"] if name == "conv" else ["auto", "loop"]
@@ -395,7 +396,9 @@ def episodes(name: str, step: float) -> dict[str, float]:
         return {}
     cell, steps = CELLS[name], 20
     source: Any = Sinusoid() if name == "sinusoid" else letters()
-    options = {"ways": 5, "shots": 10, "queries": 10} if name == "sinusoid" else {"ways": 5, "shots": 1, "queries": 15}
+    options: dict[str, Any] = (
+        {"ways": 5, "shots": 10, "queries": 10} if name == "sinusoid" else {"ways": 5, "shots": 1, "queries": 15}
+    )
     count = len(cell.batch()[0])
     data = EpisodeDataModule({"s": source}, episodes=count, steps_per_epoch=steps, summary=False, **options)
     trunk, layers = cell.network()
@@ -409,7 +412,9 @@ def episodes(name: str, step: float) -> dict[str, float]:
             assert len(batch["s"]["support"]["y"]) == count
         took.append((time.process_time() - start) / steps)
     share = took[-1] / step
-    print(f"  making its episodes: {took[-1] * 1e3:.3f} ms, {share:.1%} of a step ({'at most 10%' if share <= 0.1 else 'above 10%'})")
+    print(
+        f"  making its episodes: {took[-1] * 1e3:.3f} ms, {share:.1%} of a step ({'at most 10%' if share <= 0.1 else 'above 10%'})"
+    )
     return {f"{name}_episodes_share": share}
 
 
@@ -469,10 +474,18 @@ def status(key: str) -> int:
 
 
 def still() -> None:
-    """Have one thread, no chatter, and attention with a second derivative on all sides."""
+    """Have one thread and no chatter."""
     warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)  # whoever imports Lightning by its other name has it speak again
     torch.set_num_threads(1)
+
+
+def keep_pages() -> None:
+    """Have an allocator that keeps what it has: giving pages back and forth costs up to a fifth, another one each time."""
+    libc: Any = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # glibc: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX
+        for option, value in ((-1, 1 << 30), (-3, 1 << 30), (-8, 1)):
+            libc.mallopt(option, value)
 
 
 def print_bars(figures: Mapping[str, Any]) -> None:
@@ -493,6 +506,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(CELLS), help=f"cells, of {','.join(CELLS)}")
     args = parser.parse_args()
     still()
+    keep_pages()
     figures: dict[str, Any] = {"reference": next(iter(rivals()))}
     names = args.only.split(",")
     with sdpa_kernel(SDPBackend.MATH):

@@ -175,7 +175,8 @@ def _derivative(function: Callable[..., tuple[Tensor, Any]], *given: Parameters)
 
     `grad` would record the backward pass, to be differentiated again: for nothing here, and in twice the memory.
     """
-    value, pull, told = vjp(function, *given, has_aux=True)
+    found: Any = vjp(function, *given, has_aux=True)
+    value, pull, told = found
     return pull(torch.ones_like(value), retain_graph=False, create_graph=False), told
 
 
