@@ -53,10 +53,10 @@ class Adapting:
     ) -> None:
         self.problem = Problem(learner, EpisodeNorms(learner, norm))
         self.rule, self.engine, self.chunk = rule, engine, chunk
+        self._convolves = any(isinstance(layer, _ConvNd) for layer in learner.modules())
+        """Whether there are convolutions, which the CPU is slower at with a kernel of its own for each episode."""
         self.parameters = dict(learner.named_parameters())
         self._mapped = Mapped(self.problem, rule, compiled=compiled)
-        self._convolves = any(isinstance(layer, _ConvNd) for layer in learner.modules())
-        """Whether it has convolutions, which with a kernel of its own for each episode are slower on the CPU than one after another."""
         self._right: dict[bool, bool] = {}
         """Whether adapting together was found to be right, with and without gradients."""
 
