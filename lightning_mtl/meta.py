@@ -69,7 +69,8 @@ class MetaLearningModule(MultiTaskModule):
         encoder: The shared part.
         adaptation: How a task's parameters follow from its support: one of `lightning_mtl.adaptation`. Default: `MAML()`.
         engine: How episodes are adapted: "loop", one after another, in the memory of one; "vmap", all of equal shapes together; "auto",
-            together where there are 8 or more of equal shapes and a check on two of them, once, finds what the loop finds.
+            together where there are 8 or more of equal shapes and a check on two of them, once, finds what the loop finds; on the CPU
+            not where there are convolutions, which gain nothing by it.
         chunk: How many episodes "vmap" adapts at a time, which bounds its memory. Default: all.
         compile: Whether to compile what is adapted together, which takes up to minutes once for each shape. It needs "vmap".
         norm: How batch norms with running statistics normalise. "episode": support and query by the statistics of the support.
@@ -196,16 +197,24 @@ class MetaLearningModule(MultiTaskModule):
             self._refuse_supports(i, episodes)
             outcomes = adapter(episodes, training=self.training)
             rows = sum(outcome.rows for outcome in outcomes)
-            loss = reduce(torch.add, [outcome.total() * (outcome.rows_each / rows) for outcome in outcomes])
+            loss = reduce(torch.add, [self._share(adapter, outcome, rows) for outcome in outcomes])
             if self.training:
                 self._refuse_divergence(i, batch, episodes, loss)
-                loss = carried(loss, _mean_gradients(outcomes, rows), {**adapter.trained(), **self._learned()})
             step.tasks.append(i)
             step.losses.append(loss)
             step.answers.append(_answers(outcomes))
         if self.training and not step.tasks:
             step.features = next(self.encoder.parameters()).flatten()[:1]  # for a rank without labels to hang on
         return step
+
+    def _share(self, adapter: Adapting, outcome: Outcome, rows: int) -> Tensor:
+        """Give what an outcome adds to the mean loss over the rows of all queries; in training with its gradients."""
+        share = outcome.rows_each / rows
+        loss = outcome.total() * share
+        if not self.training:
+            return loss
+        gradients = {**outcome.gradients, **{_OWN + name: value for name, value in outcome.learned.items()}}
+        return carried(loss, gradients, {**adapter.trained(), **self._learned()}, share)
 
     # Hooks of Lightning
 
@@ -359,16 +368,6 @@ class MetaLearningModule(MultiTaskModule):
             name = self.tasks[task].name
             drawn = {source: part.get("drawn") for source, part in batch.items() if isinstance(part, Mapping)}
             raise ValueError(divergence(name, self._adapter(task), episodes, drawn))
-
-
-def _mean_gradients(outcomes: Sequence[Outcome], rows: int) -> dict[str, Tensor]:
-    """Average gradients over the rows of all queries."""
-    parts = []
-    for outcome in outcomes:
-        sums = {**outcome.gradients, **{_OWN + name: value for name, value in outcome.learned.items()}}
-        scaled = torch._foreach_mul(list(sums.values()), outcome.rows_each / rows) if sums else []
-        parts.append(dict(zip(sums, scaled, strict=True)))
-    return {name: sum(of[name] for of in parts) if len(parts) > 1 else value for name, value in parts[0].items()}  # type: ignore[misc]
 
 
 def _answers(outcomes: Sequence[Outcome]) -> tuple[Tensor, Tensor, Tensor | None]:

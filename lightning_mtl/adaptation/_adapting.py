@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.conv import _ConvNd
 from torch.utils import _pytree as pytree
 
 from ._base import Adaptation
@@ -34,7 +35,7 @@ class Adapting:
         learner: The task; see `Problem`.
         rule: How its parameters follow from the support.
         engine: "loop", "vmap", or "auto": together from 8 episodes of equal shapes on, if a check on two of them in double precision
-            finds what the loop finds.
+            finds what the loop finds; on the CPU not where there are convolutions, which gain nothing by it.
         chunk: How many at a time, together. Default: all of equal shapes.
         compiled: Whether to compile what is run together.
         norm: How layers that keep running statistics normalise within an episode.
@@ -52,6 +53,8 @@ class Adapting:
     ) -> None:
         self.problem = Problem(learner, EpisodeNorms(learner, norm))
         self.rule, self.engine, self.chunk = rule, engine, chunk
+        self._convolves = any(isinstance(layer, _ConvNd) for layer in learner.modules())
+        """Whether there are convolutions, which the CPU is slower at with a kernel of its own for each episode."""
         self.parameters = dict(learner.named_parameters())
         self._mapped = Mapped(self.problem, rule, compiled=compiled)
         self._right: dict[tuple[bool, bool], bool] = {}
@@ -131,7 +134,7 @@ class Adapting:
     def _together(self, parameters: Parameters, wanted: Sequence[str], episodes: Episode, training: bool) -> bool:
         if self.engine != "auto":
             return self.engine == "vmap"
-        if len(episodes[0]["target"]) < FEW:
+        if len(episodes[0]["target"]) < FEW or (self._convolves and episodes[0]["target"].is_cpu):
             return False
         how = training, self.rule.first_order
         if how not in self._right:
