@@ -103,7 +103,7 @@ class PersistentModule(L.LightningModule):
         given: dict[str, Any] = {"tasks": tasks, "encoder": encoder}
         if cls._described():
             saving.refuse_other_kind(checkpoint.get(saving.KEY, {}), cls.kind(), str(checkpoint_path))
-            parts = saving.parts_of(checkpoint.get(saving.KEY, {}), tasks, encoder, str(checkpoint_path))
+            parts = saving.parts_of(checkpoint.get(saving.KEY, {}), tasks, encoder, str(checkpoint_path), kwargs)
             parts |= {} if "balancer" in kwargs else saving.balancing_of(checkpoint.get(saving.KEY, {}))
             parts = {name: value for name, value in parts.items() if name not in kwargs}
         else:
@@ -174,7 +174,7 @@ class PersistentModule(L.LightningModule):
         description = json.loads(file.read_text(encoding="utf-8"))
         saving.refuse_later(description, str(folder))
         saving.refuse_other_kind(description, cls.kind(), str(folder))
-        parts = saving.parts_of(description, tasks, encoder, str(folder))
+        parts = saving.parts_of(description, tasks, encoder, str(folder), kwargs)
         parts |= {} if "balancer" in kwargs else saving.balancing_of(description)
         module = cls(**{**parts, **kwargs})
         if "balancer" not in kwargs and module.balancer is None:

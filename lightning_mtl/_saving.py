@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -92,7 +92,11 @@ def refuse_other_kind(description: Mapping[str, Any], kind: str, where: str) -> 
 
 
 def parts_of(
-    description: Mapping[str, Any], tasks: Sequence[Task] | None, encoder: Encoder | None, where: str
+    description: Mapping[str, Any],
+    tasks: Sequence[Task] | None,
+    encoder: Encoder | None,
+    where: str,
+    others: Collection[str] = (),
 ) -> dict[str, Any]:
     """Rebuild tasks and encoder; those given take the place of what is described.
 
@@ -101,6 +105,7 @@ def parts_of(
         tasks: Tasks that replace those of the same name; without a `head` they take the one described.
         encoder: An encoder that replaces the one described.
         where: What is read, for error messages.
+        others: Names of other arguments that are given.
 
     Raises:
         ValueError: Something is a class of the user's own, or is not described, and is not given.
@@ -122,7 +127,10 @@ def parts_of(
         if foreign := own(description["encoder"], "encoder"):
             _ask(foreign, where, "encoder=HardSharing(MyTrunk(...))")
         encoder = rebuild(description["encoder"])
-    return {"tasks": made, "encoder": encoder, **rebuild(description.get("arguments", {}))}
+    more = {name: of for name, of in description.get("arguments", {}).items() if name not in others}
+    if foreign := own(more):
+        _ask(foreign, where, ", ".join(f"{path.split('.')[0]}=..." for path in foreign))
+    return {"tasks": made, "encoder": encoder, **rebuild(more)}
 
 
 def balancing_of(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -393,3 +393,20 @@ def test_a_class_without_an_example_has_no_prototype() -> None:
         match=r"support of task 'kind' must have an example of each class for ProtoNet, .* got none of class 2",
     ):
         for_rows(ProtoNet()).run({"rows": part})
+
+
+class Halving(MAML):
+    """A rule of the user's own."""
+
+
+def test_a_rule_of_ones_own_is_asked_for(tmp_path: Any) -> None:
+    module, data = for_rows(Halving(0.1)), of_rows()
+    fit(module, data).save_checkpoint(tmp_path / "own.ckpt")
+    with pytest.raises(
+        ValueError,
+        match=r"adaptation: tests.test_meta.Halving. Give them: load_from_checkpoint\(path, adaptation=...\)",
+    ):
+        MetaLearningModule.load_from_checkpoint(tmp_path / "own.ckpt")
+    again = MetaLearningModule.load_from_checkpoint(tmp_path / "own.ckpt", adaptation=Halving(0.1))
+    batch = next(iter(data.val_dataloader()))
+    torch.testing.assert_close(again.by_step(batch)["kind"].losses, module.by_step(batch)["kind"].losses)
