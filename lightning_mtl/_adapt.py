@@ -34,10 +34,11 @@ def adapted(
     task, name = copy.copy(task), task.resolve(module.inputs)
     task.head = copy.deepcopy(task.head)
     inputs = copy.deepcopy(module.inputs[name])
-    columns = _columns(module, task, support, inputs, name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        made = module.alone(task).to(module.device)
+    like = next((value for value in module.encoder.parameters() if value.is_floating_point()), torch.empty(0))
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        columns = _columns(module, task, support, inputs, name)
+        torch.default_generator.manual_seed(seed)
+        made = module.alone(task).to(like.device, like.dtype)
         made.inputs = {name: inputs}
         usual, norm = module.usual_method(made.tasks[-1])
         _learn(made, columns, usual if method is None else copy.deepcopy(method), norm, steps)
@@ -75,4 +76,13 @@ def _learn(made: MultiTaskModule, columns: dict[str, Any], rule: Adaptation, nor
     with evaluating(made):
         adapting = Adapting(made.learner(number), rule, engine="loop", norm=norm)
         rule.build(adapting.parameters)
-        adapting.keep(move_data_to_device(data, made.device), steps)
+        adapting.keep(_like(move_data_to_device(data, made.device), next(made.parameters()).dtype), steps)
+
+
+def _like(data: Any, dtype: torch.dtype) -> Any:
+    """Give what is read the precision of the model."""
+    return {**data, "inputs": {name: of.to(dtype) if _is_float(of) else of for name, of in data["inputs"].items()}}
+
+
+def _is_float(column: Any) -> bool:
+    return isinstance(column, torch.Tensor) and column.is_floating_point()

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import datasets
 import numpy as np
 import torch
 from torch import Tensor
@@ -217,7 +218,12 @@ class _Steps(Dataset[dict[str, Any]]):
 
 
 def _kept(examples: Examples) -> dict[str, Tensor] | None:
-    """Read a whole split as tensors, where its rows are of one size; texts, which are padded batch by batch, are not."""
+    """Read a whole split as tensors, where its rows are data of one size.
+
+    Texts, which are padded batch by batch, are not; nor are the rows of a dataset of the user's own, which may be drawn anew at each reading.
+    """
+    if not isinstance(examples.rows, datasets.Dataset | list):
+        return None
     if examples.tokenizes or examples.lengths() is not None or examples.inputs.whole is not None:
         return None
     first = _tensors(examples[[0]])

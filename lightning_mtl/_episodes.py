@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .adaptation import Adapting, Data, Episode, singles
+from .heads import Head
 from .inputs import WORDS
 from .task import ROWS, Task
 
@@ -35,6 +36,10 @@ def labelled_episodes(part: Any, tasks: Sequence[Task], source: str) -> Any:
         ValueError: They are no episodes, or a row has no label.
     """
     if isinstance(part, list):
+        if not part:
+            raise ValueError(
+                f"A batch must hold episodes of source {source!r}, got an empty list. Leave the source out."
+            )
         return [_labelled(single, tasks, source, leading=1) for single in part]
     return _labelled(part, tasks, source, leading=2)
 
@@ -53,9 +58,13 @@ def refuse_overlap(part: Any, source: str) -> None:
         if not is_episodic(single):
             return  # which is refused in its place
         support, query = ({name: of for name, of in single[half].items() if isinstance(of, Tensor)} for half in PARTS)
-        same = torch.stack([_same_rows(support[name], query[name]) for name in support if name in query]).all(0)
-        if same.any():
-            first, second = same.nonzero()[0].tolist()
+        names = [name for name in support if name in query]
+        if not any(support[name].is_floating_point() for name in names):
+            return  # rows of few values may be equal without being one
+        known = {key: row for row, key in enumerate(_keys(support, names))}
+        both = [(known[key], row) for row, key in enumerate(_keys(query, names)) if key in known]
+        if both:
+            first, second = both[0]
             raise ValueError(
                 f"Episodes of source {source!r} must have no row in common in support and query, got row {first} of the support of episode "
                 f"{number} as row {second} of its query. Draw them apart, or take EpisodeDataModule, which does."
@@ -68,11 +77,10 @@ def _unstacked(part: Any) -> list[Any]:
     return [{half: {name: of[i] for name, of in halves[half].items()} for half in PARTS} for i in range(count)]
 
 
-def _same_rows(a: Tensor, b: Tensor) -> Tensor:
-    """Say which rows are equal, [rows of a, rows of b]; what is padded to other lengths is not."""
-    if a.shape[1:] != b.shape[1:]:
-        return torch.zeros(len(a), len(b), dtype=torch.bool, device=a.device)
-    return (a.flatten(1).unsqueeze(1) == b.flatten(1).unsqueeze(0)).all(-1) if a.ndim > 1 else a.unsqueeze(1) == b
+def _keys(columns: Mapping[str, Tensor], names: Sequence[str]) -> list[bytes]:
+    """Give what each row holds."""
+    rows = len(columns[names[0]])
+    return [b"".join(columns[name][row].detach().cpu().numpy().tobytes() for name in names) for row in range(rows)]
 
 
 def _labelled(part: Any, tasks: Sequence[Task], source: str, leading: int) -> Any:
@@ -92,12 +100,18 @@ def _labelled(part: Any, tasks: Sequence[Task], source: str, leading: int) -> An
 
 def _labelled_rows(columns: Columns, tasks: Sequence[Task], where: str, leading: int) -> dict[str, Any]:
     """Label rows that may lie in several episodes, as if they were of one."""
+    place = where.removesuffix(", row")
+    for name, column in columns.items():
+        if not isinstance(column, Tensor) or column.ndim < leading or 0 in column.shape[:leading]:
+            shown = list(column.shape) if isinstance(column, Tensor) else type(column).__name__
+            wanted = "episodes and rows" if leading == 2 else "rows"
+            raise ValueError(f"Column {name!r} must be a tensor with {wanted} {place}, got {shown}.")
     flat = {name: column.flatten(0, leading - 1) for name, column in columns.items()}
     flat[ROWS] = {}
     for task in tasks:
         if task.column not in columns:
             raise ValueError(
-                f"Column {task.column!r} of task {task.name!r} must be there {where}s, got {list(columns)}."
+                f"Column {task.column!r} of task {task.name!r} must be there {place}, got {list(columns)}."
             )
         task.label(flat, where)
         if task.name in flat[ROWS] and not task.known_head().per_position:
@@ -121,11 +135,23 @@ def episodes_of(task: Task, part: Any, inputs: Inputs) -> Episode | list[Episode
     """
     if isinstance(part, list):
         return [_pair(task, single, inputs) for single in part]
+    if task.known_head().per_position:  # which words have labels differs between episodes
+        return [_pair(task, single, inputs) for single in _unstacked(part)]
     return _pair(task, part, inputs)
 
 
 def _pair(task: Task, part: Any, inputs: Inputs) -> Episode:
-    return _data(task, part["support"], inputs), _data(task, part["query"], inputs)
+    return _half(task, part["support"], inputs), _half(task, part["query"], inputs)
+
+
+def _half(task: Task, columns: Columns, inputs: Inputs) -> dict[str, Any]:
+    data = _data(task, columns, inputs)
+    head = task.known_head()
+    return {**data, "rows": _labelled_words(head, data["target"])} if head.per_position else data
+
+
+def _labelled_words(head: Head, target: Tensor) -> Tensor:
+    return head.labelled(target).flatten().nonzero().squeeze(-1)
 
 
 def _data(task: Task, columns: Columns, inputs: Inputs) -> dict[str, Any]:
@@ -154,8 +180,10 @@ def halves(task: Task, columns: Columns, inputs: Inputs, share: float) -> Episod
         return whole, whole
     if len(rows) < 2:
         return None
-    cut = min(max(round(len(rows) * share), 1), len(rows) - 1)
-    return _rows(task, data, rows[:cut]), _rows(task, data, rows[cut:])
+    size = min(max(round(len(rows) * share), 1), len(rows) - 1)
+    place = torch.arange(len(rows), device=rows.device)
+    chosen = (place + 1) * size // len(rows) > place * size // len(rows)  # evenly, since rows may come in an order
+    return _rows(task, data, rows[chosen]), _rows(task, data, rows[~chosen])
 
 
 def _rows(task: Task, data: Data, rows: Tensor) -> dict[str, Any]:
@@ -169,7 +197,7 @@ def _rows(task: Task, data: Data, rows: Tensor) -> dict[str, Any]:
     made["inputs"] = {name: picked(value) for name, value in data["inputs"].items()}
     head = task.known_head()
     if head.per_position:
-        made["rows"] = head.labelled(made["target"]).flatten().nonzero().squeeze(-1)
+        made["rows"] = _labelled_words(head, made["target"])
     return made
 
 

@@ -96,6 +96,7 @@ class EpisodeDataModule(L.LightningDataModule):
         }
         for name, value in given.items():
             require(value >= least[name], name, f"at least {least[name]}", value, "Raise it.")
+        require(seed is None or seed >= 0, "seed", "at least 0", seed, "Leave it out for that of `seed_everything`.")
         self.sources: dict[str, Source | Family] = {
             name: data if isinstance(data, Source | Family) else Source(data) for name, data in sources.items()
         }
@@ -137,6 +138,7 @@ class EpisodeDataModule(L.LightningDataModule):
                     f"No source has the split {split!r}; splits are out of {list(_SPLITS)}. Add it to a source."
                 )
         if stage == "fit":
+            self._training = self._resumed = None  # of an earlier fit
             self.__dict__.pop("val_dataloader", None)
             if not self._drawings["validation"]:  # Lightning skips validation only where no such method is defined
                 self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
@@ -151,17 +153,19 @@ class EpisodeDataModule(L.LightningDataModule):
         """Loader of new episodes in each step."""
         rank, ranks = self._ranks()
         count = self.episodes * ranks
-        frozen = int(getattr(self.trainer, "overfit_batches", 0)) if self.trainer is not None else 0
+        share = getattr(self.trainer, "overfit_batches", 0) if self.trainer is not None else 0
+        frozen = share if isinstance(share, int) else round(share * self.steps_per_epoch)
 
         def plans(first: int) -> Iterator[EpisodePlan]:
             for step in range(first, first + self.steps_per_epoch):
                 yield step % frozen if frozen else step, count, range(rank, count, ranks)
 
+        known = self.state_dict() or self._resumed  # of a loader that is made anew, or of a checkpoint
         self._training = EpisodeLoader(
             self._there("train"), "train", plans, self.steps_per_epoch, num_workers=self.num_workers
         )
-        if self._resumed is not None:
-            self._training.load_state_dict(self._resumed)
+        if known is not None:
+            self._training.load_state_dict(known)
         return self._training
 
     def val_dataloader(self) -> Any:
@@ -204,6 +208,12 @@ class EpisodeDataModule(L.LightningDataModule):
 
     def _refuse_head(self, task: Task) -> None:
         head: Any = task.known_head()
+        for name in ("class_weight", "names"):
+            if getattr(head, name, None) is not None:
+                raise ValueError(
+                    f"`{name}` of the head of task {task.name!r} must be left out, since the numbers of classes are drawn anew in each episode, got "
+                    f"{getattr(head, name)!r}."
+                )
         classes = {"multiclass": head.outputs, "binary": 2}.get(head.kind)
         if classes != self.ways:
             raise ValueError(
@@ -277,6 +287,7 @@ class EpisodeDataModule(L.LightningDataModule):
     def _judging(self, split: str) -> EpisodeLoader:
         rank, ranks = self._ranks()
         total = self.totals[split]
+        require(total >= ranks, f"{split}_episodes", f"at least {ranks}, one for each process", total, "Raise it.")
         own = range(rank, total, ranks)
         parts = [own[start : start + self.episodes] for start in range(0, len(own), self.episodes)]
 

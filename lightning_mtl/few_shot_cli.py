@@ -84,6 +84,11 @@ class FewShotCLI(RecipeCLI):
         if self._full and self.config.full:
             for name, value in self._full.items():
                 self.config.trainer[name] = value
+        if self.trainer.world_size > 1:
+            raise ValueError(
+                f"`--trainer.devices` must be 1 where ways to learn are compared, since each is tested on one process, got "
+                f"{self.trainer.world_size} processes. Run settings or methods side by side instead."
+            )
         folder = self._start()
         found: dict[str, dict[str, list[Any]]] = {of: {name: [] for name in methods} for of in settings}
         first: dict[str, dict[str, MetaLearningModule]] = {of: {} for of in settings}

@@ -11,6 +11,7 @@ from functools import partial, reduce
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -19,9 +20,23 @@ from ._balancing import Scope
 from ._checks import require
 from ._distributed import SHARDED
 from ._episodes import divergence, episodes_of, halves, is_episodic, labelled_episodes, refuse_overlap
+from ._exporting import Exported
 from ._routing import Batch
 from ._step import Step
-from .adaptation import ENGINES, MAML, NORMS, Adaptation, Adapting, EngineName, Episode, Norm, Outcome, carried, whole
+from .adaptation import (
+    ENGINES,
+    MAML,
+    NORMS,
+    Adaptation,
+    Adapting,
+    EngineName,
+    Episode,
+    EpisodeNorms,
+    Norm,
+    Outcome,
+    carried,
+    whole,
+)
 from .balancers import Balancer, GradientBalancer, Weighting
 from .encoders import Encoder
 from .module import MultiTaskModule
@@ -173,7 +188,7 @@ class MetaLearningModule(MultiTaskModule):
         """
         trails = {}
         with evaluating(self):
-            for i, episodes in self._episodes(batch):
+            for i, episodes in self._episodes(move_data_to_device(batch, self.device)):
                 outcomes = self._adapter(i)(episodes, training=False, every=True, steps=steps)
                 if len(outcomes) != 1:
                     raise ValueError(
@@ -188,6 +203,32 @@ class MetaLearningModule(MultiTaskModule):
         flat = self.tasks[task].known_head().predict(prediction.flatten(0, 2))
         read = flat.reshape(*prediction.shape[:3], *flat.shape[1:])
         return Trail(torch.cat(outcome.losses).T, read.transpose(0, 1), answer["target"][:, 0])
+
+    def predict(self, rows: Any, tasks: Sequence[str] | None = None, *, batch_size: int = 64) -> Any:
+        """Predict with the weights that adaptation starts from; see `MultiTaskModule.predict`, and `adapt` for a task of its own.
+
+        Args:
+            rows: See `MultiTaskModule.predict`.
+            tasks: See `MultiTaskModule.predict`.
+            batch_size: See `MultiTaskModule.predict`.
+
+        Raises:
+            ValueError: Batch norms were trained on the statistics of episodes, and have none of their own; or see there.
+        """
+        self._refuse_unlearned_norms("predict")
+        return super().predict(rows, tasks, batch_size=batch_size)
+
+    def _exported(self, tasks: Sequence[int]) -> Exported:
+        self._refuse_unlearned_norms("export")
+        return super()._exported(tasks)
+
+    def _refuse_unlearned_norms(self, what: str) -> None:
+        layers: Any = EpisodeNorms(self.encoder, self.norm).layers
+        if self.adaptation.count(True) and any(layer.num_batches_tracked == 0 for layer in layers):
+            raise ValueError(
+                f"`{what}` must be of an adapted task where batch norms have no statistics of their own, since episodes are normalised by theirs, got "
+                "a module as it was trained. Adapt it first, module.adapt(task, rows); or use LayerNorm or GroupNorm."
+            )
 
     def run(self, batch: Batch) -> Step:
         """Adapt the tasks that have labels in this batch, and compute the losses by which they are judged; see `TaskModule`."""
@@ -230,12 +271,18 @@ class MetaLearningModule(MultiTaskModule):
                 f"`strategy` must leave each process a whole model to adapt, got {type(strategy).__name__}, which cuts parameters over the "
                 "processes. Use strategy='ddp'."
             )
+        self._adapting = {}  # what was changed since is looked up anew
         super().setup(stage)
 
     def configure_model(self) -> None:
         """Make what only the data could tell, and what the adaptation learns of it."""
         super().configure_model()
         self._settle_rule()
+
+    def on_train_start(self) -> None:
+        """Tell the adaptation which epoch it is, also where a run is resumed within one."""
+        super().on_train_start()
+        self.adaptation.at_epoch(self.trainer.current_epoch)
 
     def on_train_epoch_start(self) -> None:
         """Tell the adaptation which epoch it is."""
@@ -249,9 +296,9 @@ class MetaLearningModule(MultiTaskModule):
         noted = dict(batch)
         for source, part in batch.items():
             if is_episodic(part):
+                noted[source] = labelled_episodes(part, [self.tasks[i] for i in self.routing.readers(source)], source)
                 if source not in self._looked_at:
                     self._look_at(source, part)
-                noted[source] = labelled_episodes(part, [self.tasks[i] for i in self.routing.readers(source)], source)
             elif part is not None:
                 noted |= super()._noted({source: part})
         return noted
@@ -275,7 +322,12 @@ class MetaLearningModule(MultiTaskModule):
     def initial_head(self, task: Task) -> None:
         """Give a new task the head that the others start from, if it predicts as many numbers of the same kind."""
         head, found = self.tasks[0].known_head(), task.known_head()
-        if len(self.tasks) == 1 and (head.kind, head.outputs) == (found.kind, found.outputs):
+        if len(self.tasks) > 1 or (head.kind, head.outputs) != (found.kind, found.outputs):
+            return
+        if head.kind == "regression":  # its scale is part of what was learned
+            task.head = copy.deepcopy(head)
+            task.head.fitted = True
+        else:
             found.layers, found.readout = copy.deepcopy(head.layers), head.readout
 
     def _adopt(self, tasks: Sequence[Task]) -> None:

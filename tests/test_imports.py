@@ -92,7 +92,7 @@ MAY_IMPORT = {  # from our own house
     "few_shot": {"_table", "comparison", "episodes", "meta"},
     "few_shot_cli": {"_judging", "_recipe_cli", "_saving", "episodes", "few_shot", "meta"},
     "_recipe_cli": {"module", "samplers"},
-    "_episodes": {"adaptation", "inputs", "task"},
+    "_episodes": {"adaptation", "heads", "inputs", "task"},
     "_episode_loader": {"_examples", "families", "samplers", "task"},
     "episodes": {
         "_checks",
@@ -112,6 +112,7 @@ MAY_IMPORT = {  # from our own house
         "_checks",
         "_distributed",
         "_episodes",
+        "_exporting",
         "_routing",
         "_step",
         "adaptation",

@@ -86,7 +86,7 @@ class Adapting:
         together = [episodes] if isinstance(episodes, tuple) else stacked(episodes)
         if training and self.rule.joins_query:
             together = [_joined(part) for part in together]
-        with self._settings(training):
+        with self._settings(training, self.rule.count(training, steps)):
             together = pytree.tree_map(_savable, together)
             return [self._run(part, training, every, steps) for part in together]
 
@@ -104,7 +104,7 @@ class Adapting:
         now = {name: value.detach() for name, value in self.trained().items()}
         memory, learned = rule.begin(now), {name: value.detach() for name, value in rule.learned().items()}
         inner = Support(problem, rule, support, second_order=False)
-        with self._settings(training=False):
+        with self._settings(False, rule.count(False, steps)):
             for number in range(rule.count(False, steps)):
                 now, memory = rule.step(now, memory, number, learned, inner)
                 if not all(bool(value.isfinite().all()) for value in now.values()):
@@ -113,7 +113,7 @@ class Adapting:
                         f"{getattr(rule, 'rate', None)}. Take a smaller rate, or fewer steps."
                     )
             with torch.no_grad():
-                if problem.norms.layers and problem.norms.norm != "running":
+                if problem.norms.layers and problem.norms.norm != "running" and rule.count(False, steps):
                     with problem.norms.noting():
                         problem.support(now, support)
                     problem.norms.write()
@@ -136,6 +136,8 @@ class Adapting:
             return self.engine == "vmap"
         if len(episodes[0]["target"]) < FEW or (self._convolves and episodes[0]["target"].is_cpu):
             return False
+        if self.problem.norms.layers and not self.rule.count(training):
+            return False  # running statistics move, one episode after another
         how = training, self.rule.first_order
         if how not in self._right:
             learned = self.rule.learned()
@@ -149,13 +151,14 @@ class Adapting:
         return self._right[how]
 
     @contextmanager
-    def _settings(self, training: bool) -> Iterator[None]:
+    def _settings(self, training: bool, steps: int) -> Iterator[None]:
         """Let gradients be taken, of attention too, and statistics be those of an episode."""
         fast = torch.backends.mha.get_fastpath_enabled()
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
-            stack.enter_context(self.problem.norms.led())
+            if steps:  # without a step it is training as ever
+                stack.enter_context(self.problem.norms.led())
             if self.engine != "loop" or (training and not self.rule.first_order):
                 stack.enter_context(
                     sdpa_kernel(SDPBackend.MATH)

@@ -36,13 +36,14 @@ class EpisodeNorms:
         tracking = [layer for layer in model.modules() if isinstance(layer, _NormBase) and layer.track_running_stats]
         self.layers = [layer for layer in tracking if isinstance(layer, _BatchNorm)]
         self._of_rows = [layer for layer in tracking if not isinstance(layer, _BatchNorm)]
+        self._leads = False
         self._noted: list[tuple[Any, Tensor, Tensor]] | None = None
         self._used: Iterator[tuple[Any, Tensor, Tensor]] | None = None
 
     @property
     def from_support(self) -> bool:
         """Whether a query is normalised by what is known of the support."""
-        return bool(self.layers) and self.norm == "episode"
+        return self._leads and bool(self.layers) and self.norm == "episode"
 
     @contextmanager
     def led(self) -> Iterator[None]:
@@ -50,9 +51,14 @@ class EpisodeNorms:
         with ExitStack() as stack:
             for layer in (*self.layers, *self._of_rows):
                 held: Any = layer
+                own = held.__dict__.get("forward")
                 held.forward = _Led(self, layer)
-                stack.callback(held.__dict__.pop, "forward", None)
-            yield
+                stack.callback(_put_back, layer, own)
+            self._leads = True
+            try:
+                yield
+            finally:
+                self._leads = False
 
     @contextmanager
     def noting(self) -> Iterator[None]:
@@ -100,6 +106,12 @@ def _normalised(layer: Any, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor
         return (x - mean.view(shape)) * scale.view(shape)
     made: Tensor = (x - mean.view(shape)) * (scale * layer.weight).view(shape) + layer.bias.view(shape)
     return made
+
+
+def _put_back(layer: Any, own: Any) -> None:
+    del layer.forward
+    if own is not None:
+        layer.forward = own
 
 
 class _Led:

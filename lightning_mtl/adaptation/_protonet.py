@@ -76,7 +76,12 @@ class ProtoNet(Adaptation):
         self, parameters: Parameters, memory: Any, number: int, learned: Parameters, inner: Inner
     ) -> tuple[Parameters, Any]:
         """Put the means of the classes into the head."""
-        weight, bias = (next(n for n in parameters if n.startswith("heads.") and n.endswith(of)) for of in _LAYER)
+        found = [name for of in _LAYER for name in parameters if name.startswith("heads.") and name.endswith(of)]
+        if len(found) != 2:
+            raise ValueError(
+                "The head must not be frozen for ProtoNet, which makes its weights of the examples. Unfreeze it."
+            )
+        weight, bias = found
         features, target = inner.features(parameters)
         outputs = parameters[weight].shape[0]
         means = self._means(features, target, max(outputs, 2))
