@@ -132,12 +132,12 @@ class Adapting:
         return looped(problem, rule, parameters, wanted, learned, alone, training=training, every=every, steps=steps)
 
     def _together(self, parameters: Parameters, wanted: Sequence[str], episodes: Episode, training: bool) -> bool:
+        if self.problem.norms.layers and not self.rule.count(training):
+            return False  # running statistics move, one episode after another
         if self.engine != "auto":
             return self.engine == "vmap"
         if len(episodes[0]["target"]) < FEW or (self._convolves and episodes[0]["target"].is_cpu):
             return False
-        if self.problem.norms.layers and not self.rule.count(training):
-            return False  # running statistics move, one episode after another
         how = training, self.rule.first_order
         if how not in self._right:
             learned = self.rule.learned()
