@@ -36,7 +36,7 @@ from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import datasets
 import lightning as L
@@ -45,6 +45,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader
 
 from lightning_mtl import EpisodeDataModule, HardSharing, MetaLearningModule, Multiclass, Regression, Task
 from lightning_mtl.adaptation import MAML
@@ -193,9 +194,10 @@ class Ours:
         rule = MAML(RATE, of.row.steps, first_order=of.row.first_order)
         tasks = [Task("t", head=of.cell.head(layers))]
         encoder = HardSharing(trunk, width=of.cell.width)
-        still = partial(torch.optim.SGD, lr=0.0)
+        still, batches = partial(torch.optim.SGD, lr=0.0), cast(Any, [self.batch])
+        feed: DataLoader[Any] = DataLoader(batches, batch_size=None)
         self.module = MetaLearningModule(tasks, encoder, adaptation=rule, optimizer=still, **options)
-        L.Trainer(accelerator="cpu", max_epochs=1, barebones=True).fit(self.module, [self.batch])
+        L.Trainer(accelerator="cpu", max_epochs=1, barebones=True).fit(self.module, feed)
         self.parameters = [*self.module.encoder.parameters(), *self.module.heads.parameters()]
 
     def __call__(self) -> None:
@@ -442,11 +444,13 @@ def memory(name: str) -> dict[str, float]:
     for way in WAYS:
         with spawn.Pool(1) as process:
             figures[way] = process.apply(growth, (name, way))
-    tasks = len(CELLS[name].batch()[0])
-    share, most = figures["chunks of 4"] / figures["vmap"], (4 + 3) / tasks
+    alone, share = figures["loop"] / figures["one task"], figures["chunks of 4"] / figures["vmap"]
+    most = (4 + 3) / len(CELLS[name].batch()[0])
+    bars = (
+        f"(at most {most:.2f}{'' if share <= most else ', missed'})" if name != "sinusoid" else "(too little to tell)"
+    )
     said = "  ".join(f"{way} {mb:.1f}" for way, mb in figures.items())
-    print(f"{name:10} MB: {said}   loop / one task {figures['loop'] / max(figures['one task'], 0.1):.2f}", end="   ")
-    print(f"chunks / vmap {share:.2f}, at most {most:.2f}{'' if share <= most else ', missed'}", flush=True)
+    print(f"{name:10} MB: {said}; loop / one task {alone:.2f}, chunks / vmap {share:.2f} {bars}", flush=True)
     return {f"{name}_mb_{way.replace(' ', '_')}": mb for way, mb in figures.items()}
 
 
@@ -464,7 +468,7 @@ def growth(name: str, way: str) -> float:
     Path("/proc/self/clear_refs").write_text("5")
     before = status("VmRSS")
     side()
-    return (status("VmHWM") - before) / 1024
+    return max(status("VmHWM") - before, 1) / 1024
 
 
 def status(key: str) -> int:

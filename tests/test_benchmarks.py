@@ -34,7 +34,12 @@ FIGURES = {
         "ddp_bytes_ratio_sketch",
     },
     "hierarchical": {"early_exit_ratio", "mixed_levels_ratio", "mixed_vs_separate_ratio", "levels_overhead_ratio"},
-    "meta": {"sinusoid", "text", "conv"},
+    "meta": {
+        *(cell + row for cell in ("sinusoid", "text", "conv") for row in ("", "_first_order", "_5_steps", "_loop")),
+        "sinusoid_episodes_share",
+        "conv_episodes_share",
+        "conv_vmap",
+    },
     "overhead": {"step_ratio_1m", "step_extra_us_tiny", "log20_us_per_step"},
     "text": {
         "tokens_ratio",
@@ -188,6 +193,26 @@ def test_an_error_in_a_fit_is_told(balancing: dict[str, Any]) -> None:
         balancing["Fit"](balancing["HandWritten"](small(balancing), 2), [{"s": {}}]).turn(1)
 
 
+@pytest.fixture(scope="module")
+def meta() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "benchmarks/meta.py"))
+
+
+@pytest.mark.parametrize("row", ["", "_first_order", "_5_steps"])
+def test_all_sides_find_one_meta_gradient(meta: dict[str, Any], row: str) -> None:
+    assert meta["agree"]("sinusoid", meta["ROWS_OF_TABLE"][row], ["loop", "vmap"]) < 1e-8
+
+
+def test_sides_of_another_order_do_not(meta: dict[str, Any]) -> None:
+    """Nor are they equal because they are zero."""
+    second, first = (meta["Problem"](meta["CELLS"]["sinusoid"], meta["Row"](1, order)) for order in (False, True))
+    by_hand, by_us = meta["ByHand"](second), meta["Ours"](first)
+    for side in (by_hand, by_us):
+        side()
+    pairs = zip(by_hand.parameters, by_us.parameters, strict=True)
+    assert max(float((one.grad - other.grad).abs().max()) for one, other in pairs) > 0.01
+
+
 @pytest.mark.slow
 def test_bytes_are_those_of_the_gradients(balancing: dict[str, Any], tmp_path: Path) -> None:
     """Two processes that add up losses send each gradient once; at the representation, a Gramian and a few figures more."""
@@ -203,14 +228,14 @@ def test_bytes_are_those_of_the_gradients(balancing: dict[str, Any], tmp_path: P
 def test_a_benchmark_writes_its_figures(name: str, tmp_path: Path) -> None:
     quick = ["--rounds", "1", *(["--texts", "64"] if name == "text" else [])]
     figures = figures_of(name, quick, tmp_path)
+    assert figures.pop("reference", "explicit loop") in ("explicit loop", "learn2learn")
     assert FIGURES[name] <= set(figures)
-    numbers = [value for key, value in figures.items() if key != "reference"]
-    assert all(isinstance(value, float) and math.isfinite(value) for value in numbers)
+    assert all(isinstance(value, float) and math.isfinite(value) for value in figures.values())
 
 
-def figures_of(name: str, options: list[str], folder: Path) -> dict[str, float]:
+def figures_of(name: str, options: list[str], folder: Path) -> dict[str, Any]:
     """Run a benchmark, and read what it wrote."""
     command = [sys.executable, str(ROOT / f"benchmarks/{name}.py"), *options, "--json", str(folder / "figures.json")]
     subprocess.run(command, check=True, timeout=600, capture_output=True)
-    figures: dict[str, float] = json.loads((folder / "figures.json").read_text())
+    figures: dict[str, Any] = json.loads((folder / "figures.json").read_text())
     return figures
