@@ -72,7 +72,8 @@ class MetaLearningModule(MultiTaskModule):
 
     A batch may also be one of `MultiTaskDataModule`, `{source: {column: tensor}}`: then each task, with its own head, loss and labels, is an
     episode whose support is a part of its labelled rows, and whose query is the rest. In evaluation both parts are judged, each by
-    adapting to the other. With an adaptation of no steps this is `MultiTaskModule`.
+    adapting to the other. With an adaptation of no steps this is `MultiTaskModule`, but for
+    the running statistics of batch norms, through which each task goes by itself.
 
     Tasks are optimised as ever: meta-gradients are found in `training_step` and reach `.grad` in Lightning's backward pass, so clipping,
     accumulation, precision and DDP work as they do elsewhere. Balancers see the tasks' meta-gradients, with the scope "parameters".
