@@ -14,7 +14,7 @@ The main row is one inner step with second derivatives; first order and 5 inner 
 learn2learn where it is installed, else the loop by hand. The sides take turns, round by round, in reverse in every second one; a figure is
 the median over the rounds of how many times as fast as the reference a side was in that round, in seconds of one thread.
 
-With `--compiled` the same with compile=True, which takes minutes to compile. With `--memory` how far a step's memory rises above
+With `--compiled` the same with compile=True, which takes minutes to compile (conv in chunks of 4). With `--memory` how far a step's memory rises above
 what a process held before, each in a process of its own, after a step of one task. What making episodes costs is told as a share of our step.
 """
 
@@ -381,10 +381,10 @@ def eager(name: str, rounds: int) -> dict[str, float]:
 
 
 def compiled(name: str, rounds: int) -> dict[str, float]:
-    """Measure the main row of a cell, compiled."""
+    """Measure the main row of a cell, compiled; images 4 tasks at a time, since all at once are more than caches hold."""
     of, reference = Problem(CELLS[name]), next(iter(rivals()))
     start = time.perf_counter()
-    made = Ours(of, engine="vmap", compile=True)
+    made = Ours(of, engine="vmap", compile=True, chunk=4 if name == "conv" else None)
     print(f"\n{name}: compiled in {time.perf_counter() - start:.0f} s")
     sides: dict[str, Side] = {reference: rivals()[reference](of), "ours, compiled": made}
     turns = take_turns(sides, CELLS[name].steps, rounds)
