@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
@@ -598,3 +599,12 @@ def test_each_argument_stays_an_attribute_of_its_name(make: Callable[..., Head],
     assert all(kept[name] is value for name, value in given.items())
     plain = {name: p.default for name, p in parameters.items() if name not in given and name != "layers"}
     assert plain == {name: kept[name] for name in plain}
+
+
+@pytest.mark.filterwarnings("ignore::beartype.roar.BeartypeWarning")
+def test_numbers_of_another_shape_are_no_targets() -> None:
+    head = Regression()
+    head.build(3)
+    with pytest.raises((ValueError, TypeCheckError)) as raised:
+        head.loss(torch.zeros(4), torch.zeros(4, 1))
+    assert raised.type is TypeCheckError or raised.match("must be of the shape of the prediction")

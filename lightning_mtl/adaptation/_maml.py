@@ -27,8 +27,8 @@ class MAML(GradientDescent):
         >>> from lightning_mtl.adaptation import MAML
         >>> encoder = HardSharing(nn.Sequential(nn.Linear(1, 40), nn.ReLU()), width=40)
         >>> module = MetaLearningModule([Task("wave", head=Regression())], encoder, adaptation=MAML(rate=0.01, steps=1))
-        >>> episodes = {"support": {"x": torch.ones(25, 5, 1), "wave": torch.ones(25, 5)}}
-        >>> episodes["query"] = {"x": torch.ones(25, 10, 1), "wave": torch.ones(25, 10)}
+        >>> episodes = {"support": {"x": torch.rand(25, 5, 1), "wave": torch.rand(25, 5)}}
+        >>> episodes["query"] = {"x": torch.rand(25, 10, 1), "wave": torch.rand(25, 10)}
         >>> module.by_step({"waves": episodes})["wave"].losses.shape
         torch.Size([2, 25])
     """

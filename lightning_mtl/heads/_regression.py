@@ -85,7 +85,15 @@ class Regression(Head):
     def loss(
         self, prediction: Float[Tensor, "batch *outputs"], target: Float[Tensor, "batch *outputs"]
     ) -> Float[Tensor, ""]:
-        """Mean squared error, in the square of the target's unit, or of its standard deviation if `scaled`."""
+        """Mean squared error, in the square of the target's unit, or of its standard deviation if `scaled`.
+
+        Raises:
+            ValueError: The target is of another shape.
+        """
+        if prediction.shape != target.shape:
+            raise ValueError(
+                f"`target` must be of the shape of the prediction, {list(prediction.shape)}, got {list(target.shape)}. Reshape it."
+            )
         dtype = torch.promote_types(prediction.dtype, target.dtype)  # bfloat16 would round the target
         error = prediction.to(dtype) - self.scale_target(target).to(dtype)
         return (error * error).mean()  # `F.mse_loss` has no batch rule for its gradient, and is slow under `vmap`
