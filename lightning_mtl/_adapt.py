@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,9 +11,10 @@ from lightning.fabric.utilities import move_data_to_device
 
 from ._answers import evaluating
 from ._checks import require
+from ._episodes import data_of
 from ._settling import fit_heads, settle
 from .adaptation import Adaptation, Adapting, Norm
-from .inputs import WORDS, Inputs
+from .inputs import Inputs
 from .source import Source
 from .task import ROWS, Task
 
@@ -69,9 +71,8 @@ def _learn(made: MultiTaskModule, columns: dict[str, Any], rule: Adaptation, nor
     rule.refuse(task.name, made.heads[task.name])
     (name,) = made.inputs
     made.routing.settle([name])
-    data = {"inputs": made.routing.inputs(name, columns), "target": columns[task.column]}
+    data = data_of(task, columns, partial(made.routing.inputs, name))
     data |= {"rows": columns[ROWS][task.name]} if task.name in columns[ROWS] else {}
-    data |= {"words": columns[WORDS]} if WORDS in columns else {}
     rule.refuse_support(task.name, made.heads[task.name], data["target"])
     with evaluating(made):
         adapting = Adapting(made.learner(number), rule, engine="loop", norm=norm)

@@ -145,7 +145,7 @@ def _pair(task: Task, part: Any, inputs: Inputs) -> Episode:
 
 
 def _half(task: Task, columns: Columns, inputs: Inputs) -> dict[str, Any]:
-    data = _data(task, columns, inputs)
+    data = data_of(task, columns, inputs)
     head = task.known_head()
     return {**data, "rows": _labelled_words(head, data["target"])} if head.per_position else data
 
@@ -154,7 +154,14 @@ def _labelled_words(head: Head, target: Tensor) -> Tensor:
     return head.labelled(target).flatten().nonzero().squeeze(-1)
 
 
-def _data(task: Task, columns: Columns, inputs: Inputs) -> dict[str, Any]:
+def data_of(task: Task, columns: Columns, inputs: Inputs) -> dict[str, Any]:
+    """Give what a learner reads of some rows: the encoder's columns, the labels, and where words start.
+
+    Args:
+        task: The task.
+        columns: The rows.
+        inputs: Picks what the encoder reads.
+    """
     words = {"words": columns[WORDS]} if WORDS in columns else {}
     return {"inputs": inputs(columns), "target": columns[task.column], **words}
 
@@ -168,7 +175,7 @@ def halves(task: Task, columns: Columns, inputs: Inputs, share: float) -> Episod
         inputs: Picks what the encoder reads.
         share: Share of the rows that is the support, or 1 for all rows in both.
     """
-    data = _data(task, columns, inputs)
+    data = data_of(task, columns, inputs)
     rows = columns[ROWS].get(task.name)
     per_position = task.known_head().per_position
     if rows is None:

@@ -20,6 +20,8 @@ from .source import Source
 from .task import Task
 
 _SPLITS = ("train", "validation", "test")
+Classes = dict[str, dict[str, list[int]]]
+"""{split: {class: numbers of its rows}}."""
 _STAGES = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",), "predict": ()}
 
 
@@ -127,9 +129,10 @@ class EpisodeDataModule(L.LightningDataModule):
         tasks: Sequence[Task] = getattr(module, "tasks", ())
         reads = {name: self._reader(name, tasks) for name in self.sources}
         inputs = {name: self._inputs(name, task, module) for name, task in reads.items()}
+        classes = {name: self._classes(name, task) for name, task in reads.items() if _STAGES[stage]}
         for split in _STAGES[stage]:
             self._drawings[split] = {
-                name: self._drawing(name, split, task, inputs[name])
+                name: self._drawing(name, split, task, inputs[name], classes[name])
                 for name, task in reads.items()
                 if self._has(name, split)
             }
@@ -237,7 +240,7 @@ class EpisodeDataModule(L.LightningDataModule):
             return known[name]
         return source.inputs(tokenizer, task.columns, name)
 
-    def _drawing(self, name: str, split: str, task: Task, inputs: Inputs) -> Drawing:
+    def _drawing(self, name: str, split: str, task: Task, inputs: Inputs, classes: Classes) -> Drawing:
         source = self.sources[name]
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed
         if isinstance(source, Family):
@@ -245,7 +248,7 @@ class EpisodeDataModule(L.LightningDataModule):
             return FamilyEpisodes(source, shots, self.queries or shots[1], task, seed)
         try:
             sampler = EpisodeSampler(
-                self._classes(source, name, task)[split],
+                classes[split],
                 ways=self.ways,
                 shots=self.shots,
                 queries=self.queries or 15,
@@ -256,13 +259,15 @@ class EpisodeDataModule(L.LightningDataModule):
             raise ValueError(f"Source {name!r}, split {split!r}: {error}") from error
         return ClassEpisodes(source.examples(split, inputs, task.columns, name), sampler, task)
 
-    def _classes(self, source: Source, name: str, task: Task) -> dict[str, dict[str, list[int]]]:
+    def _classes(self, name: str, task: Task) -> Classes:
         """Number the rows of each class in each split.
 
         Raises:
             ValueError: A class is in two splits.
         """
-        found: dict[str, dict[str, list[int]]] = {}
+        source, found = self.sources[name], Classes()
+        if isinstance(source, Family):
+            return found
         for split in source.splits:
             if split != "predict":
                 found[split] = classes_of(source.read(split, task.columns)[task.columns[0]])

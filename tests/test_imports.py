@@ -88,7 +88,7 @@ MAY_IMPORT = {  # from our own house
         "task",
     },
     "_learner": {"heads", "task"},
-    "_adapt": {"_answers", "_checks", "_settling", "adaptation", "inputs", "module", "source", "task"},
+    "_adapt": {"_answers", "_checks", "_episodes", "_settling", "adaptation", "inputs", "module", "source", "task"},
     "few_shot": {"_table", "comparison", "episodes", "meta"},
     "few_shot_cli": {"_judging", "_recipe_cli", "_saving", "episodes", "few_shot", "meta"},
     "_recipe_cli": {"module", "samplers"},

@@ -100,12 +100,12 @@ class Adapting:
         Raises:
             ValueError: They diverge.
         """
-        rule, problem = self.rule, self.problem
+        rule, problem, count = self.rule, self.problem, self.rule.count(False, steps)
         now = {name: value.detach() for name, value in self.trained().items()}
         memory, learned = rule.begin(now), {name: value.detach() for name, value in rule.learned().items()}
         inner = Support(problem, rule, support, second_order=False)
-        with self._settings(False, rule.count(False, steps)):
-            for number in range(rule.count(False, steps)):
+        with self._settings(False, count):
+            for number in range(count):
                 now, memory = rule.step(now, memory, number, learned, inner)
                 if not all(bool(value.isfinite().all()) for value in now.values()):
                     raise ValueError(
@@ -113,7 +113,7 @@ class Adapting:
                         f"{getattr(rule, 'rate', None)}. Take a smaller rate, or fewer steps."
                     )
             with torch.no_grad():
-                if problem.norms.layers and problem.norms.norm != "running" and rule.count(False, steps):
+                if problem.norms.layers and problem.norms.norm != "running" and count:
                     with problem.norms.noting():
                         problem.support(now, support)
                     problem.norms.write()
