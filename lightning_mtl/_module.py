@@ -92,6 +92,8 @@ class TaskModule(EvaluatedModule):
         self.losses = nn.ModuleDict()
         self.also_shown: list[Callable[[], dict[str, float]]] = []
         """Functions whose values are shown with the training losses, every `log_every_n_steps`; callbacks add theirs."""
+        self.shown_to: list[Callable[[int, dict[str, float]], None]] = []
+        """Functions that are told the step and all values that are shown then; callbacks add theirs."""
         self.balancer = own_balancer(balancer)
         """How the tasks of a step share it; with a single task it is left out."""
         self.measuring = measuring
@@ -603,6 +605,8 @@ class TaskModule(EvaluatedModule):
         trainer.callback_metrics.update(tensors)
         trainer.logged_metrics.update(tensors)
         trainer.progress_bar_metrics["train/loss"] = values["train/loss"]
+        for tell in self.shown_to:
+            tell(self._progress.step, values)
         for logger in trainer.loggers:
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=self._progress.step - 1)
 
