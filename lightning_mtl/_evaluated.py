@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ._answers import evaluating
 from ._distributed import sum_dtype, sum_over_ranks, world_size
 from ._metrics import TaskMetrics
 from ._persistence import PersistentModule
+from ._random_state import random_state, set_random_state
 from ._routing import Batch, Routing
 from ._step import Step
 
@@ -67,6 +70,39 @@ class EvaluatedModule(PersistentModule):
         }
         return {name: sign * float(shown[key]) for name, (key, sign) in keys.items() if key in shown}
 
+    def assess(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Score the tasks on these batches aside from training, of which it changes nothing; all ranks must call it together.
+
+        Args:
+            batches: Batches of this rank, e.g. of `MultiTaskDataModule.probe`.
+
+        Returns:
+            The main metric of each task that has one and two labelled examples, higher is better; equal on all ranks.
+        """
+        metrics = TaskMetrics(self.tasks)
+        metrics.set_dtype(sum_dtype(self.device))
+        metrics.to(self.device)
+        counts = self._no_totals()[:, 0]
+        state = random_state()
+        with evaluating(self), torch.no_grad(), self.trainer.precision_plugin.forward_context():
+            for batch in batches:
+                moved = self._apply_batch_transfer_handler(self._on_before_batch_transfer(batch), self.device)
+                step = self.run(moved)
+                for task, answer in zip(step.tasks, step.answers, strict=True):
+                    counts[task] += len(answer[1])
+                    self._judge("validate", task, *answer, metrics=metrics)
+        set_random_state(state)
+        return self._main(metrics.compute("validate", sum_over_ranks(counts).tolist()), "validate")
+
+    def _main(self, found: dict[int, dict[str, Tensor]], stage: str) -> dict[str, float]:
+        """Pick the main metric of each task, higher is better."""
+        scores = {}
+        for i, group in found.items():
+            if (main := self._main_metrics[i]) is not None:
+                name = self.tasks[i].name
+                scores[name] = main[1] * float(group[f"{stage}/{name}/{main[0]}"])
+        return scores
+
     def _evaluate(self, batch: Batch, stage: str) -> None:
         step = self.run(batch)
         if self._totals is None:
@@ -85,10 +121,9 @@ class EvaluatedModule(PersistentModule):
         means = {task.name: sums[i] / counts[i] for i, task in enumerate(self.tasks) if counts[i]}
         values = {f"{stage}/{name}/loss": mean for name, mean in means.items()}
         values[f"{stage}/loss"] = sum(task.weight * means[task.name] for task in self.tasks if task.name in means)
-        scores = []
-        for i, group in self.metrics.compute(stage, counts).items():
-            if (main := self._main_metrics[i]) is not None:
-                scores.append(main[1] * float(group[f"{stage}/{self.tasks[i].name}/{main[0]}"]))
+        found = self.metrics.compute(stage, counts)
+        scores = self._main(found, stage).values()
+        for group in found.values():
             values |= {key: float(value) for key, value in group.items()}
         self._warn_unscored(stage, counts)
         if self.trainer.barebones:
@@ -112,6 +147,14 @@ class EvaluatedModule(PersistentModule):
                 f"Fewer than two labelled examples to {stage} {few} on: their metrics are left out.", stacklevel=1
             )
 
-    def _judge(self, stage: str, task: int, prediction: Tensor, target: Tensor, sequence: Tensor | None) -> None:
+    def _judge(
+        self,
+        stage: str,
+        task: int,
+        prediction: Tensor,
+        target: Tensor,
+        sequence: Tensor | None,
+        metrics: TaskMetrics | None = None,
+    ) -> None:
         head: Any = self.heads[self.tasks[task].name]
-        self.metrics.update(stage, task, head.judged(head.predict(prediction)), target, sequence)
+        (metrics or self.metrics).update(stage, task, head.judged(head.predict(prediction)), target, sequence)

@@ -226,6 +226,20 @@ class MultiTaskDataModule(L.LightningDataModule):
         """Loader of the split "predict", or else "test": every row once, in order."""
         return self._evaluating("predict")
 
+    def probe(self, split: str, rows: int | None = None) -> MultiTaskLoader | None:
+        """Loader of a fixed part of a split that was read, drawn at random once: what a monitor looks at again and again.
+
+        There is none where no source has the split.
+
+        Args:
+            split: The split.
+            rows: How many rows of each source, up to the end of a batch. Default: all.
+        """
+        if not self._examples.get(split):
+            return None
+        streams = self._streams(split, shuffle=True, bucket=False)
+        return self._loader(split, EvaluationSampler(streams, rows=rows, **self._ranks()), workers=0)
+
     def _idle(self, task: Task) -> bool:
         """Say whether a task has no data here and needs none: its head is frozen."""
         absent = task.source is not None and task.source not in self.sources
@@ -305,7 +319,9 @@ class MultiTaskDataModule(L.LightningDataModule):
         streams = self._streams(split, shuffle=False, bucket=split != "predict" and self._whole(split))
         return self._loader(split, EvaluationSampler(streams, **self._ranks()))
 
-    def _loader(self, split: str, sampler: MultiTaskSampler | EvaluationSampler) -> MultiTaskLoader:
+    def _loader(
+        self, split: str, sampler: MultiTaskSampler | EvaluationSampler, workers: int | None = None
+    ) -> MultiTaskLoader:
         examples = dict(self._examples[split])
         if split == "train":
             examples |= {
@@ -317,7 +333,7 @@ class MultiTaskDataModule(L.LightningDataModule):
             examples,
             {name: tasks if split != "predict" else [] for name, tasks in self._tasks.items()},
             sampler,
-            num_workers=self.num_workers,
+            num_workers=self.num_workers if workers is None else workers,
             pin_memory=self._on_gpu() if self.pin_memory is None else self.pin_memory,
         )
 

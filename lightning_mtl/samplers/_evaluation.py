@@ -15,6 +15,7 @@ class EvaluationSampler(DistributedSampler[Plan]):
 
     Args:
         streams: The rows of each source.
+        rows: Rows of each source after which the batch is the last one. Default: all.
         num_replicas: Number of ranks.
         rank: Number of this rank.
 
@@ -22,11 +23,18 @@ class EvaluationSampler(DistributedSampler[Plan]):
         >>> from lightning_mtl.samplers import Rows
         >>> list(EvaluationSampler({"a": Rows(3, 2, shuffle=False), "b": Rows(1, 2, shuffle=False)}))
         [{'a': [0, 1], 'b': [0]}, {'a': [2]}]
+        >>> list(EvaluationSampler({"a": Rows(3, 2, shuffle=False)}, rows=1))
+        [{'a': [0, 1]}]
     """
 
-    def __init__(self, streams: Mapping[str, Stream], *, num_replicas: int = 1, rank: int = 0) -> None:
+    def __init__(
+        self, streams: Mapping[str, Stream], *, rows: int | None = None, num_replicas: int = 1, rank: int = 0
+    ) -> None:
         self.streams, self.num_replicas, self.rank, self.epoch = dict(streams), num_replicas, rank, 0
         self.batches = {name: stream.batches or 0 for name, stream in streams.items()}
+        if rows is not None:
+            enough = {name: -(-rows // stream.batch(0)) for name, stream in streams.items()}
+            self.batches = {name: min(batches, enough[name]) for name, batches in self.batches.items()}
 
     def __len__(self) -> int:
         return max(self.batches.values())

@@ -1,0 +1,273 @@
+"""Whether a task is being forgotten."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from ..metrics import DropAlarm
+from ..samplers import MultiTaskSampler, Phases
+from ._stages import Stages
+
+_KEPT = ("steps", "scores", "alarms", "best")
+
+
+class ForgettingMonitor(L.Callback):
+    """Watch every task's score while training runs, and say when one is being forgotten.
+
+    A task's score is its main metric on the split "validation", higher is better. Each score is held against the best level that the
+    task had (see `DropAlarm`): a drop beyond what the metric's own noise allows is warned of once, with the task, the step, the
+    drop and the last safe checkpoint. The network is kept as each task has it best, in "best/<task>.ckpt" beside the Trainer's
+    checkpoints, with the scores of all tasks at that step. Shown with the training losses are `train/<task>/score`, the latest one, and
+    `train/<task>/drawdown`, the best one so far minus it.
+
+    Where the sources come one phase after the other (`Phases` with repeat=False), all tasks are also evaluated before training
+    and at the end of each phase. That makes the matrix of stages and tasks, with forgetting (Chaudhry et al., ECCV 2018),
+    backward and forward transfer (Lopez-Paz and Ranzato, NeurIPS 2017) over the tasks in the order in which they are learned.
+
+    It looks and never touches: a run with it ends in the same weights, bit for bit, as one without.
+
+    Args:
+        every: Steps of the optimizer between two evaluations by the monitor itself. Default: it takes what the Trainer's validations
+            find, as often as `val_check_interval` and `check_val_every_n_epoch` have them.
+        rows: Rows of each source that the monitor's own evaluations read, always the same ones, drawn at random once. Default: all.
+        tolerance: A drop up to which no alarm is raised, whatever the noise, in units of the metric.
+        keep_best: Whether to keep each task's best checkpoint; without checkpoints of the Trainer none is kept.
+
+    Raises:
+        ValueError: A number out of its range, or nothing to evaluate on.
+
+    Example:
+        >>> from lightning_mtl.callbacks import ForgettingMonitor
+        >>> monitor = ForgettingMonitor(every=200, rows=500)  # L.Trainer(callbacks=[monitor])
+    """
+
+    def __init__(
+        self, every: int | None = None, rows: int | None = None, *, tolerance: float = 0.0, keep_best: bool = True
+    ) -> None:
+        for name, value in (("every", every), ("rows", rows)):
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value}. Leave it out for the default.")
+        if not 0 <= tolerance < math.inf:
+            raise ValueError(f"`tolerance` must be finite and at least 0, got {tolerance}. 0 leaves it to the noise.")
+        self.every, self.rows, self.tolerance, self.keep_best = every, rows, tolerance, keep_best
+        self._forget()
+
+    def _forget(self) -> None:
+        self.names: list[str] = []
+        self.steps: list[int] = []
+        self.scores: list[list[float]] = []
+        """Scores of all tasks at these steps; NaN where there is none."""
+        self.alarms: list[dict[str, Any]] = []
+        self.stages = Stages([])
+        self.best: dict[str, dict[str, Any]] = {}
+        """Of each task the step of its best score, the scores of all tasks at it, and the checkpoint."""
+        self._traces: dict[str, DropAlarm] = {}
+        self._phase: int | None = None
+        self._resumed = False
+        self._probe: Any = None
+        self._folder: Path | None = None
+
+    # Hooks of Lightning
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Begin anew, or go on with what a checkpoint knew; in a sequence of phases, see what is known before training."""
+        if not self._resumed:
+            self._forget()
+        self._resumed = False
+        self.names = [task.name for task in pl_module.tasks if task.main_metric() is not None]
+        self._probe = _probe(trainer, self.rows)
+        self._refuse(trainer)
+        self._traces = {name: self._traces.get(name) or DropAlarm(tolerance=self.tolerance) for name in self.names}
+        self._folder = _folder(trainer) if self.keep_best else None
+        if self.stages.tasks != self.names:
+            self.stages = Stages(self.names)
+        if _sequence(trainer) is not None and self.stages.initial is None and not self.stages.names:
+            self.stages.initial = self._evaluated(pl_module)
+        pl_module.also_shown.append(self.values)
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Look what all tasks can do where a phase has ended."""
+        sampler = _sequence(trainer)
+        if sampler is None:
+            return
+        rule: Any = sampler.rule
+        phase = rule.phase(sampler.delivered.step - 1, sampler.signals)
+        if self._phase is not None and phase != self._phase:
+            self._end_stage(trainer, pl_module)
+        self._phase = phase
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Evaluate every so often."""
+        step = trainer.global_step
+        if self.every is not None and step % self.every == 0 and step > (self.steps[-1] if self.steps else 0):
+            self._take(trainer, self._evaluated(pl_module))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Take in what a validation found."""
+        if self.every is None and not trainer.sanity_checking and trainer.training:
+            found = pl_module.scores()
+            self._take(trainer, [found.get(name, math.nan) for name in self.names])
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """End the last phase."""
+        if self._phase is not None and _sequence(trainer) is not None:
+            self._end_stage(trainer, pl_module)
+
+    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Let go of the module and the data."""
+        self._probe = None
+        if hasattr(pl_module, "also_shown"):
+            pl_module.also_shown = [show for show in pl_module.also_shown if show != self.values]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that is known."""
+        known = {name: getattr(self, name) for name in _KEPT}
+        traces = {name: trace.state_dict() for name, trace in self._traces.items()}
+        return {**known, "stages": self.stages.state(), "traces": traces, "phase": self._phase}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self._forget()
+        for name in _KEPT:
+            setattr(self, name, state_dict[name])
+        self.stages = Stages(**state_dict["stages"])
+        self._phase, self._resumed = state_dict["phase"], True
+        for name, state in state_dict["traces"].items():
+            self._traces[name] = DropAlarm(tolerance=self.tolerance)
+            self._traces[name].load_state_dict(state)
+
+    # What is known
+
+    def values(self) -> dict[str, float]:
+        """Give the latest score of each task, and how far below its best it is."""
+        if not self.scores:
+            return {}
+        shown = {}
+        for name, scores in zip(self.names, zip(*self.scores, strict=True), strict=True):
+            known = [score for score in scores if math.isfinite(score)]
+            if known:
+                shown |= {f"train/{name}/score": known[-1], f"train/{name}/drawdown": max(known) - known[-1]}
+        return shown
+
+    def record(self) -> dict[str, Any]:
+        """Give all of it as plain data."""
+        of_best = [self.best[name] for name in self.names if name in self.best]
+        told = {
+            "tasks": self.names,
+            "higher": [True] * len(self.names),
+            "steps": self.steps,
+            "scores": self.scores,
+            "alarms": self.alarms,
+            "stages": self.stages.names,
+            "matrix": self.stages.matrix,
+            "initial": self.stages.initial,
+            "figures": self.stages.figures(),
+            "best": {
+                "tasks": [name for name in self.names if name in self.best],
+                "steps": [best["step"] for best in of_best],
+                "matrix": [best["scores"] for best in of_best],
+                "paths": [best["path"] for best in of_best],
+            },
+        }
+        return {name: _plain(value) for name, value in told.items()}
+
+    # Evaluations
+
+    def _refuse(self, trainer: L.Trainer) -> None:
+        if not self.names:
+            raise ValueError(
+                "ForgettingMonitor must have tasks with `metrics`, got none. Give them some, or leave it out."
+            )
+        if self._probe is None and (self.every is not None or not trainer.enable_validation):
+            raise ValueError(
+                f"ForgettingMonitor must have a split 'validation' of a `MultiTaskDataModule` to evaluate on, got none with every={self.every}. "
+                "Add it to the sources; with loaders of your own leave `every` out and give a validation loader."
+            )
+
+    def _evaluated(self, module: Any) -> list[float]:
+        found = module.assess(self._probe)
+        return [found.get(name, math.nan) for name in self.names]
+
+    def _take(self, trainer: L.Trainer, scores: list[float]) -> None:
+        """Note the scores of all tasks, raise alarms, and keep what is best."""
+        self.steps.append(trainer.global_step)
+        self.scores.append(scores)
+        for name, score in zip(self.names, scores, strict=True):
+            if math.isfinite(score):
+                self._judge(trainer, name, score)
+        known = (name for name, score in zip(self.names, scores, strict=True) if self._is_best(name, score))
+        for name in known:
+            self._keep(trainer, name, scores)
+
+    def _judge(self, trainer: L.Trainer, name: str, score: float) -> None:
+        drop = self._traces[name].update(score)
+        if drop is None:
+            return
+        safe = self.best.get(name, {}).get("path")
+        told = {"task": name, "step": trainer.global_step, "drop": drop.drop, "tolerance": drop.tolerance, "safe": safe}
+        self.alarms.append(told)
+        rank_zero_warn(
+            f"Task {name!r} is being forgotten: at step {trainer.global_step} its score fell by {drop.drop:.4g} below the level of "
+            f"{drop.level:.4g} that it had, more than the {drop.tolerance:.4g} that noise explains. "
+            + (f"The last safe checkpoint is {safe}. " if safe else "")
+            + "To hold it: draw its source more often (sampling=ForgettingDriven()), or the callbacks Replay and ElasticWeightConsolidation."
+        )
+
+    def _is_best(self, name: str, score: float) -> bool:
+        before = self.best.get(name)
+        return math.isfinite(score) and (before is None or score > before["score"])
+
+    def _keep(self, trainer: L.Trainer, name: str, scores: list[float]) -> None:
+        path = None if self._folder is None else self._folder / f"{name}.ckpt"
+        if path is not None:
+            if path.is_dir() and trainer.is_global_zero:
+                shutil.rmtree(path)  # a checkpoint cut over the ranks is a folder
+            trainer.save_checkpoint(path, weights_only=True)
+        score = scores[self.names.index(name)]
+        told = {"step": trainer.global_step, "score": score, "scores": list(scores), "path": path and str(path)}
+        self.best[name] = told
+
+    def _end_stage(self, trainer: L.Trainer, module: Any) -> None:
+        """Add the phase that has ended to the matrix."""
+        sampler = _sequence(trainer)
+        assert sampler is not None
+        assert self._phase is not None
+        rule: Any = sampler.rule
+        sources = [name for name in rule.phases[self._phase].sources if name in sampler.names]
+        trained = {module.tasks[i].name for name in sources for i in module.routing.reads(name)}
+        self.stages.end(self._phase, " + ".join(sources), trained, self._evaluated(module))
+
+
+def _sequence(trainer: L.Trainer) -> MultiTaskSampler | None:
+    """Give the sampler where sources come one phase after the other, and none comes back."""
+    sampler = getattr(trainer.train_dataloader, "sampler", None)
+    known = isinstance(sampler, MultiTaskSampler) and isinstance(sampler.rule, Phases) and not sampler.rule.repeat
+    return sampler if known else None
+
+
+def _probe(trainer: L.Trainer, rows: int | None) -> Any:
+    data: Any = getattr(trainer, "datamodule", None)
+    return data.probe("validation", rows) if hasattr(data, "probe") else None
+
+
+def _folder(trainer: L.Trainer) -> Path | None:
+    """Name the folder beside the Trainer's checkpoints; None where it writes none."""
+    kept = next((of for of in trainer.checkpoint_callbacks if isinstance(of, ModelCheckpoint)), None)
+    return None if kept is None or kept.dirpath is None else Path(kept.dirpath) / "best"
+
+
+def _plain(value: Any) -> Any:
+    """Write what is not known as None."""
+    if isinstance(value, Mapping):
+        return {name: _plain(of) for name, of in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(of) for of in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,75 @@
+"""What all tasks could do after each phase of training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from ..metrics import BackwardTransfer, Forgetting, ForwardTransfer
+
+
+@dataclass
+class Stages:
+    """The scores of all tasks after each stage, and what follows from them.
+
+    Args:
+        tasks: Names of the tasks.
+        names: What was trained in each stage that is over.
+        matrix: The scores of all tasks after each of these, [stages, tasks].
+        initial: Their scores before training.
+        learned_at: The stage in which each task was trained last; -1 if in none so far.
+        numbers: The numbers of the phases that the stages are.
+    """
+
+    tasks: list[str]
+    names: list[str] = field(default_factory=list)
+    matrix: list[list[float]] = field(default_factory=list)
+    initial: list[float] | None = None
+    learned_at: list[int] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.learned_at = self.learned_at or [-1] * len(self.tasks)
+
+    def end(self, number: int, name: str, trained: Collection[str], scores: list[float]) -> None:
+        """Add a stage in which these tasks were trained; one that had ended with a run, and went on, is replaced."""
+        if self.numbers[-1:] == [number]:
+            for of in (self.numbers, self.names, self.matrix):
+                of.pop()
+        for i, task in enumerate(self.tasks):
+            if task in trained:
+                self.learned_at[i] = len(self.names)
+        self.numbers.append(number)
+        self.names.append(name)
+        self.matrix.append(scores)
+
+    def figures(self) -> dict[str, float | None]:
+        """Give forgetting, backward and forward transfer of the tasks trained so far; nothing before the second stage is over."""
+        learned = [i for i, at in enumerate(self.learned_at) if at >= 0]
+        if len(self.names) < 2:
+            return {}
+        sizes: Any = (len(learned), len(self.names))
+        at = [self.learned_at[i] for i in learned]
+        found = {
+            "forgetting": self._after(Forgetting(*sizes, learned_at=at), learned),
+            "backward_transfer": self._after(BackwardTransfer(*sizes, learned_at=at), learned),
+            "forward_transfer": None,
+        }
+        if self.initial is not None:
+            before = [self.initial[i] for i in learned]
+            found["forward_transfer"] = self._after(ForwardTransfer(*sizes, initial=before, learned_at=at), learned)
+        return found
+
+    def _after(self, metric: Any, tasks: Sequence[int]) -> float | None:
+        for stage, scores in enumerate(self.matrix):
+            metric.update(stage, torch.tensor([scores[i] for i in tasks], dtype=torch.float64))
+        value = float(metric.compute())
+        return value if math.isfinite(value) else None
+
+    def state(self) -> dict[str, Any]:
+        """Give all of it, as it is made of."""
+        return asdict(self)

@@ -1,0 +1,102 @@
+"""Sentiment in four domains: one network for all against one for each, then the domains one after another.
+
+Films, editorials, tweets and products: each text was rated for its sentiment by some twenty people, and each domain is a source of
+its own, with a task of its own (the mean rating, a regression). The run trains one network for all domains, one for each alone, and
+from the network for all one for each that goes on alone, over paired seeds. Then one network is trained on the domains
+one after another, and forgets; and once more with a replay of earlier texts, which mends most of it. It ends in a table of
+what each domain gains or loses by sharing, and in a page (`report.html`) that says so with figures.
+
+A file of your own (`--data.path`) needs the columns text, domain and valence; its domains are the tasks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+
+from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Regression, Source, Task, split
+from lightning_mtl.cli import MultiTaskCLI
+from lightning_mtl.files import read_rows
+from lightning_mtl.recipes.data import rated_texts
+from lightning_mtl.samplers import Batches, Phase, Phases, Proportional, Rule, Steps
+
+
+class Domains(MultiTaskDataModule):
+    """Texts of each domain as a source of its own, split by text into train, validation and test (7 : 1 : 2).
+
+    Args:
+        path: A CSV, JSONL or Parquet file of your own. Default: the rated texts, fetched on first use.
+        batch_size: Texts in a step, of all domains together.
+        num_workers: Processes that read ahead.
+        sampling: How often each domain is drawn. Default: in proportion to its texts.
+        batches: What a step holds: all, homogeneous, stratified or mixed.
+        steps_per_epoch: Steps in an epoch.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        batch_size: int = 256,
+        num_workers: int = 0,
+        sampling: Rule = Proportional(),  # noqa: B008
+        batches: Batches = "stratified",
+        steps_per_epoch: Steps = None,
+    ) -> None:
+        rows = rated_texts() if path is None else read_rows(path)
+        parts = split(rows, {"train": 0.7, "validation": 0.1, "test": 0.2}, by="text")
+        self.domains = sorted(set(rows[:]["domain"]))
+        made = {
+            name: Source({kind: part.filter(lambda of, name=name: of == name, input_columns="domain") for kind, part in parts.items()}, text="text")
+            for name in self.domains
+        }
+        super().__init__(
+            made,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            sampling=sampling,
+            batches=batches,
+            steps_per_epoch=steps_per_epoch,
+        )
+
+
+class DomainSentiment(MultiTaskModule):
+    """A bag of words and word pairs, shared by a head for each domain.
+
+    Args:
+        tasks: Which of the domains to train. Default: all.
+        domains: The domains; follow from the data.
+        width: Size of the shared features.
+        buckets: How many words and word pairs are told apart.
+        dropout: Share of the shared features that is dropped while training.
+        optimizer: Makes the optimizer.
+        balancing: `balancer`, e.g. PCGrad, and where it measures; see `MultiTaskModule`.
+    """
+
+    def __init__(
+        self,
+        tasks: list[str] | None = None,
+        domains: list[str] = ["editorials", "films", "products", "tweets"],  # noqa: B006
+        width: int = 64,
+        buckets: int = 65536,
+        dropout: float = 0.5,
+        optimizer: OptimizerCallable = lambda groups: torch.optim.AdamW(groups, lr=0.01, weight_decay=0.3, fused=True),
+        **balancing: Any,
+    ) -> None:
+        made = [Task(name, name, target="valence", head=Regression(scaled=True)) for name in domains]
+        trunk = BagOfWords(width, buckets=buckets, dropout=dropout)
+        chosen = [task for task in made if tasks is None or task.name in tasks]
+        super().__init__(chosen, HardSharing(trunk), optimizer=optimizer, **balancing)
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Train all of it, and print the table."""
+    trainer = {"max_epochs": 8, "enable_model_summary": False, "log_every_n_steps": 10}
+    return MultiTaskCLI(
+        DomainSentiment, Domains, folder="runs/domain_sentiment", trainer=trainer, links={"domains": "domains"}, args=args
+    ).run()
+
+
+if __name__ == "__main__":
+    main()
