@@ -78,6 +78,15 @@ class MultiTaskLoader:
             self.sampler.deliver()
             yield batch
 
+    def read(self, plan: Plan) -> dict[str, dict[str, Any]]:
+        """Read rows beside those of the steps, in this process, and note which of them have labels.
+
+        Args:
+            plan: {source: numbers of its rows}.
+        """
+        batch: dict[str, dict[str, Any]] = self._loader.dataset[plan]
+        return batch
+
     def _seed_workers(self) -> None:
         """Let what workers draw for themselves differ between runs, ranks, and the parts of a run that was resumed."""
         sampler = self.sampler

@@ -12,8 +12,9 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from .._distributed import SHARDED
 from ..samplers import MultiTaskSampler, Phases
+from ._anchored import pull, refuse_cut, refuse_own_unscaling
+from ._phased import sampler_of
 
 Anchor = Literal["task", "epoch", "average"]
 
@@ -108,22 +109,14 @@ class SuccessiveRegularization(L.Callback):
             raise ValueError(
                 f"SuccessiveRegularization must have a `HierarchicalModule`, got {type(pl_module).__name__}. Give each task its level in one."
             )
-        if isinstance(trainer.strategy, SHARDED):
-            raise ValueError(
-                "SuccessiveRegularization must have whole parameters on each rank, got "
-                f"{type(trainer.strategy).__name__}, which cuts them. Use strategy='ddp'."
-            )
+        refuse_cut(trainer, "SuccessiveRegularization")
         sampler = getattr(getattr(trainer, "datamodule", None), "sampler", None)
         if self.anchor == "task" and isinstance(sampler, MultiTaskSampler):
             _refuse_draws(sampler)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Find what can be held; forget the anchors of another run."""
-        if trainer.scaler is not None and any(map(_unscales, trainer.optimizers)):
-            raise ValueError(
-                "The optimizer must leave the unscaling of gradients to the Trainer where SuccessiveRegularization adds to them, got a "
-                f"fused one with precision={trainer.precision!r}. Make it with fused=False, or use 'bf16-mixed'."
-            )
+        refuse_own_unscaling(trainer, "SuccessiveRegularization")
         self._held = self._found(pl_module)
         if not trainer.ckpt_path and trainer.global_step == 0:
             self.anchors, self._within = {}, None
@@ -137,11 +130,15 @@ class SuccessiveRegularization(L.Callback):
         lowest = min((pl_module.hierarchy.top[task] for task in tasks), default=0)
         for delta in {held.delta for held in self._held if held.delta}:
             some = [held for held in self._held if held.delta == delta and held.level < lowest]
-            self._pull([held for held in some if held.parameter.grad is not None and held.name in self.anchors], delta)
+            some = [held for held in some if held.parameter.grad is not None and held.name in self.anchors]
+            if some:
+                now = [held.parameter.detach() for held in some]
+                away = torch._foreach_sub(now, [self.anchors[held.name] for held in some])
+                pull([held.parameter for held in some], away, 2 * delta)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say so if tasks don't come in turn, which only the run can tell with loaders of the user's own."""
-        if self.anchor == "task" and not self.anchors and trainer.current_epoch == 0 and _sampler(trainer) is None:
+        if self.anchor == "task" and not self.anchors and trainer.current_epoch == 0 and sampler_of(trainer) is None:
             warnings.warn(
                 "All steps of the first epoch trained the same tasks, so that SuccessiveRegularization held nothing: train tasks in turn, or "
                 "use anchor='epoch'.",
@@ -187,7 +184,7 @@ class SuccessiveRegularization(L.Callback):
         """Name the phase, the tasks or the epoch that a step is in; equal on all ranks."""
         if self.anchor != "task":
             return trainer.current_epoch
-        sampler = _sampler(trainer)
+        sampler = sampler_of(trainer)
         if sampler is None:
             return sorted(tasks) or self._within
         rule: Any = sampler.rule
@@ -198,22 +195,6 @@ class SuccessiveRegularization(L.Callback):
         if there:
             now = [held.parameter.detach() for held in there]
             torch._foreach_lerp_([self.anchors[held.name] for held in there], now, 1 - self.decay)
-
-    def _pull(self, some: list[_Held], delta: float) -> None:
-        gradients = [held.parameter.grad for held in some if held.parameter.grad is not None]
-        if gradients:
-            now = [held.parameter.detach() for held in some]
-            away = torch._foreach_sub(now, [self.anchors[held.name] for held in some])
-            torch._foreach_add_(gradients, away, alpha=2 * delta)
-
-
-def _sampler(trainer: L.Trainer) -> MultiTaskSampler | None:
-    sampler = getattr(trainer.train_dataloader, "sampler", None)
-    return sampler if isinstance(sampler, MultiTaskSampler) else None
-
-
-def _unscales(optimizer: Any) -> bool:
-    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 def _refuse_draws(sampler: MultiTaskSampler) -> None:

@@ -152,12 +152,20 @@ class Phases(Rule):
         present, ends = self._plan
         return present[bisect_right(ends, step % ends[-1] if self.repeat else step, hi=len(ends) - 1)]
 
+    def passed(self, step: int, signals: Signals) -> list[int]:
+        """Number the phases that came before the one that a step is in; from the second round on, all of them."""
+        number = self.phase(step, signals)
+        present, ends = self._plan
+        return list(present) if self.repeat and step >= ends[-1] else present[: present.index(number)]
+
+    def drawn(self, signals: Signals) -> dict[int, list[str]]:
+        """Name the sources that each phase draws, in the order of the phases; those that draw none are left out."""
+        rates = {number: self._rates_of(self.phases[number], signals) for number in self._present(signals)}
+        return {number: [signals.sources[i] for i in of.nonzero().flatten()] for number, of in rates.items()}
+
     def in_turn(self, signals: Signals) -> bool:
         """Say whether sources come in turn: each phase draws one alone, and they are not all the same."""
-        drawn = [
-            self._rates_of(self.phases[number], signals).nonzero().flatten().tolist()
-            for number in self._present(signals)
-        ]
+        drawn = self.drawn(signals).values()
         return all(len(of) == 1 for of in drawn) and len({of[0] for of in drawn}) > 1
 
     def _present(self, signals: Signals) -> list[int]:

@@ -1,0 +1,59 @@
+"""How much each parameter matters to what was learned: the diagonal of the Fisher information."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .._answers import evaluating
+from .._distributed import sum_over_ranks
+from .._random_state import random_state, set_random_state
+
+
+def fisher(module: Any, rows: Iterable[Any], parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Average the squared gradients of single rows' losses, over the rows of all ranks that have labels.
+
+    Args:
+        module: The model; it is run in evaluation mode, and left as it was.
+        rows: Batches of one row each, of this rank.
+        parameters: Those that are differentiated, by name.
+
+    Returns:
+        For each name a tensor of the parameter's shape, in float32 or wider.
+    """
+    some = list(parameters.values())
+    squares = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in some]
+    count = 0
+    with untouched(module), torch.enable_grad():
+        for row in rows:
+            step = module.run(row)
+            losses = [module.tasks[i].weight * loss for i, loss in zip(step.tasks, step.losses, strict=True)]
+            count += bool(losses)
+            _add_squares(squares, some, losses)
+    total = sum_over_ranks(squares[0].new_tensor(count)).clamp(min=1) if squares else 1
+    return {name: sum_over_ranks(of) / total for name, of in zip(parameters, squares, strict=True)}
+
+
+def _add_squares(squares: Sequence[Tensor], parameters: Sequence[nn.Parameter], losses: Sequence[Tensor]) -> None:
+    loss = sum(losses, torch.zeros(()))
+    if loss.requires_grad:  # it may be of what is frozen
+        for square, gradient in zip(squares, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+            if gradient is not None:
+                square.add_(gradient.to(square.dtype).square())
+
+
+@contextmanager
+def untouched(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode, and leave its modes, buffers and all generators as they were."""
+    state, buffers = random_state(), [(of, of.clone()) for of in module.buffers()]
+    try:
+        with evaluating(module):
+            yield
+    finally:
+        set_random_state(state)
+        for buffer, before in buffers:
+            buffer.copy_(before)

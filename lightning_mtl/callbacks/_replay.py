@@ -1,0 +1,95 @@
+"""Rows of earlier phases beside those of this one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+
+from .._checks import require
+from ..samplers import MultiTaskSampler, Plan, Rows, StandIn
+from ._phased import Phased, Turns, kept_rows, read, refuse_unread
+
+
+class Replay(Phased):
+    """Replay rows of what earlier phases drew in every step of a later one (Chaudhry et al., "On tiny episodic memories in continual learning", 2019).
+
+    Of each source some rows are kept: the first of a random order that the seed and the source's name make. In a schedule of
+    `Phases` a step of a later phase holds, beside its own batch, a batch of kept rows of the sources that phases before it drew
+    and it does not; their tasks' losses count as in any other step. Which rows is a function of seed, step and source, so nothing
+    need be saved: a resumed run replays what the unbroken one does. Several processes read different rows of one batch.
+
+    The rows are read in the main process, whatever `num_workers` is, as the step begins; so keep few where reading is slow. They are
+    no draws of the plan that `SamplingMonitor` prints.
+
+    Args:
+        rows: Rows that are kept of each source, over all processes.
+        batch_size: Rows that are replayed in a step on each process, split evenly among the earlier sources. Default: `batch_size` of
+            the data module.
+
+    Raises:
+        ValueError: A number below 1; no `MultiTaskDataModule` with `Phases`; or a source whose rows cannot be read by number, that
+            is a stream, or a DataLoader with batches of its own.
+
+    Example:
+        >>> from lightning_mtl.callbacks import Replay
+        >>> from lightning_mtl.samplers import Phase, Phases
+        >>> one_by_one = Phases([Phase(["old"], epochs=5.0), Phase(["new"])], repeat=False)  # MultiTaskDataModule(..., sampling=one_by_one)
+        >>> replay = Replay(rows=100)  # L.Trainer(callbacks=[replay])
+    """
+
+    def __init__(self, rows: int = 200, batch_size: int | None = None) -> None:
+        super().__init__()
+        require(rows >= 1, "rows", "at least 1", rows, "100 of each source go a long way.")
+        fits = batch_size is None or batch_size >= 1
+        require(fits, "batch_size", "at least 1", batch_size, "Leave it out for that of the data module.")
+        self.rows, self.batch_size = rows, batch_size
+        self._kept: dict[Any, tuple[list[int], Rows]] = {}
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Put rows of earlier sources into the step."""
+        turn = self.turn(trainer)
+        if turn is not None and turn.earlier:
+            assert self._turns is not None
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            size = self.batch_size or data.batch_size
+            batch.update(read(trainer, self.plan(self._turns.sampler, turn.earlier, size)))
+
+    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Let go of the sampler and the orders."""
+        super().teardown(trainer, pl_module, stage)
+        self._kept = {}
+
+    def plan(self, sampler: MultiTaskSampler, sources: tuple[str, ...], size: int) -> Plan:
+        """Say which rows this rank reads of these sources in the step that is being run.
+
+        Args:
+            sampler: What plans the steps.
+            sources: Those that are replayed.
+            size: Rows of a step on each process.
+        """
+        step, ranks, size = sampler.delivered.step - 1, sampler.num_replicas, size * sampler.num_replicas
+        share, more = divmod(size, len(sources))
+        plan: Plan = {}
+        before = 0
+        for i, source in enumerate(sources):
+            count = share + ((i - step) % len(sources) < more)  # what is over goes to others in each step
+            numbers, order = self._order(sampler, source)
+            place = step * -(-size // len(sources))
+            rows = [numbers[k] for k in order.take(place, count, (sampler.rank - before) % ranks, ranks)]
+            plan[source] = rows if rows or not sampler.fill else StandIn(numbers[:1])
+            before += count
+        return plan
+
+    def _order(self, sampler: MultiTaskSampler, source: str) -> tuple[list[int], Rows]:
+        """Give the rows that are kept of a source, and the order in which they are replayed, pass after pass."""
+        key = sampler.seed, source, sampler.streams[source].rows
+        if key not in self._kept:
+            numbers = kept_rows(sampler, source, self.rows, "rows kept")
+            order = Rows(len(numbers), len(numbers), name=f"replay of {source}")
+            order.reseed(sampler.seed)
+            self._kept[key] = numbers, order
+        return self._kept[key]
+
+    def _look(self, trainer: L.Trainer, module: Any, turns: Turns) -> None:
+        refuse_unread(turns.sampler, [name for turn in turns.every() for name in turn.earlier], "Replay")

@@ -1,0 +1,66 @@
+"""Weights are held where the last phase left them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from ._anchored import Anchored
+
+
+class WeightAnchor(Anchored):
+    """Hold all weights alike where the last phase left them (L2-SP: Li, Grandvalet and Davoine, "Explicit inductive bias for transfer learning with convolutional networks", ICML 2018, equation 2).
+
+    From the second of some `Phases` on, strength / 2 * |theta - theta'|^2 is added to what is minimised, theta' being the
+    weights when the phase before ended: those that tasks share, and the heads and losses of tasks that were trained in earlier
+    phases. A task that is new has nothing to be held at. It is `ElasticWeightConsolidation` with a Fisher information of 1, anchored at
+    the last switch alone: simpler, without rows to be read again, and blind to what matters.
+
+    The penalty is no part of the losses that are shown and balanced; its gradient, strength * (theta - theta'), is added once in each
+    step of the optimizer to what has a gradient in it, before gradients are clipped. A strength above 1 / rate, the rate being the
+    optimizer's at that step, counts as 1 / rate: a step of plain gradient descent then ends at theta', and no further.
+
+    Args:
+        strength: How firmly weights are held: alpha in the paper.
+
+    Raises:
+        ValueError: A strength below 0; no `MultiTaskDataModule` with `Phases`; parameters that are cut over the ranks; or gradients that the
+            optimizer itself unscales.
+
+    Example:
+        >>> from lightning_mtl.callbacks import WeightAnchor
+        >>> from lightning_mtl.samplers import Phase, Phases
+        >>> one_by_one = Phases([Phase(["old"], epochs=5.0), Phase(["new"])], repeat=False)  # MultiTaskDataModule(..., sampling=one_by_one)
+        >>> held = WeightAnchor(strength=0.01)  # L.Trainer(callbacks=[held])
+    """
+
+    def __init__(self, strength: float) -> None:
+        super().__init__(strength)
+
+    def hold(self, trainer: L.Trainer, module: Any, ended: int) -> None:
+        """Note the weights of what tasks share, and of the tasks of phases that have ended."""
+        turn = self.turn(trainer)
+        passed = () if turn is None else turn.passed
+        trained = {i for source in passed for i in module.routing.reads(source)}
+        kept = dict.fromkeys(p for part in _parts(module, trained) for p in part.parameters() if p in self._names)
+        self.held = {self._names[p]: [p.detach().clone()] for p in kept}
+
+    def away(self, now: list[Tensor], held: list[list[Tensor]], rate: float) -> list[Tensor]:
+        """Give theta - theta', limited where it would go beyond theta'."""
+        away = torch._foreach_sub(now, [of for (of,) in held])
+        if self.strength * rate > 1:
+            torch._foreach_div_(away, self.strength * rate)
+        return list(away)
+
+
+def _parts(module: Any, tasks: set[int]) -> Iterator[nn.Module]:
+    """Give what tasks share, and what belongs to these tasks alone."""
+    yield module.shared()
+    hierarchy = getattr(module, "hierarchy", None)
+    own = [module.heads, module.losses, *([] if hierarchy is None else [hierarchy.mixes])]
+    for name in (module.tasks[i].name for i in tasks):
+        yield from (of[name] for of in own if name in of)
