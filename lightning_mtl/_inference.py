@@ -20,7 +20,7 @@ Features = Mapping[str, Any]
 
 
 def head_for(task: Task, columns: Mapping[str, list[Any]], features: Features, *, words: bool) -> Head:
-    """Find the head that fits the target of a task, and give it the task's dropout.
+    """Find the head that fits the target of a task.
 
     Args:
         task: A task without a head.
@@ -31,10 +31,7 @@ def head_for(task: Task, columns: Mapping[str, list[Any]], features: Features, *
     Raises:
         ValueError: A target that cannot be learned (one value, a value per row, dates), or that no head fits.
     """
-    head = _several(task, columns, features) if len(task.columns) > 1 else _one(task, columns, features, words)
-    if task.dropout:
-        head.set_dropout(task.dropout)
-    return head
+    return _several(task, columns, features) if len(task.columns) > 1 else _one(task, columns, features, words)
 
 
 def _one(task: Task, columns: Mapping[str, list[Any]], features: Features, words: bool) -> Head:

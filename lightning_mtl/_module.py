@@ -403,23 +403,44 @@ class TaskModule(EvaluatedModule):
         super().on_load_checkpoint(checkpoint)
 
     def configure_optimizers(self) -> Any:
-        """Make the optimizer: by default AdamW at a rate of 0.001, with a group for the trunk and one for the heads."""
+        """Make the optimizer: by default AdamW at a rate of 0.001, with a group for the trunk and one for the heads.
+
+        A head whose task has a `weight_decay` of its own is a group "heads/<task>".
+
+        Raises:
+            ValueError: A task has a weight decay, and the optimizer knows of none.
+        """
         if isinstance(self._optimizer, FineTuning):
             return self._fine_tune(self._optimizer)
-        in_heads = {id(p) for p in self.heads.parameters()}
+        decays = {f"heads/{task}": decay for task, decay in self._decays().items()}
+        task_of = {id(p): task for task, head in self.heads.items() for p in head.parameters()}
         learned = {name: [p for p in rule.parameters() if p.requires_grad] for name, rule in self._rules().items()}
         in_rules = {id(p) for params in learned.values() for p in params}
-        groups: dict[str, list[nn.Parameter]] = {"trunk": [], "heads": []}
+        groups: dict[str, list[nn.Parameter]] = {"trunk": [], "heads": [], **{name: [] for name in decays}}
         for parameter in self.parameters():
             if parameter.requires_grad and id(parameter) not in in_rules:
-                groups["heads" if id(parameter) in in_heads else "trunk"].append(parameter)
+                task = task_of.get(id(parameter))
+                own = f"heads/{task}" if f"heads/{task}" in decays else "heads"
+                groups["trunk" if task is None else own].append(parameter)
         make = self._optimizer or torch.optim.AdamW
         rate = {} if self.lr is None else {"lr": self.lr}
         made: list[dict[str, Any]] = [
             {"params": params, "name": name, **rate} for name, params in groups.items() if params
         ]
+        for group in made:
+            group |= {"weight_decay": decays[group["name"]]} if group["name"] in decays else {}
         made += [{"params": params, "name": name, "weight_decay": 0.0} for name, params in learned.items() if params]
-        return make(made)
+        optimizer = make(made)
+        if decays and "weight_decay" not in optimizer.defaults:
+            raise ValueError(
+                f"`weight_decay` of a task must be left out with {type(optimizer).__name__}, which knows of none, got {decays}. Use "
+                "an optimizer that does, e.g. AdamW."
+            )
+        return optimizer
+
+    def _decays(self) -> dict[str, float]:
+        """Give the weight decay of each task that has one of its own."""
+        return {task.name: task.weight_decay for task in self.tasks if task.weight_decay is not None}
 
     def _rules(self) -> dict[str, nn.Module]:
         """Give what has parameters of its own beside the network's, which no weight decay may shrink, by the name of its group."""
@@ -439,7 +460,14 @@ class TaskModule(EvaluatedModule):
         fused = trainer.precision != "16-mixed"
         stages = self.encoder.stages if isinstance(self.encoder, LevelledEncoder) else ()
         return habits.configure(
-            self, self.heads, int(steps), fused=fused, rules=self._rules(), levels=self._levels(), stages=stages
+            self,
+            self.heads,
+            int(steps),
+            fused=fused,
+            rules=self._rules(),
+            levels=self._levels(),
+            stages=stages,
+            decays=self._decays(),
         )
 
     def _levels(self) -> list[tuple[nn.Module, list[nn.Parameter]]]:

@@ -250,7 +250,7 @@ class PersistentModule(L.LightningModule):
         for task in self.tasks:
             head = saving.head_of(description, task.name)
             if head is not None and task.head is None:
-                task.head = saving.rebuilt_head(head)
+                task.take(saving.rebuilt_head(head))
             elif head is not None and task.head is not None and saving.is_alike(task.head, head):
                 task.head.names = saving.rebuilt_head(head).called_or_none
                 task.head.restore(head["learned"])

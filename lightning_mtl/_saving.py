@@ -241,7 +241,8 @@ def _safetensors() -> Any:
     return safetensors.torch
 
 
-_PLACE = ("level", "auxiliary", "feeds_from")
+_HABITS = ("level", "auxiliary", "feeds_from", "weight_decay")
+"""Arguments of a task beside what it reads and predicts, and how it is judged."""
 
 
 def _task(task: Task) -> Description:
@@ -254,6 +255,7 @@ def _task(task: Task) -> Description:
         "level": task.level,
         "auxiliary": task.auxiliary,
         "feeds_from": list(task.feeds_from),
+        "weight_decay": task.weight_decay,
         "loss": describe(task.loss),
         "metrics": describe(task.metrics),
         "head": {"layers": describe(head), "learned": head.learned()},
@@ -269,17 +271,23 @@ def _rebuilt_task(of: Mapping[str, Any], given: Task | None, where: str) -> Task
         _ask(foreign, where, f"tasks=[Task({name!r}, loss=..., metrics=..., head=...)]")
     head = rebuilt_head(of["head"])
     if given is not None:
-        if given.dropout:
-            head.set_dropout(given.dropout)
+        head = given.fit_out(head)
         source, target = given.source or of["source"], given.target or of["target"]
-        place = {key: getattr(given, key) for key in _PLACE}
+        habits = {key: getattr(given, key) for key in _HABITS}
         return Task(
-            name, source, target=target, head=head, loss=given.loss, metrics=given.metrics, weight=given.weight, **place
+            name,
+            source,
+            target=target,
+            head=head,
+            loss=given.loss,
+            metrics=given.metrics,
+            weight=given.weight,
+            **habits,
         )
     loss, metrics = rebuild(of["loss"]), rebuild(of["metrics"])
-    place = {key: of[key] for key in _PLACE if key in of}  # checkpoints up to 0.4 have none
+    habits = {key: of[key] for key in _HABITS if key in of}  # earlier checkpoints lack some
     return Task(
-        name, of["source"], target=of["target"], head=head, loss=loss, metrics=metrics, weight=of["weight"], **place
+        name, of["source"], target=of["target"], head=head, loss=loss, metrics=metrics, weight=of["weight"], **habits
     )
 
 

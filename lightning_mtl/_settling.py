@@ -27,8 +27,7 @@ def _settle(source: Source, task: Task, name: str) -> None:
     if columns is None:
         return
     if task.head is None:
-        found = head_for(task, columns, features, words=source.words is not None)
-        task.head, task.dropout = found, 0.0  # the head has it now
+        task.take(head_for(task, columns, features, words=source.words is not None))
     complete(task, columns, features)
     texts = any(isinstance(value, str) for value in columns[task.columns[0]])
     for split in source.splits:

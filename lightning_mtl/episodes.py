@@ -197,15 +197,14 @@ class EpisodeDataModule(L.LightningDataModule):
                 f"Name it there: Task(name, {name!r}), or leave the source out."
             )
         task, source = found[0], self.sources[name]
-        if isinstance(source, Family):
-            if task.column != "y":
-                raise ValueError(
-                    f"`target` of task {task.name!r} must be 'y', the values of a family of functions, got {task.column!r}. Give "
-                    f"Task({task.name!r}, target='y')."
-                )
-            task.head = Regression() if task.head is None else task.head
-        else:
-            task.head = Multiclass(self.ways) if task.head is None else task.head
+        if isinstance(source, Family) and task.column != "y":
+            raise ValueError(
+                f"`target` of task {task.name!r} must be 'y', the values of a family of functions, got {task.column!r}. Give "
+                f"Task({task.name!r}, target='y')."
+            )
+        if task.head is None:
+            task.take(Regression() if isinstance(source, Family) else Multiclass(self.ways))
+        if not isinstance(source, Family):
             self._refuse_head(task)
         return task
 

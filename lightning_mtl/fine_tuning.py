@@ -33,7 +33,7 @@ class FineTuning:
         lr: Rate of the trunk at its highest.
         head_lr: Rate of the heads. Default: that of the trunk.
         weight_decay: Share of a weight that is taken off, times the rate, in each step (Loshchilov and Hutter, "Decoupled
-            weight decay regularization", ICLR 2019).
+            weight decay regularization", ICLR 2019). `Task(weight_decay=)` is that of a task's head.
         warmup: Steps in which rates rise from 0: below 1 a share of the steps that a part is trained in, else a number.
         decay: How rates fall after that: to 0 in a line or half a cosine, or not at all.
         layer_decay: What the rate is multiplied by for each layer below the top one; embeddings, and what else is registered
@@ -104,12 +104,13 @@ class FineTuning:
         rules: Mapping[str, nn.Module] | None = None,
         levels: Levels = (),
         stages: Sequence[str] = (),
+        decays: Mapping[str, float] | None = None,
     ) -> dict[str, Any]:
         """Make the optimizer and the schedule of a run.
 
         Groups are called "trunk" and "heads", with "/no_decay" for what does not decay; with `layer_decay`,
         "trunk/embeddings" and "trunk/layer_1" to the top; "trunk/level_<number>" for a level that is named, 0 being
-        "trunk/embeddings"; "heads/<task>" for a task in `rates`; "balancer" and "adaptation" for what these learn, at a rate of 0.001,
+        "trunk/embeddings"; "heads/<task>" for a task in `rates` or `decays`; "balancer" and "adaptation" for what these learn, at a rate of 0.001,
         without decay.
 
         Args:
@@ -120,6 +121,7 @@ class FineTuning:
             rules: What else has parameters of its own, by the name of its group: balancer, adaptation.
             levels: Where the encoder has levels, the module and all parameters of each, level 0 first.
             stages: Names of the levels, if they have any.
+            decays: {task: decay of its head}, instead of `weight_decay`.
 
         Returns:
             What Lightning reads: {"optimizer": ..., "lr_scheduler": {"scheduler": ..., "interval": "step"}}.
@@ -134,7 +136,7 @@ class FineTuning:
         ]
         learned = {name: [p for p in rule.parameters() if p.requires_grad] for name, rule in (rules or {}).items()}
         apart = {id(p) for params in learned.values() for p in params}
-        groups = self._groups(module, heads, apart, places(module, _ids(heads), levels), *chosen)
+        groups = self._groups(module, heads, apart, places(module, _ids(heads), levels), decays or {}, *chosen)
         groups += [
             {"params": params, "name": name, "lr": _RULE_RATE, "weight_decay": 0.0, "start": 0}
             for name, params in learned.items()
@@ -178,6 +180,7 @@ class FineTuning:
         heads: nn.ModuleDict,
         apart: set[int],
         where: Mapping[int, Place],
+        decays: Mapping[str, float],
         rates: Mapping[int, float],
         starts: Mapping[int, int],
     ) -> list[dict[str, Any]]:
@@ -190,17 +193,17 @@ class FineTuning:
                 continue
             task = task_of.get(id(p))
             start = 0 if task else starts.get(where[id(p)].level, self.freeze_steps)
-            name, rate = self._head_rate(task) if task else self._trunk_rate(where[id(p)], top, rates, starts)
-            decay = 0.0 if id(p) in plain else self.weight_decay
+            name, rate = self._head_rate(task, decays) if task else self._trunk_rate(where[id(p)], top, rates, starts)
+            decay = 0.0 if id(p) in plain else decays.get(task or "", self.weight_decay)
             name += "/no_decay" * (id(p) in plain)
             made = {"params": [], "name": name, "lr": rate, "weight_decay": decay, "start": start}
             groups.setdefault(name, made)["params"].append(p)
         return list(groups.values())
 
-    def _head_rate(self, task: str) -> tuple[str, float]:
-        if self.rates and task in self.rates:
-            return f"heads/{task}", self.rates[task]
-        return "heads", self.lr if self.head_lr is None else self.head_lr
+    def _head_rate(self, task: str, decays: Mapping[str, float]) -> tuple[str, float]:
+        own, usual = self.rates or {}, self.lr if self.head_lr is None else self.head_lr
+        apart = task in own or task in decays
+        return f"heads/{task}" if apart else "heads", own.get(task, usual)
 
     def _trunk_rate(
         self, at: Place, top: int, rates: Mapping[int, float], starts: Mapping[int, int]

@@ -66,10 +66,14 @@ class Task:
         feeds_from: Names of tasks at lower levels, what they predict being fed into its own level.
         dropout: Share of the shared features that a head found from the data drops while training, in [0, 1). A head that is
             given has a `dropout` of its own.
+        weight_decay: What the optimizer takes off its head in each step (see AdamW); its head then is a group "heads/<task>". Default:
+            that of the optimizer.
+        label_smoothing: Share of a label that a head for classes, found from the data, spreads over all classes while training, in
+            [0, 1); losses of evaluation are those without. A head that is given has a `label_smoothing` of its own.
 
     Raises:
-        ValueError: A name that cannot be used, a weight that is not a positive number, a dropout out of its range or beside a
-            head, no level, or a task that feeds itself.
+        ValueError: A name that cannot be used, a weight that is not a positive number, a dropout or a label smoothing out of its
+            range or beside a head (smoothing: or a loss), a weight decay below 0, no level, or a task that feeds itself.
         TypeError: `head` is no `Head`.
 
     Example:
@@ -91,6 +95,8 @@ class Task:
     auxiliary: bool = False
     feeds_from: Sequence[str] = ()
     dropout: float = 0.0
+    weight_decay: float | None = None
+    label_smoothing: float = 0.0
     column: str = field(init=False)
     """The column of its labels in a batch: `target`, or else its name."""
     columns: list[str] = field(init=False)
@@ -112,11 +118,7 @@ class Task:
                 f"`weight` of task {self.name!r} must be a positive number, got {self.weight}. Leave the task out to "
                 "train without it."
             )
-        if not 0 <= self.dropout < 1 or (self.dropout and self.head is not None):
-            raise ValueError(
-                f"`dropout` of task {self.name!r} must lie in [0, 1), and be left out beside a `head`, got {self.dropout}. Give it "
-                "to the head: head=Regression(dropout=0.1)."
-            )
+        self._refuse_habits()
         named = [self.level] if isinstance(self.level, str) or not isinstance(self.level, Sequence) else self.level
         if not all(isinstance(level, int | str) and not isinstance(level, bool) for level in named):
             raise ValueError(
@@ -137,6 +139,24 @@ class Task:
         if not self.columns:
             raise ValueError(f"`target` of task {self.name!r} must name at least one column, got none.")
         self.column = self.columns[0] if len(self.columns) == 1 else self.name
+
+    def _refuse_habits(self) -> None:
+        """Look at what is said of how its head is trained."""
+        if not 0 <= self.dropout < 1 or (self.dropout and self.head is not None):
+            raise ValueError(
+                f"`dropout` of task {self.name!r} must lie in [0, 1), and be left out beside a `head`, got {self.dropout}. Give it "
+                "to the head: head=Regression(dropout=0.1)."
+            )
+        if self.weight_decay is not None and not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(
+                f"`weight_decay` of task {self.name!r} must be finite and at least 0, got {self.weight_decay}. 0 turns it off."
+            )
+        alone = self.head is None and self.loss is None
+        if not 0 <= self.label_smoothing < 1 or (self.label_smoothing and not alone):
+            raise ValueError(
+                f"`label_smoothing` of task {self.name!r} must lie in [0, 1), and be left out beside a `head` or a `loss`, got "
+                f"{self.label_smoothing}. Give it to the head: head=Multiclass(4, label_smoothing=0.1)."
+            )
 
     def resolve(self, sources: Iterable[str]) -> str:
         """Name the source that this task reads, out of all that there are."""
@@ -232,6 +252,30 @@ class Task:
                 f"with it, or give the head: Task({self.name!r}, head=Multiclass(4))."
             )
         return self.head
+
+    def fit_out(self, head: Head) -> Head:
+        """Give a head that was found for this task the task's dropout and label smoothing.
+
+        Args:
+            head: The head; it is changed in place.
+
+        Raises:
+            ValueError: Labels are to be smoothed that are no classes.
+        """
+        if self.label_smoothing and not head.smooths:
+            raise ValueError(
+                f"`label_smoothing` of task {self.name!r} must be left out for {type(head).__name__}, whose labels are no classes, "
+                f"got {self.label_smoothing}. Use `dropout` or `weight_decay`."
+            )
+        if self.dropout:
+            head.set_dropout(self.dropout)
+        if self.label_smoothing:
+            head.set_label_smoothing(self.label_smoothing)
+        return head
+
+    def take(self, head: Head) -> None:
+        """Take a head that was found, which has this task's dropout and label smoothing from now on; see `fit_out`."""
+        self.head, self.dropout, self.label_smoothing = self.fit_out(head), 0.0, 0.0
 
     def _target(self, columns: Mapping[str, Any]) -> Any:
         if len(self.columns) == 1 or self.column in columns:

@@ -163,6 +163,30 @@ def test_norms_biases_and_vectors_do_not_decay() -> None:
             assert decays[id(p)] == (0.3 if name in matrices else 0.0), name
 
 
+def test_decays_of_heads() -> None:
+    made = FineTuning(weight_decay=0.01, rates={"sick": 1e-3}).configure(
+        nn.Linear(4, 8), heads(), 10, decays={"days": 0.4}
+    )
+    found = {group["name"]: (group["weight_decay"], group["initial_lr"]) for group in made["optimizer"].param_groups}
+    assert found == {
+        "trunk": (0.01, 2e-5),
+        "trunk/no_decay": (0.0, 2e-5),
+        "heads/sick": (0.01, 1e-3),
+        "heads/sick/no_decay": (0.0, 1e-3),
+        "heads/days": (0.4, 2e-5),
+        "heads/days/no_decay": (0.0, 2e-5),
+    }
+
+
+def test_a_task_has_a_decay_of_its_own(trainer: TrainerMaker) -> None:
+    which = tasks()
+    which[0].weight_decay = 0.3
+    run = trainer(max_steps=1)
+    run.fit(MultiTaskModule(which, encoder(), optimizer=FineTuning(rates={"sign": 1e-3})), data())
+    found = {group["name"]: group["weight_decay"] for group in run.optimizers[0].param_groups}
+    assert (found["heads/sign"], found["heads/sign/no_decay"], found["heads"]) == (0.3, 0.0, 0.01)
+
+
 def test_rates_of_heads() -> None:
     def of(**options: Any) -> dict[str, float]:
         return {group["name"]: group["initial_lr"] for group in configured(FineTuning(**options))[0].param_groups}

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 from torchmetrics.functional.classification import binary_accuracy, multilabel_accuracy
 
-from lightning_mtl import Binary, Head, Multiclass, Multilabel, Regression, Tagging
+from lightning_mtl import Arcs, Binary, Head, Multiclass, Multilabel, Regression, Tagging
 
 HEADS = [(Binary(), ()), (Multiclass(3), (3,)), (Multilabel(4), (4,)), (Regression(), ()), (Regression(2), (2,))]
 HEADS += [(Multilabel(1), (1,))]
@@ -260,6 +260,36 @@ def test_label_smoothing_is_torchs() -> None:
     assert_close(Multilabel(1, label_smoothing=0.1).loss(z[:, :1], yes[:, None]), expected.mean())
     weights = torch.tensor([1.0, 5.0], dtype=torch.float64)[yes]
     assert_close(Binary(label_smoothing=0.1, pos_weight=5.0).loss(z[:, 0], yes), (weights * expected).mean())
+
+
+@pytest.mark.parametrize(
+    "make", [lambda **of: Multiclass(3, **of), lambda **of: Tagging(3, **of), Binary, lambda **of: Multilabel(3, **of)]
+)
+@pytest.mark.parametrize("weighed", [False, True])
+def test_labels_are_smoothed_in_training_alone(make: Callable[..., Head], weighed: bool) -> None:
+    of: dict[str, Any] = {}
+    if weighed:
+        of = {"pos_weight": 3.0} if make().kind in ("binary", "multilabel") else {"class_weight": [1.0, 2.0, 0.5]}
+    smooth, plain = make(label_smoothing=0.3, **of), make(**of)
+    y = labels(plain, 40)
+    z = doubles(40, *(() if plain.outputs == 1 else (3,)))
+    assert abs(smooth.loss(z, y) - plain.loss(z, y)) > 1e-9
+    assert_close(smooth.eval().loss(z, y), plain.loss(z, y))
+
+
+def test_label_smoothing_can_be_chosen_later() -> None:
+    z, y = doubles(30, 3), torch.randint(0, 3, (30,))
+    head = Multiclass(3)
+    head.set_label_smoothing(0.2)
+    assert head.label_smoothing == 0.2
+    assert_close(head.loss(z, y), F.cross_entropy(z, y, label_smoothing=0.2))
+    with pytest.raises(ValueError, match=r"`label_smoothing` must lie in \[0, 1\), got -0.1"):
+        head.set_label_smoothing(-0.1)
+    with pytest.raises(ValueError, match="`focal` and `label_smoothing` must not both be set"):
+        Multiclass(3, focal=1.0).set_label_smoothing(0.1)
+    assert [head.smooths for head in (Binary(), Multilabel(2), Tagging(3), Regression(), Arcs())] == [True] * 3 + [
+        False
+    ] * 2
 
 
 SHARDED = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -27,6 +28,8 @@ from lightning_mtl import (
     Task,
 )
 from lightning_mtl.task import ROWS
+
+from .builders import encoder, splits
 
 
 def test_a_task_reads_the_one_source_or_that_of_its_name() -> None:
@@ -150,3 +153,98 @@ def test_a_dropout_is_for_a_head_that_is_found_and_moves_into_it(trainer: Callab
     for wrong in ({"dropout": 1.0}, {"dropout": 0.1, "head": Binary()}):
         with pytest.raises(ValueError, match="`dropout` of task 'label' must lie in"):
             Task("label", **wrong)
+
+
+def test_label_smoothing_is_for_a_head_of_classes_that_is_found(trainer: Callable[..., L.Trainer]) -> None:
+    rows = [{"x": [float(i)], "label": "ab"[i % 2], "some": [i % 2, i % 3 % 2], "size": i / 7} for i in range(8)]
+    which = [Task("label", label_smoothing=0.25), Task("some", label_smoothing=0.1, dropout=0.5), Task("size")]
+    module = MultiTaskModule(which, HardSharing(nn.Linear(1, 4), width=4, inputs=["x"]))
+    trainer(max_steps=1).fit(module, MultiTaskDataModule({"rows": {"train": rows}}, summary=False))
+    one, several = module.heads["label"], module.heads["some"]
+    assert isinstance(one, Binary)
+    assert isinstance(several, Multilabel)
+    assert (one.label_smoothing, several.label_smoothing, several.dropout) == (0.25, 0.1, 0.5)
+    wrong: list[dict[str, Any]] = [
+        {"label_smoothing": 1.0},
+        {"label_smoothing": 0.1, "head": Binary()},
+        {"label_smoothing": 0.1, "loss": nn.CrossEntropyLoss()},
+    ]
+    for options in wrong:
+        with pytest.raises(ValueError, match="`label_smoothing` of task 'label' must lie in"):
+            Task("label", **options)
+    numbers = MultiTaskModule([Task("size", label_smoothing=0.1)], HardSharing(nn.Linear(1, 4), width=4, inputs=["x"]))
+    with pytest.raises(ValueError, match="`label_smoothing` of task 'size' must be left out for Regression"):
+        trainer(max_steps=1).fit(numbers, MultiTaskDataModule({"rows": {"train": rows}}, summary=False))
+
+
+def test_the_loss_of_an_evaluation_is_that_of_the_labels_as_they_are(trainer: Callable[..., L.Trainer]) -> None:
+    shown = []
+    for smoothing in (0.0, 0.4):
+        torch.manual_seed(0)
+        task = Task("sign", head=Multiclass(2, label_smoothing=smoothing))
+        module, run = MultiTaskModule([task], encoder()), trainer(max_steps=1, log_every_n_steps=1)
+        data = MultiTaskDataModule({"s": splits()}, batch_size=60, seed=0, summary=False)
+        module.lr = 1e-9
+        run.fit(module, data)
+        shown.append({name: float(run.callback_metrics[f"{name}/sign/loss"]) for name in ("train", "validate")})
+    plain, smooth = shown
+    assert smooth["validate"] == pytest.approx(plain["validate"], abs=1e-5)
+    assert abs(smooth["train"] - plain["train"]) > 1e-3
+
+
+# Weight decay
+
+
+def test_weight_decay_moves_the_head_of_its_task_alone(trainer: Callable[..., L.Trainer]) -> None:
+    """One step of AdamW takes lr * decay off each weight, beside what the gradient does."""
+    ended = []
+    for decay in (None, 0.7):
+        which = [Task("sign", head=Multiclass(2), weight_decay=decay), Task("size", head=Regression())]
+        torch.manual_seed(0)
+        module = MultiTaskModule(which, encoder())
+        start = {name: value.clone() for name, value in module.state_dict().items()}
+        trainer(max_steps=1).fit(module, MultiTaskDataModule({"s": splits()}, batch_size=8, seed=0, summary=False))
+        ended.append(module.state_dict())
+    plain, own = ended
+    for name, value in plain.items():
+        taken = 1e-3 * (0.7 - 0.01) * start[name] if name.startswith("heads.sign") else torch.zeros(())
+        assert_close(value - own[name], taken.expand_as(value), atol=1e-7, rtol=1e-4)
+
+
+def test_a_weight_decay_is_a_group_of_its_own() -> None:
+    which = [Task("trunk", head=Binary(), weight_decay=0.0), Task("size", head=Regression())]
+    made = MultiTaskModule(which, encoder()).configure_optimizers()
+    found = {group["name"]: (group["weight_decay"], len(group["params"])) for group in made.param_groups}
+    assert found == {"trunk": (0.01, 2), "heads": (0.01, 2), "heads/trunk": (0.0, 2)}
+    other = MultiTaskModule(which, encoder(), optimizer=lambda groups: torch.optim.Rprop(groups, lr=0.1))
+    with pytest.raises(
+        ValueError, match=r"`weight_decay` of a task must be left out with Rprop.*\{'heads/trunk': 0.0\}"
+    ):
+        other.configure_optimizers()
+    for wrong in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="`weight_decay` of task 't' must be finite and at least 0"):
+            Task("t", weight_decay=wrong)
+
+
+def test_decay_and_smoothing_are_kept_in_checkpoints(trainer: Callable[..., L.Trainer], tmp_path: Path) -> None:
+    rows = [{"x": [float(i)], "label": "ab"[i % 2], "size": i / 7} for i in range(8)]
+    which = [Task("label", label_smoothing=0.25, weight_decay=0.5), Task("size")]
+    module, run = MultiTaskModule(which, HardSharing(nn.Linear(1, 4), width=4, inputs=["x"])), trainer(max_steps=1)
+    run.fit(module, MultiTaskDataModule({"rows": {"train": rows}}, summary=False))
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = MultiTaskModule.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert [task.weight_decay for task in loaded.tasks] == [0.5, None]
+    assert loaded.heads["label"].label_smoothing == 0.25
+    given = Task("label", label_smoothing=0.5, weight_decay=0.1)
+    other = MultiTaskModule.load_from_checkpoint(tmp_path / "a.ckpt", tasks=[given])
+    assert other.heads["label"].label_smoothing == 0.5
+    assert [task.weight_decay for task in other.tasks] == [0.1, None]
+    other.add_task(Task("late", head=Binary(), weight_decay=0.2))
+    assert [group["name"] for group in other.configure_optimizers().param_groups] == [
+        "trunk",
+        "heads",
+        "heads/label",
+        "heads/late",
+    ]
+    with pytest.raises(ValueError, match="`label_smoothing` of task 'size' must be left out for Regression"):
+        MultiTaskModule.load_from_checkpoint(tmp_path / "a.ckpt", tasks=[Task("size", label_smoothing=0.5)])

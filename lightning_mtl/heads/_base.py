@@ -47,6 +47,8 @@ class Head(nn.Module, ABC):
     """Whether a label is the number of another word; then its mask says where words start, and `place` puts labels there."""
     learns: ClassVar[tuple[str, ...]] = ("names",)
     """Keys that `learned` may hold."""
+    smooths: ClassVar[bool] = False
+    """Whether its labels are classes, which can be smoothed."""
 
     def __init__(
         self,
@@ -78,6 +80,10 @@ class Head(nn.Module, ABC):
         """Choose the share of the features that is dropped while training, in [0, 1)."""
         self.dropout = dropout
         self.drop = nn.Dropout(dropout) if dropout else None
+
+    def set_label_smoothing(self, label_smoothing: float) -> None:
+        """Choose the share of a label that is spread over all classes while training, where labels are classes (`smooths`)."""
+        raise NotImplementedError(f"labels of {type(self).__name__} are no classes")
 
     def build(self, width: int) -> None:
         """Make the layers for features of this width, unless they were given."""

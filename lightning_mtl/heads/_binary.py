@@ -27,7 +27,7 @@ class Binary(ClassHead):
         class_weight: Instead, what a no and a yes count; "balanced" is n / (2 * n of the class).
         focal: How much less what is predicted well counts: gamma of Lin et al. 2017, Focal loss for dense object
             detection, equation 4. 0 is plain cross-entropy.
-        label_smoothing: Share s of a label that is spread over no and yes: a yes becomes 1 - s/2, a no s/2.
+        label_smoothing: Share s of a label that is spread over no and yes while training: a yes becomes 1 - s/2, a no s/2.
         threshold: The answer is yes above this probability, in (0, 1); see `tune`.
         layers: See `Head`.
         readout: See `Head`.

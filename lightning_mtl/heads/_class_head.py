@@ -32,7 +32,8 @@ class ClassHead(Head):
         focal: How much less what is predicted well counts; 0 is plain cross-entropy. It is the gamma of Lin et al.
             2017, Focal loss for dense object detection, equation 4 (with weights, equation 5).
         label_smoothing: Share of a label that is spread evenly over all classes, in [0, 1) (Szegedy et al. 2016,
-            Rethinking the Inception architecture, section 7). The weight is that of the label itself.
+            Rethinking the Inception architecture, section 7). The weight is that of the label itself. As dropout it is for
+            training alone: in evaluation (`eval()`) the loss is that of the labels as they are.
         layers: See `Head`.
         readout: See `Head`.
         dropout: See `Head`.
@@ -44,6 +45,7 @@ class ClassHead(Head):
 
     dtype = torch.long
     learns: ClassVar[tuple[str, ...]] = ("names", "weights")
+    smooths = True
     classes: int
     weighing: Tensor | None
 
@@ -70,6 +72,12 @@ class ClassHead(Head):
         self._fixed: list[float] | None = None
         if class_weight is not None:
             self._fixed = positive("class_weight", class_weight, classes)
+        self._settle()
+
+    def set_label_smoothing(self, label_smoothing: float) -> None:
+        """Choose the share of a label that is spread over all classes while training, in [0, 1)."""
+        _check_loss(self.focal, label_smoothing)
+        self.label_smoothing = label_smoothing
         self._settle()
 
     @property
@@ -124,15 +132,19 @@ class ClassHead(Head):
         self._hold("weighing", weights)
         self._plain = weights is None and not (self._balanced or self.focal or self.label_smoothing)
 
+    @property
+    def _smoothing(self) -> float:
+        return self.label_smoothing if self.training else 0.0
+
     def _cross_entropy(self, prediction: Tensor, target: Tensor) -> Tensor:
         if self._plain:
             return F.cross_entropy(prediction, target)
-        each = F.cross_entropy(prediction, target, reduction="none", label_smoothing=self.label_smoothing)
+        each = F.cross_entropy(prediction, target, reduction="none", label_smoothing=self._smoothing)
         return self._weighed(each, target).mean()
 
     def _binary_terms(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Give the loss of every yes or no, weighed; what stands for an unknown one means nothing."""
-        smooth = self.label_smoothing
+        smooth = self._smoothing
         likely = target.clamp(min=0).to(prediction.dtype) * (1 - smooth) + smooth / 2
         return self._weighed(F.binary_cross_entropy_with_logits(prediction, likely, reduction="none"), target)
 

@@ -23,8 +23,8 @@ class Multiclass(ClassHead):
         class_weight: What each class counts in the loss; "balanced" is n / (classes * n of the class).
         focal: How much less what is predicted well counts: gamma of Lin et al. 2017, Focal loss for dense object
             detection, equation 4. 0 is plain cross-entropy.
-        label_smoothing: Share of a label that is spread evenly over all classes, in [0, 1). A row's weight is that of
-            its label.
+        label_smoothing: Share of a label that is spread evenly over all classes while training, in [0, 1). A row's weight is
+            that of its label.
         layers: See `Head`.
         readout: See `Head`.
         dropout: See `Head`.

@@ -30,7 +30,7 @@ class Multilabel(ClassHead):
             "balanced" is the number of noes for each yes of a label among the training labels.
         focal: How much less what is predicted well counts: gamma of Lin et al. 2017, Focal loss for dense object
             detection, equation 4. 0 is plain cross-entropy.
-        label_smoothing: Share s of a label that is spread over no and yes: a yes becomes 1 - s/2, a no s/2.
+        label_smoothing: Share s of a label that is spread over no and yes while training: a yes becomes 1 - s/2, a no s/2.
         threshold: A label is there above this probability, in (0, 1): a number for all or one for each; see `tune`.
         layers: See `Head`.
         readout: See `Head`.

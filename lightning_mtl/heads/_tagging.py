@@ -24,7 +24,7 @@ class Tagging(ClassHead):
         class_weight: What each class counts in the loss; "balanced" is n / (tags * n of the class).
         focal: How much less what is predicted well counts: gamma of Lin et al. 2017, Focal loss for dense object
             detection, equation 4. 0 is plain cross-entropy.
-        label_smoothing: Share of a label that is spread evenly over all classes, in [0, 1).
+        label_smoothing: Share of a label that is spread evenly over all classes while training, in [0, 1).
         layers: The head's own layers, from [batch, length, width] to [batch, length, tags]. Default: one linear layer.
         dropout: Share of the features that is dropped while training, in [0, 1).
 
