@@ -7,8 +7,9 @@ from functools import partial
 
 import lightning as L
 
+from ._compared import Comparison
 from ._judging import Judged, refuse_once, run_arm
-from .comparison import Comparison, TaskComparison
+from ._task_comparison import TaskComparison
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
 

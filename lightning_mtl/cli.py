@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -111,7 +112,7 @@ class MultiTaskCLI(RecipeCLI):
         return self.compare() if self.config.compare else self.score()
 
     def compare(self) -> Comparison:
-        """Run the comparison, print its table, and write it as CSV and PNG into the folder of this run."""
+        """Run the comparison, print its table, and write it as CSV, JSON and PNG into the folder of this run."""
         folder = self._start()
         options: dict[str, Any] = {"seeds": self._seeds(), "finish": finish}
         if self.arms:
@@ -123,9 +124,10 @@ class MultiTaskCLI(RecipeCLI):
             comparison = compare(self._model, self.datamodule, lambda run: self._trainer(folder, run), **options)
         if self.trainer.is_global_zero:
             comparison.to_csv(folder / "comparison.csv")
+            (folder / "comparison.json").write_text(json.dumps(comparison.record(), indent=1))
             comparison.plot(folder / "comparison.png")
             predicts = self._predicts(folder, comparison.arms[1])
-            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml.{predicts}")
+            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, .json, .png, config.yaml.{predicts}")
         return comparison
 
     def score(self) -> float:

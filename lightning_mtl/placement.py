@@ -11,9 +11,9 @@ from statistics import fmean
 
 import lightning as L
 
+from ._interval import Interval
 from ._judging import Judged, refuse_once, run_arm
 from ._table import table
-from .comparison import Interval
 from .datamodule import MultiTaskDataModule
 from .hierarchical import HierarchicalModule
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import importlib
+import json
 import math
 import os
 import pickle
@@ -88,6 +89,8 @@ def test_a_run_leaves_table_csv_plot_logs_and_configuration(tmp_path: Path) -> N
     with (folder / "comparison.csv").open() as file:
         assert [row["task"] for row in csv.DictReader(file)] == ["sentiment", "topic", "delta_m"]
     assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    record = json.loads((folder / "comparison.json").read_text())
+    assert [len(task["single"]) for task in record["tasks"]] == [2, 2]
     assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["width"] == 16
     for arm in ("multi-task", "sentiment", "topic"):
         for seed in ("seed0", "seed1"):
