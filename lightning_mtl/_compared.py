@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ._cost import ArmCost, cost_table
 from ._interval import Interval
 from ._table import table
 from ._task_comparison import TaskComparison
@@ -25,6 +27,8 @@ class Comparison:
     arms: tuple[str, str] = ("single-task", ALL)
     sizes: tuple[int, int] | None = None
     """How many parameters the networks have, where each arm is one."""
+    costs: Mapping[str, ArmCost] | None = None
+    """What each arm took; None where networks were trained in processes that the Trainer started for it alone."""
 
     @property
     def delta_m(self) -> Interval:
@@ -39,7 +43,9 @@ class Comparison:
         ]
         delta = self.delta_m
         closing = f"delta_m in percent {delta}, paired seeds: {len(self.seeds)}"
-        if self.sizes is not None:
+        if self.costs is not None:
+            closing += f"\n\n{cost_table(self.costs)}"
+        elif self.sizes is not None:
             closing += f"\nparameters: {self.arms[0]} {self.sizes[0]:,}, {self.arms[1]} {self.sizes[1]:,}"
         return f"{table(header, rows)}\n{closing}"
 
@@ -55,6 +61,7 @@ class Comparison:
             "arms": list(self.arms),
             "tasks": [task.record() for task in self.tasks],
             "delta_m": {**delta.record(), "verdict": delta.verdict},
+            "costs": None if self.costs is None else {arm: of.record() for arm, of in self.costs.items()},
         }
 
     def to_csv(self, path: str | Path) -> None:

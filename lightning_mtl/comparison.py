@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from statistics import fmean
 
 import lightning as L
 
 from ._compared import ALL, Comparison
 from ._interval import Interval
-from ._judging import fit, refuse_once, run_arm, scored
+from ._judging import fit, refuse_once, scored
 from ._task_comparison import TaskComparison
+from ._twins import Twins, compared
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
 
@@ -49,33 +49,15 @@ def compare(
     if not chosen:
         raise ValueError("`seeds` must hold at least one seed, got none.")
     refuse_once(data)
-
-    def whole(run: str) -> L.Trainer:
-        made = trainer(run)
-        _refuse_part(made, data)
-        return made
-
     own_steps, own_summary, own_columns = data.steps_per_epoch, data.summary, data.not_inputs
     # The targets of the other tasks are no inputs of a twin.
     data.not_inputs = own_columns | {column for task in build(None).tasks for column in task.columns}
-    rows: dict[str, TaskComparison] = {}
+    twins = Twins(build, data, trainer, finish)
     try:
-        for seed in chosen:
-            multi = run_arm(ALL, partial(build, None), data, whole, seed, finish)
-            if not multi:
-                raise ValueError("`build` must make a module with at least one task that has `metrics`, got none.")
-            sampler, reads, data.summary = data.sampler, data.reads(), False
-            assert sampler is not None
-            for task, (metric, sign, value) in multi.items():
-                # A twin takes as many steps as the network for all tasks took with its source.
-                data.steps_per_epoch = sampler.steps_with(reads[task])
-                single = run_arm(task, partial(build, [task]), data, trainer, seed, finish)[task].value
-                before = rows.get(task, TaskComparison(task, metric, sign, (), ()))
-                rows[task] = TaskComparison(task, metric, sign, (*before.single, single), (*before.multi, value))
-            data.steps_per_epoch = own_steps
+        found = [twins.run(seed) for seed in chosen]
     finally:
         data.steps_per_epoch, data.summary, data.not_inputs = own_steps, own_summary, own_columns
-    return Comparison(chosen, tuple(rows.values()))
+    return compared(chosen, found)
 
 
 def score(
@@ -120,13 +102,3 @@ def score(
     if not values:
         raise ValueError("`seeds` must hold at least one seed, got none.")
     return fmean(values)
-
-
-def _refuse_part(trainer: L.Trainer, data: MultiTaskDataModule) -> None:
-    """Refuse epochs that end early where sources are drawn: a twin, whose epochs are shorter, would take more steps than its share."""
-    early = trainer.limit_train_batches != 1.0 or trainer.max_steps != -1
-    if early and data.batches != "all" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        raise ValueError(
-            "`limit_train_batches` and `max_steps` must be left out of a comparison where sources are drawn, got "
-            f"{trainer.limit_train_batches} and {trainer.max_steps}. Use MultiTaskDataModule(steps_per_epoch=) and max_epochs."
-        )

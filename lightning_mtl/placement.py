@@ -196,7 +196,7 @@ class _Runs:
         """Train and test one network."""
         arm = "-".join(f"{task}-at-{level}" for task, level in moved.items()) or "start"
         build = partial(self.build, moved or None)
-        found = run_arm(arm, build, self.data, self.trainer, seed, self.finish)
+        found = run_arm(arm, build, self.data, self.trainer, seed, self.finish).judged
         self.data.summary = False  # one table of the tasks is enough
         return found
 

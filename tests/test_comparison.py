@@ -211,7 +211,9 @@ def test_two_networks_are_compared_seed_by_seed(trainer: TrainerMaker, tmp_path:
     assert wide.sizes is not None
     assert wide.sizes[0] < wide.sizes[1]
     assert str(wide).splitlines()[0].split()[2:4] == ["narrow", "wide"]
-    assert str(wide).endswith(f"parameters: narrow {wide.sizes[0]:,}, wide {wide.sizes[1]:,}")
+    assert [line.split()[:3] for line in str(wide).splitlines()[-3:-1]] == [
+        [arm, "<1", str(size)] for arm, size in zip(("narrow", "wide"), wide.sizes, strict=True)
+    ]
     wide.to_csv(tmp_path / "c.csv")
     with (tmp_path / "c.csv").open() as file:
         assert next(csv.reader(file))[2:4] == ["narrow", "wide"]
