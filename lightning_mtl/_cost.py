@@ -81,7 +81,8 @@ class ArmCost:
     @property
     def name(self) -> str:
         """What stands in a table."""
-        return "one network" if self.networks == 1 else f"{self.networks} networks"
+        said = "one network" if self.networks == 1 else f"{self.networks} networks"
+        return f"{said} after one" if self.first else said
 
     def record(self) -> dict[str, Any]:
         """Give it as plain data."""
@@ -97,15 +98,20 @@ class ArmCost:
         return fmean(of.seconds for of in self.first) if self.first else 0.0
 
 
-def costs_of(arms: Mapping[str, Sequence[Sequence[Cost | None]]]) -> dict[str, ArmCost] | None:
-    """Put together what each arm took, for each seed; nothing where the costs of a network are not known.
+def costs_of(
+    arms: Mapping[str, Sequence[Sequence[Cost | None]]], after: Mapping[str, str] | None = None
+) -> dict[str, ArmCost] | None:
+    """Put together what each arm took; nothing where the costs of a network are not known.
 
     Args:
         arms: For each arm and seed the costs of its networks.
+        after: The arm of one network that is trained before another arm.
     """
+    if any(of is None for runs in arms.values() for run in runs for of in run):
+        return None
     known = {name: tuple(tuple(of for of in run if of is not None) for run in runs) for name, runs in arms.items()}
-    lost = any(of is None for runs in arms.values() for run in runs for of in run)
-    return None if lost else {name: ArmCost(runs) for name, runs in known.items()}
+    first = {name: tuple(run[0] for run in known[other]) for name, other in (after or {}).items()}
+    return {name: ArmCost(runs, first.get(name, ())) for name, runs in known.items()}
 
 
 def cost_table(costs: Mapping[str, ArmCost]) -> str:

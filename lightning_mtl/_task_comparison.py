@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ._interval import Interval, finite
+
+ALL = "multi-task"
+"""Name of the arm that trains all tasks."""
+STAGED = "two-stage"
+"""Name of the arm that fine-tunes each task from there."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,13 @@ class TaskComparison:
     sign: int
     single: tuple[float, ...]
     multi: tuple[float, ...]
+    two_stage: tuple[float, ...] | None = None
+    """After the task was fine-tuned by itself from the network for all tasks."""
+
+    @property
+    def staged(self) -> TaskComparison | None:
+        """The two-stage arm in the place of the multi-task one, with its own difference and verdict."""
+        return None if self.two_stage is None else replace(self, multi=self.two_stage, two_stage=None)
 
     @property
     def difference(self) -> Interval:
@@ -40,12 +53,21 @@ class TaskComparison:
 
     def record(self) -> dict[str, Any]:
         """Give it as plain data, values seed by seed; what is not finite is None."""
+        staged = self.staged
         return {
             "task": self.task,
             "metric": self.metric,
             "sign": self.sign,
-            "single": [finite(value) for value in self.single],
-            "multi": [finite(value) for value in self.multi],
+            "single": _finite(self.single),
+            "multi": _finite(self.multi),
+            "two_stage": None if staged is None else _finite(staged.multi),
             **self.difference.record("difference"),
             "verdict": self.verdict,
+            "two_stage_difference": None
+            if staged is None
+            else {**staged.difference.record(), "verdict": staged.verdict},
         }
+
+
+def _finite(values: Sequence[float]) -> list[float | None]:
+    return [finite(value) for value in values]

@@ -9,10 +9,11 @@ from functools import partial
 
 import lightning as L
 
-from ._compared import ALL, Comparison
+from ._compared import Comparison
 from ._cost import Cost, costs_of
 from ._judging import Judged, Run, run_arm
-from ._task_comparison import TaskComparison
+from ._task_comparison import ALL, STAGED, TaskComparison
+from ._two_stage import fine_tuning
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
 
@@ -25,7 +26,13 @@ class Outcome:
 
     multi: Results
     single: Results = field(default_factory=dict)
+    staged: Results = field(default_factory=dict)
     costs: dict[str, list[Cost | None]] = field(default_factory=dict)
+
+    def add(self, arm: str, task: str, run: Run) -> None:
+        """Take in a network for one task."""
+        (self.staged if arm == STAGED else self.single)[task] = run.judged[task]
+        self.costs.setdefault(arm, []).append(run.cost)
 
 
 @dataclass(frozen=True)
@@ -36,23 +43,30 @@ class Twins:
     data: MultiTaskDataModule
     trainer: Callable[[str], L.Trainer]
     finish: Callable[[L.Trainer], None] | None
+    share: float = 0.0
+    """Of a twin's training, that fine-tuning takes in the two-stage arm; 0 is none."""
 
     def run(self, seed: int) -> Outcome:
         """Train and test all networks with this seed."""
         whole = run_arm(ALL, partial(self.build, None), self.data, self._whole, seed, self.finish)
         if not whole.judged:
             raise ValueError("`build` must make a module with at least one task that has `metrics`, got none.")
-        found = Outcome(whole.judged, costs={ALL: [whole.cost], "single-task": []})
+        found = Outcome(whole.judged, costs={ALL: [whole.cost]})
         with self._twin_steps() as steps:
             for task in whole.judged:
                 self.data.steps_per_epoch = steps(task)
-                twin = self._twin(task, seed)
-                found.single[task] = twin.judged[task]
-                found.costs["single-task"].append(twin.cost)
+                found.add("single-task", task, self._twin(task, seed))
+                if self.share:
+                    found.add(STAGED, task, self._staged(task, seed, whole.module))
         return found
 
     def _twin(self, task: str, seed: int) -> Run:
         return run_arm(task, partial(self.build, [task]), self.data, self.trainer, seed, self.finish)
+
+    def _staged(self, task: str, seed: int, whole: MultiTaskModule) -> Run:
+        build = partial(self.build, [task])
+        made = lambda run: fine_tuning(self.trainer(run), whole, self.share)  # noqa: E731
+        return run_arm(f"{STAGED}-{task}", build, self.data, made, seed, self.finish)
 
     def _whole(self, run: str) -> L.Trainer:
         made = self.trainer(run)
@@ -73,18 +87,15 @@ class Twins:
 
 def compared(seeds: Sequence[int], found: Sequence[Outcome]) -> Comparison:
     """Put together what all seeds gave."""
-    tasks = tuple(
-        TaskComparison(
-            task,
-            of.metric,
-            of.sign,
-            tuple(seed.single[task].value for seed in found),
-            tuple(seed.multi[task].value for seed in found),
-        )
-        for task, of in found[0].multi.items()
-    )
-    costs = costs_of({arm: [seed.costs[arm] for seed in found] for arm in found[0].costs})
-    return Comparison(tuple(seeds), tasks, costs=costs)
+    costs = costs_of({arm: [seed.costs[arm] for seed in found] for arm in found[0].costs}, {STAGED: ALL})
+    return Comparison(tuple(seeds), tuple(_task(name, found) for name in found[0].multi), costs=costs)
+
+
+def _task(name: str, found: Sequence[Outcome]) -> TaskComparison:
+    of = found[0].multi[name]
+    single, multi = tuple(seed.single[name].value for seed in found), tuple(seed.multi[name].value for seed in found)
+    staged = tuple(seed.staged[name].value for seed in found if seed.staged)
+    return TaskComparison(name, of.metric, of.sign, single, multi, staged or None)
 
 
 def _refuse_part(trainer: L.Trainer, data: MultiTaskDataModule) -> None:

@@ -7,11 +7,12 @@ from statistics import fmean
 
 import lightning as L
 
-from ._compared import ALL, Comparison
+from ._compared import Comparison
 from ._interval import Interval
 from ._judging import fit, refuse_once, scored
-from ._task_comparison import TaskComparison
+from ._task_comparison import ALL, TaskComparison
 from ._twins import Twins, compared
+from ._two_stage import share_of
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
 
@@ -25,6 +26,7 @@ def compare(
     *,
     seeds: Iterable[int] = range(5),
     finish: Callable[[L.Trainer], None] | None = None,
+    two_stage: bool | float = False,
 ) -> Comparison:
     """Train one network for all tasks and one for each, and test how much each task gains or loses by sharing.
 
@@ -38,21 +40,25 @@ def compare(
         trainer: Makes a new Trainer for the run of this name, e.g. "multi-task/seed0" or "topic/seed3".
         seeds: The seeds; at least two for an interval, five or more for one that means something.
         finish: Called with each Trainer when its run is over, e.g. to close its logger.
+        two_stage: Whether to fine-tune each task by itself too, from the weights of the network for all tasks that were tested: its
+            encoder and the task's head, with a new optimizer. True gives it half of a twin's epochs (or steps, where `max_steps` ends
+            training), a number that share of them, rounded up. Its runs are called "two-stage-topic/seed3".
 
     Returns:
-        For each task its first metric on the split "test" in both arms, and `delta_m`.
+        For each task its first metric on the split "test" in all arms, `delta_m`, and what the arms cost.
 
     Raises:
-        ValueError: There is no seed, no task with a metric, or a task's metric is missing from the results.
+        ValueError: There is no seed, no task with a metric, or a task's metric is missing from the results; or `two_stage` is no
+            share, or a twin cannot take the weights.
     """
-    chosen = tuple(seeds)
+    chosen, share = tuple(seeds), share_of(two_stage)
     if not chosen:
         raise ValueError("`seeds` must hold at least one seed, got none.")
     refuse_once(data)
     own_steps, own_summary, own_columns = data.steps_per_epoch, data.summary, data.not_inputs
     # The targets of the other tasks are no inputs of a twin.
     data.not_inputs = own_columns | {column for task in build(None).tasks for column in task.columns}
-    twins = Twins(build, data, trainer, finish)
+    twins = Twins(build, data, trainer, finish, share)
     try:
         found = [twins.run(seed) for seed in chosen]
     finally:
