@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import lightning as L
 
+from ._cost import Cost
+from ._meter import Meter
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
 
@@ -17,6 +19,14 @@ class Judged(NamedTuple):
     metric: str
     sign: int
     value: float
+
+
+class Run(NamedTuple):
+    """A network that was trained and tested; it has the weights that were tested."""
+
+    module: MultiTaskModule
+    judged: dict[str, Judged]
+    cost: Cost | None
 
 
 def fit(
@@ -51,8 +61,8 @@ def run_arm(
     seed: int,
     finish: Callable[[L.Trainer], None] | None,
     also: Sequence[str] = (),
-) -> dict[str, Judged]:
-    """Train and test one network with a seed; say how those of its tasks did that have a metric.
+) -> Run:
+    """Train and test one network with a seed; say how those of its tasks did that have a metric, and what it took.
 
     Args:
         name: What the arm is called.
@@ -66,10 +76,31 @@ def run_arm(
     L.seed_everything(seed, verbose=False)
     run = trainer(f"{name}/seed{seed}")
     module = build()
-    found = judged(run, module, data, fit(run, module, data), also)
+    return trained(run, module, data, finish, also)
+
+
+def trained(
+    trainer: L.Trainer,
+    module: MultiTaskModule,
+    data: MultiTaskDataModule,
+    finish: Callable[[L.Trainer], None] | None,
+    also: Sequence[str] = (),
+) -> Run:
+    """Train and test a network that is made; see `run_arm`.
+
+    Args:
+        trainer: The Trainer.
+        module: The network.
+        data: The data.
+        finish: Called with the Trainer when the run is over.
+        also: See `judged`.
+    """
+    meter = Meter()
+    trainer.callbacks.insert(0, meter)  # type: ignore[attr-defined]
+    found = judged(trainer, module, data, fit(trainer, module, data), also)
     if finish is not None:
-        finish(run)
-    return found
+        finish(trainer)
+    return Run(module, found, meter.cost)
 
 
 def judged(

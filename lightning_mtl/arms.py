@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 
 import lightning as L
 
+from ._compared import Comparison
+from ._cost import Cost, costs_of
 from ._judging import Judged, refuse_once, run_arm
-from .comparison import Comparison, TaskComparison
+from ._task_comparison import TaskComparison
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
 
@@ -48,22 +49,21 @@ def compare_arms(
         raise ValueError("`seeds` must hold at least one seed, got none.")
     refuse_once(data)
     first, second = arms
-    networks: dict[str, MultiTaskModule] = {}
     found: dict[str, list[dict[str, Judged]]] = {first: [], second: []}
-
-    def built(name: str) -> MultiTaskModule:
-        networks[name] = arms[name]()
-        return networks[name]
-
+    costs: dict[str, list[Sequence[Cost | None]]] = {first: [], second: []}
+    sizes: dict[str, int] = {}
     own_summary = data.summary
     try:
         for seed in chosen:
             for name in arms:
-                found[name].append(run_arm(name, partial(built, name), data, trainer, seed, finish, also))
+                run = run_arm(name, arms[name], data, trainer, seed, finish, also)
+                found[name].append(run.judged)
+                costs[name].append([run.cost])
+                sizes[name] = sum(p.numel() for p in run.module.parameters())
                 data.summary = False
     finally:
         data.summary = own_summary
-    return Comparison(chosen, _paired(found), (first, second), (_size(networks[first]), _size(networks[second])))
+    return Comparison(chosen, _paired(found), (first, second), (sizes[first], sizes[second]), costs_of(costs))
 
 
 def _paired(found: Mapping[str, Sequence[Mapping[str, Judged]]]) -> tuple[TaskComparison, ...]:
@@ -79,7 +79,3 @@ def _paired(found: Mapping[str, Sequence[Mapping[str, Judged]]]) -> tuple[TaskCo
         )
         for task, of in ones[0].items()
     )
-
-
-def _size(module: MultiTaskModule) -> int:
-    return sum(p.numel() for p in module.parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -95,6 +96,13 @@ class MultiTaskCLI(RecipeCLI):
             help="Tasks to try at other levels of a hierarchy, in place of the comparison: all, or {task: [level, ...]}. Each level has the "
             "same --seeds.",
         )
+        parser.add_argument(
+            "--two_stage",
+            type=bool | float,
+            default=False,
+            help="Whether to fine-tune each task by itself too, from the network for all tasks: true, for half of a twin's epochs, or "
+            "a share of them (default: false).",
+        )
         for option, (default, arguments) in self.shortcuts.items():
             parser.add_argument(f"--{option}", type=str, default=default, help=f"Sets {', '.join(arguments)}.")
             for argument in arguments:
@@ -104,6 +112,7 @@ class MultiTaskCLI(RecipeCLI):
 
     def answer(self) -> Comparison | WeightSearch | Placement | float:
         """Search weights or levels, compare, or train the network for all tasks alone."""
+        self._refuse_twins()
         if self.config.weight_search is not None:
             return self.search_weights()
         if self.config.placement is not None:
@@ -111,7 +120,7 @@ class MultiTaskCLI(RecipeCLI):
         return self.compare() if self.config.compare else self.score()
 
     def compare(self) -> Comparison:
-        """Run the comparison, print its table, and write it as CSV and PNG into the folder of this run."""
+        """Run the comparison, print its table, and write it as CSV, JSON and PNG into the folder of this run."""
         folder = self._start()
         options: dict[str, Any] = {"seeds": self._seeds(), "finish": finish}
         if self.arms:
@@ -120,12 +129,19 @@ class MultiTaskCLI(RecipeCLI):
                 arms, self.datamodule, lambda run: self._trainer(folder, run), also=self.also, **options
             )
         else:
-            comparison = compare(self._model, self.datamodule, lambda run: self._trainer(folder, run), **options)
+            comparison = compare(
+                self._model,
+                self.datamodule,
+                lambda run: self._trainer(folder, run),
+                two_stage=self.config.two_stage,
+                **options,
+            )
         if self.trainer.is_global_zero:
             comparison.to_csv(folder / "comparison.csv")
+            (folder / "comparison.json").write_text(json.dumps(comparison.record(), indent=1))
             comparison.plot(folder / "comparison.png")
             predicts = self._predicts(folder, comparison.arms[1])
-            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png, config.yaml.{predicts}")
+            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, .json, .png, config.yaml.{predicts}")
         return comparison
 
     def score(self) -> float:
@@ -193,6 +209,17 @@ class MultiTaskCLI(RecipeCLI):
         if argument not in self.config.model:
             raise ValueError(
                 f"`--{search}` must be of a model that takes `{argument}`, got {self._kind.__name__}. Give its `__init__` {remedy}."
+            )
+
+    def _refuse_twins(self) -> None:
+        """Refuse options of twins where none are trained."""
+        given = [name for name in ("two_stage",) if self.config[name] not in (None, False)]
+        searches = [name for name in ("weight_search", "placement") if self.config[name] is not None]
+        other = [f"--{name}" for name in searches] or ["--compare=false"] * (not self.config.compare)
+        if given and (other or self.arms):
+            raise ValueError(
+                f"`--{given[0]}` must stand where one network is compared with its single-task twins, got "
+                f"{' and '.join(other or self.arms)}. Leave it out."
             )
 
     def _predicts(self, folder: Path, run: str = "multi-task") -> str:

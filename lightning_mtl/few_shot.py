@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ._interval import t_quantile
 from ._table import table
-from .comparison import t_quantile
 from .episodes import EpisodeDataModule
 from .meta import MetaLearningModule, Trail
 

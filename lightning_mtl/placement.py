@@ -11,9 +11,9 @@ from statistics import fmean
 
 import lightning as L
 
+from ._interval import Interval
 from ._judging import Judged, refuse_once, run_arm
 from ._table import table
-from .comparison import Interval
 from .datamodule import MultiTaskDataModule
 from .hierarchical import HierarchicalModule
 
@@ -196,7 +196,7 @@ class _Runs:
         """Train and test one network."""
         arm = "-".join(f"{task}-at-{level}" for task, level in moved.items()) or "start"
         build = partial(self.build, moved or None)
-        found = run_arm(arm, build, self.data, self.trainer, seed, self.finish)
+        found = run_arm(arm, build, self.data, self.trainer, seed, self.finish).judged
         self.data.summary = False  # one table of the tasks is enough
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from scipy import stats
 from torch.testing import assert_close
 
 from lightning_mtl import Multiclass, MultiTaskDataModule, MultiTaskModule, Regression, Task
+from lightning_mtl._interval import t_quantile
 from lightning_mtl.arms import compare_arms
-from lightning_mtl.comparison import Comparison, Interval, TaskComparison, compare, t_quantile
+from lightning_mtl.comparison import Comparison, Interval, TaskComparison, compare
 
 from .builders import encoder, splits
 from .conftest import TrainerMaker
@@ -78,6 +80,26 @@ def test_the_table_the_csv_and_the_plot(tmp_path: Path) -> None:
     assert float(read[1]["difference"]) == 0.0
     found.plot(tmp_path / "c.png")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_record_is_json_that_holds_all_that_was_found() -> None:
+    """Every figure can be computed from it anew; what JSON has no number for is null."""
+    zero = TaskComparison("zero", "m", 1, (0.0, 0.5, 0.5), (0.1, 0.5, 0.5))
+    found = Comparison((3, 4, 5), (A, B, zero))
+    record = json.loads(json.dumps(found.record(), allow_nan=False))
+    assert (record["seeds"], record["arms"]) == ([3, 4, 5], ["single-task", "multi-task"])
+    for told, of in zip(record["tasks"], found.tasks, strict=True):
+        read = TaskComparison(told["task"], told["metric"], told["sign"], (*told["single"],), (*told["multi"],))
+        assert read == of
+        assert (told["difference"], told["low"], told["high"]) == (
+            of.difference.mean,
+            of.difference.low,
+            of.difference.high,
+        )
+        assert told["verdict"] == of.verdict
+    assert record["delta_m"] == {"mean": None, "low": None, "high": None, "verdict": "no evidence"}
+    alone = Comparison((0,), (TaskComparison("a", "m", 1, (1.0,), (2.0,)),)).record()
+    assert alone["delta_m"] == {"mean": 100.0, "low": None, "high": None, "verdict": "no evidence"}
 
 
 def test_arms_get_the_same_data_budget_and_seeds(trainer: TrainerMaker) -> None:
@@ -189,7 +211,9 @@ def test_two_networks_are_compared_seed_by_seed(trainer: TrainerMaker, tmp_path:
     assert wide.sizes is not None
     assert wide.sizes[0] < wide.sizes[1]
     assert str(wide).splitlines()[0].split()[2:4] == ["narrow", "wide"]
-    assert str(wide).endswith(f"parameters: narrow {wide.sizes[0]:,}, wide {wide.sizes[1]:,}")
+    assert [line.split()[:3] for line in str(wide).splitlines()[-3:-1]] == [
+        [arm, "<1", str(size)] for arm, size in zip(("narrow", "wide"), wide.sizes, strict=True)
+    ]
     wide.to_csv(tmp_path / "c.csv")
     with (tmp_path / "c.csv").open() as file:
         assert next(csv.reader(file))[2:4] == ["narrow", "wide"]

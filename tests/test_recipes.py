@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import importlib
+import json
 import math
 import os
 import pickle
@@ -88,6 +89,8 @@ def test_a_run_leaves_table_csv_plot_logs_and_configuration(tmp_path: Path) -> N
     with (folder / "comparison.csv").open() as file:
         assert [row["task"] for row in csv.DictReader(file)] == ["sentiment", "topic", "delta_m"]
     assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    record = json.loads((folder / "comparison.json").read_text())
+    assert [len(task["single"]) for task in record["tasks"]] == [2, 2]
     assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["width"] == 16
     for arm in ("multi-task", "sentiment", "topic"):
         for seed in ("seed0", "seed1"):
@@ -512,3 +515,20 @@ def test_wrong_choices_of_ways_are_refused(args: list[str], said: str, capsys: p
     with pytest.raises(SystemExit):
         sinusoid.main(args)
     assert said in capsys.readouterr().err
+
+
+def test_a_second_stage_is_one_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [*QUICK[:2], "--trainer.max_epochs=2", "--seeds=1", "--model.width=16", "--model.tasks=[topic,sentiment]"]
+    found = sentiment_topic.main([*options, "--two_stage=0.5"])
+    assert all(task.two_stage is not None and len(task.two_stage) == 1 for task in found.tasks)
+    assert list((tmp_path / "runs/sentiment_topic/run_0/two-stage-topic/seed0").rglob("best.ckpt"))
+    assert "both stages" in capsys.readouterr().out
+    for other in ("--compare=false", "--weight_search=2"):
+        with pytest.raises(SystemExit):
+            sentiment_topic.main([*options, "--two_stage=true", other])
+        assert "`--two_stage` must stand where one network is compared with its single-task twins" in (
+            capsys.readouterr().err
+        )
+    with pytest.raises(SystemExit):
+        tagging.main(["--two_stage=true", f"--data.path={conllu(tmp_path / 'my.conllu')}"])
+    assert "got top and levels" in capsys.readouterr().err
