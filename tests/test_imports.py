@@ -26,7 +26,6 @@ MAY_IMPORT = {  # from our own house
         "_table",
         "balancers",
         "samplers",
-        "task",
     },
     "_settling": {"_examples", "_inference", "_inspection", "inputs", "source", "task"},
     "files": {"_sentences"},

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from ..balancers import GradientBalancer
+from ._cosine_history import CosineHistory
 from ._pair_monitor import PairMonitor
 from ._pairs import PairMeans, cosines, magnitude_similarities, plain
 from ._probe import aside
 
-_HISTORY = 200
-"""So many entries of the history are kept at most."""
 _HELD = 256
 """So many Gramians wait to be read at most."""
 
@@ -53,10 +52,6 @@ class ConflictMonitor(PairMonitor):
         self._last: Any = None
         self._waiting: list[tuple[int, Any]] = []
         """Steps, and how they were balanced."""
-        self._recent: list[Tensor] = []
-        """Cosines since they were shown."""
-        self._history: list[tuple[int, Tensor]] = []
-        self._read_at, self._windows, self._stride = 0, 0, 1
         self._reads = False
         self._clear(0)
 
@@ -74,25 +69,22 @@ class ConflictMonitor(PairMonitor):
             "magnitude_similarity": plain(self._similarity.mean()),
             "conflict_rate": plain(self._conflict.mean()),
             "looks": self._cosine.counts.long().tolist(),
-            "history": [{"step": step, "cosine": plain(cosine)} for step, cosine in self._history],
+            "history": [{"step": step, "cosine": plain(cosine)} for step, cosine in self._history.entries],
         }
 
     def values(self) -> dict[str, float]:
         """Give the cosines of the looks since the last time, averaged."""
         self._read()
-        if not self._recent:
+        recent = self._history.show()
+        if recent is None:
             return {}
-        recent, self._recent = torch.cat(self._recent), []
-        means = recent.nanmean(0)
-        self._note(means)
-        above = torch.ones_like(means, dtype=torch.bool).triu(1)
-        of_pairs = recent[:, above]
+        of_pairs = recent[:, torch.ones(recent.shape[1:], dtype=torch.bool).triu(1)]
         of_pairs = of_pairs[~of_pairs.isnan()]
         if not len(of_pairs):
             return {}
         rate = (of_pairs < 0).double().mean()
         shown = {"train/cosine": float(of_pairs.mean()), "train/conflict_rate": float(rate)}
-        return shown | self._shown("cosine", means, both=False)
+        return shown | self._shown("cosine", recent.nanmean(0), both=False)
 
     # Hooks of Lightning
 
@@ -131,10 +123,7 @@ class ConflictMonitor(PairMonitor):
         return {
             **super().state_dict(),
             "means": [of.state_dict() for of in (self._cosine, self._similarity, self._conflict)],
-            "recent": torch.cat(self._recent) if self._recent else None,
-            "read_at": self._read_at,
-            "history": list(self._history),
-            "windows": [self._windows, self._stride],
+            "history": self._history.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -142,9 +131,7 @@ class ConflictMonitor(PairMonitor):
         super().load_state_dict(state_dict)
         for of, state in zip((self._cosine, self._similarity, self._conflict), state_dict["means"], strict=True):
             of.load_state_dict(state)
-        self._recent = [] if state_dict["recent"] is None else [state_dict["recent"].cpu()]
-        self._read_at, self._history = state_dict["read_at"], [(step, of.cpu()) for step, of in state_dict["history"]]
-        self._windows, self._stride = state_dict["windows"]
+        self._history.load_state_dict(state_dict["history"])
 
     # Looks
 
@@ -157,8 +144,7 @@ class ConflictMonitor(PairMonitor):
 
     def _clear(self, tasks: int) -> None:
         self._cosine, self._similarity, self._conflict = PairMeans(tasks), PairMeans(tasks), PairMeans(tasks)
-        self._waiting, self._recent, self._history = [], [], []
-        self._read_at, self._windows, self._stride = 0, 0, 1
+        self._waiting, self._history = [], CosineHistory()
 
     def _look(self, trainer: L.Trainer, module: Any) -> int:
         with aside(module):
@@ -191,13 +177,4 @@ class ConflictMonitor(PairMonitor):
         self._cosine.add(cosine)
         self._similarity.add(magnitude_similarities(gramians))
         self._conflict.add((cosine < 0).double().where(~cosine.isnan(), torch.nan))
-        self._recent.append(cosine)
-        self._read_at = step
-
-    def _note(self, cosine: Tensor) -> None:
-        """Note it in the history, of which every second entry goes when there are too many."""
-        self._windows += 1
-        if self._windows % self._stride == 0:
-            self._history.append((self._read_at, cosine))
-        if len(self._history) > _HISTORY:
-            self._history, self._stride = self._history[1::2], 2 * self._stride
+        self._history.add(step, cosine)

@@ -105,7 +105,7 @@ class PairMonitor(L.Callback, ABC):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the batch, and look when it is time."""
-        self._probe.take(pl_module, batch)
+        self._probe.take(batch)
         step = trainer.global_step
         if step % self.every == 0 and step != self._looked_at:
             self._look_now(trainer, pl_module)

@@ -15,7 +15,6 @@ from .._answers import evaluating
 from .._distributed import sum_dtype, sum_over_ranks
 from .._gradients import Rows, gradients_of, wide_type
 from .._random_state import random_state, set_random_state
-from ..task import ROWS
 
 
 @dataclass
@@ -45,15 +44,14 @@ class Probe:
     def __init__(self) -> None:
         self._parts: dict[str, Any] = {}
 
-    def take(self, module: Any, batch: Mapping[str, Any]) -> None:
-        """Keep what a batch has of each source, where that has labels.
+    def take(self, batch: Mapping[str, Any]) -> None:
+        """Keep what a batch has of each source; without labels too, since other ranks may have some.
 
         Args:
-            module: The module that was trained on it.
             batch: The batch, on the device.
         """
         for source, columns in batch.items():
-            if columns is not None and (ROWS not in columns or module.routing.present(source, columns)):
+            if columns is not None:
                 self._parts[source] = columns
 
     def clear(self) -> None:
