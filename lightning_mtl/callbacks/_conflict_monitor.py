@@ -25,7 +25,8 @@ class ConflictMonitor(PairMonitor):
     norms are alike where 2 n_i n_j / (n_i^2 + n_j^2), definition 2, is near 1. Single looks are noisy: examples of one task
     disagree as much.
 
-    With a gradient balancer it reads the Gramian that each step has anyhow, at the representation or of the parameters. Else, every
+    With a gradient balancer it reads the Gramian that each step has anyhow, at the representation or of the parameters. Else (and where a hierarchy is
+    weighed level by level), every
     `every` steps, it runs the last batch of each source once more, in evaluation mode, for the gradients of each task's loss by the shared
     parameters, added up over the ranks: so tasks are compared that never meet in a step. A look costs a forward pass of each source and a
     backward pass of each task, and holds a gradient of the shared parameters for each. Nothing of training changes. A run whose first epoch
@@ -35,7 +36,8 @@ class ConflictMonitor(PairMonitor):
     `train/conflict_rate`, the share of cosines below 0, of the looks since the last time.
 
     Args:
-        every: Steps of the optimizer between two looks. Default: where a gradient balancer measures, its Gramians are read; else 500.
+        every: Steps of the optimizer between two looks. Default: where a gradient balancer measures, its Gramians are read, and
+            no looks are taken; else 500.
 
     Raises:
         ValueError: `every` is below 1; or, where looks are taken aside, parameters are cut over the ranks, or losses are those of
@@ -136,8 +138,10 @@ class ConflictMonitor(PairMonitor):
     # Looks
 
     def _aside(self, module: Any) -> bool:
-        balances = isinstance(getattr(module, "balancer", None), GradientBalancer) and len(module.tasks) > 1
-        return not balances or self._given is not None
+        if self._given is not None or not isinstance(module.balancer, GradientBalancer):
+            return True
+        # At the levels of a hierarchy tasks are weighed against what comes from above, and not against each other.
+        return len(module.tasks) < 2 or module.balancer.names != tuple(task.name for task in module.tasks)
 
     def _remedy(self) -> str:
         return "Use strategy='ddp', or a gradient balancer with scope='representation', whose Gramians are read if `every` is left out."
@@ -162,14 +166,13 @@ class ConflictMonitor(PairMonitor):
             self._looks += sum(len(balance.tasks) > 1 for _, balance in waiting)
 
     def _spread(self, balance: Any) -> Tensor:
-        """Give the Gramian of all tasks, NaN where some are not there; what is no task (a level of a hierarchy) is left out."""
+        """Give the Gramian of all tasks, NaN where some are not there."""
         gramian: Tensor = balance.gramian.double()
         if balance.tasks == self.names:
             return gramian
-        known = [(row, self.names.index(name)) for row, name in enumerate(balance.tasks) if name in self.names]
+        places = torch.tensor([self.names.index(name) for name in balance.tasks], dtype=torch.long)
         whole = torch.full((len(self.names), len(self.names)), torch.nan, dtype=torch.float64)
-        rows, places = [row for row, _ in known], torch.tensor([place for _, place in known], dtype=torch.long)
-        whole[places[:, None], places] = gramian[rows][:, rows]
+        whole[places[:, None], places] = gramian
         return whole
 
     def _add(self, gramians: Tensor, step: int) -> None:

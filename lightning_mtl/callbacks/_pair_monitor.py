@@ -22,6 +22,7 @@ class _Module(Protocol):
 
     tasks: Any
     also_shown: list[Any]
+    balancer: Any
     carries_gradients: bool
 
     def shared(self) -> Any: ...
