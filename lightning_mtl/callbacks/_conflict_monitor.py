@@ -36,8 +36,7 @@ class ConflictMonitor(PairMonitor):
     `train/conflict_rate`, the share of cosines below 0, of the looks since the last time.
 
     Args:
-        every: Steps of the optimizer between two looks. Default: where a gradient balancer measures, its Gramians are read, and
-            no looks are taken; else 500.
+        every: Steps of the optimizer between two looks. Default: where a gradient balancer measures, its Gramians are read; else 500.
 
     Raises:
         ValueError: `every` is below 1; or, where looks are taken aside, parameters are cut over the ranks, or losses are those of
