@@ -166,6 +166,10 @@ class Rows:
                 view.zero_()
         self.filled.add(task)
 
+    def of(self, task: int) -> list[Tensor]:
+        """Give the gradients of one task: one of each parameter."""
+        return list(self._views[task])
+
     def clear_others(self) -> None:
         """Make the rows zero of the tasks that had no loss."""
         for task in range(len(self.values)):

@@ -43,9 +43,14 @@ class Passed(nn.Module):
 
 def module(*, shared: bool = False, **options: Any) -> MultiTaskModule:
     torch.manual_seed(0)
-    trunk = nn.Sequential(nn.Linear(2, 1)) if shared else nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.3))
+    trunk = (
+        nn.Sequential(nn.Linear(2, 1)) if shared else nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.3))
+    )
     heads = [Binary(layers=Passed()) if shared else Binary() for _ in NAMES]
-    tasks = [Task(name, name, target="y", head=head, metrics=BinaryAccuracy()) for name, head in zip(NAMES, heads, strict=True)]
+    tasks = [
+        Task(name, name, target="y", head=head, metrics=BinaryAccuracy())
+        for name, head in zip(NAMES, heads, strict=True)
+    ]
     return MultiTaskModule(tasks, HardSharing(trunk, width=1 if shared else 8), **options)
 
 
@@ -126,7 +131,9 @@ def test_a_task_that_is_forgotten_is_named_with_its_best_checkpoint(tmp_path: Pa
     made, of = module(shared=True, optimizer=SGD), data(first)
     kept = ModelCheckpoint(dirpath=tmp_path, save_top_k=0)
     trainer = quiet(tmp_path, max_epochs=4, callbacks=[monitor, kept], enable_checkpointing=True)
-    with pytest.warns(UserWarning, match=r"Task 'a' is being forgotten: at step \d+ .* The last safe checkpoint is .*a\.ckpt"):
+    with pytest.warns(
+        UserWarning, match=r"Task 'a' is being forgotten: at step \d+ .* The last safe checkpoint is .*a\.ckpt"
+    ):
         trainer.fit(made, of)
     alarm = next(of for of in monitor.alarms if of["task"] == "a")
     assert alarm["step"] > 36

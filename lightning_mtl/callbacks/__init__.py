@@ -1,11 +1,23 @@
 """Callbacks for the Trainer: what changes sampling while training runs, what watches it, and what holds what was learned."""
 
+from ._conflict_monitor import ConflictMonitor
 from ._elastic_weight_consolidation import ElasticWeightConsolidation
 from ._forgetting_monitor import ForgettingMonitor
 from ._replay import Replay
 from ._sampling_monitor import SamplingMonitor
 from ._sampling_schedule import SamplingSchedule
 from ._successive_regularization import SuccessiveRegularization
+from ._transfer_monitor import TransferMonitor
 from ._weight_anchor import WeightAnchor
 
-__all__ = ["ElasticWeightConsolidation", "ForgettingMonitor", "Replay", "SamplingMonitor", "SamplingSchedule", "SuccessiveRegularization", "WeightAnchor"]
+__all__ = [
+    "ConflictMonitor",
+    "ElasticWeightConsolidation",
+    "ForgettingMonitor",
+    "Replay",
+    "SamplingMonitor",
+    "SamplingSchedule",
+    "SuccessiveRegularization",
+    "TransferMonitor",
+    "WeightAnchor",
+]

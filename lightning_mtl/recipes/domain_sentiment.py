@@ -48,7 +48,13 @@ class Domains(MultiTaskDataModule):
         parts = split(rows, {"train": 0.7, "validation": 0.1, "test": 0.2}, by="text")
         self.domains = sorted(set(rows[:]["domain"]))
         made = {
-            name: Source({kind: part.filter(lambda of, name=name: of == name, input_columns="domain") for kind, part in parts.items()}, text="text")
+            name: Source(
+                {
+                    kind: part.filter(lambda of, name=name: of == name, input_columns="domain")
+                    for kind, part in parts.items()
+                },
+                text="text",
+            )
             for name in self.domains
         }
         super().__init__(
@@ -94,7 +100,12 @@ def main(args: list[str] | None = None) -> Any:
     """Train all of it, and print the table."""
     trainer = {"max_epochs": 8, "enable_model_summary": False, "log_every_n_steps": 10}
     return MultiTaskCLI(
-        DomainSentiment, Domains, folder="runs/domain_sentiment", trainer=trainer, links={"domains": "domains"}, args=args
+        DomainSentiment,
+        Domains,
+        folder="runs/domain_sentiment",
+        trainer=trainer,
+        links={"domains": "domains"},
+        args=args,
     ).run()
 
 

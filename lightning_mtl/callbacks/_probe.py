@@ -1,0 +1,167 @@
+"""Looks aside: batches that were trained on, run once more for their losses and gradients, and nothing that training sees changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from .._answers import evaluating
+from .._distributed import sum_dtype, sum_over_ranks
+from .._gradients import Rows, gradients_of, wide_type
+from .._random_state import random_state, set_random_state
+
+
+@dataclass
+class Look:
+    """What a look found, equal on all ranks.
+
+    Args:
+        losses: The loss of each task, NaN of one that has no labels anywhere, on the CPU.
+        rows: The gradient of each, by the shared parameters.
+    """
+
+    losses: Tensor
+    rows: Rows
+
+    @property
+    def there(self) -> list[int]:
+        """Number the tasks that have labels."""
+        return [task for task, known in enumerate((~self.losses.isnan()).tolist()) if known]
+
+
+class Probe:
+    """The latest batch of each source, of which losses and gradients of all tasks are measured aside.
+
+    It holds the batches whole and by reference, so that taking one costs nothing.
+    """
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Any] = {}
+
+    def take(self, batch: Mapping[str, Any]) -> None:
+        """Keep what a batch has of each source; without labels too, since other ranks may have some.
+
+        Args:
+            batch: The batch, on the device.
+        """
+        for source, columns in batch.items():
+            if columns is not None:
+                self._parts[source] = columns
+
+    def clear(self) -> None:
+        """Let go of the batches."""
+        self._parts = {}
+
+    def look(self, trainer: L.Trainer, module: Any) -> Look:
+        """Measure losses and gradients of all tasks; all ranks must do so together.
+
+        A rank's loss is a mean over its labelled rows, so the ranks' gradients are added up weighed by these rows.
+
+        Args:
+            trainer: The Trainer.
+            module: The module, between two steps.
+        """
+        shared = [p for p in module.shared().parameters() if p.requires_grad]
+        like = torch.zeros((), dtype=wide_type(shared[0].dtype), device=shared[0].device)
+        rows, sums = Rows(shared, len(module.tasks), like), self._no_sums(module)
+        scaler: Any = trainer.scaler
+        scale = 1.0 if scaler is None else float(scaler.get_scale())  # in half precision small gradients would be zero
+        for step in self._steps(trainer, module):
+            scales = torch.full((len(step.losses),), scale, dtype=like.dtype, device=like.device)
+            keep = [i + 1 < len(step.losses) for i in range(len(step.losses))]
+            each = gradients_of(step.losses, scales, [shared] * len(step.losses), keep)
+            for task, gradients in zip(step.tasks, each, strict=True):
+                rows.add(task, gradients)
+            _add_up(sums, step)
+        local = sums[0].clone()
+        counts, totals = sum_over_ranks(sums).unbind()
+        rows.values.mul_((local / (scale * counts.clamp_min(1))).to(rows.values).unsqueeze(1))
+        sum_over_ranks(rows.values)
+        return Look((totals / counts).cpu().double(), rows)
+
+    @torch.no_grad()
+    def losses(self, trainer: L.Trainer, module: Any) -> Tensor:
+        """Measure the losses of all tasks alone; all ranks must do so together.
+
+        Args:
+            trainer: The Trainer.
+            module: The module, between two steps.
+        """
+        sums = self._no_sums(module)
+        for step in self._steps(trainer, module):
+            _add_up(sums, step)
+        counts, totals = sum_over_ranks(sums).unbind()
+        return (totals / counts).cpu().double()
+
+    def _steps(self, trainer: L.Trainer, module: Any) -> Iterator[Any]:
+        """Run one source after the other, so that one graph is held at a time."""
+        for source, columns in self._parts.items():
+            with trainer.precision_plugin.train_step_context():
+                step = module.run({source: columns})
+            yield step
+
+    def _no_sums(self, module: Any) -> Tensor:
+        return torch.zeros(2, len(module.tasks), dtype=sum_dtype(module.device), device=module.device)
+
+
+@contextmanager
+def aside(module: nn.Module) -> Iterator[None]:
+    """Run what is within in evaluation mode, and leave modes, buffers and generators as they were.
+
+    Nothing is compiled anew for it. The backward pass of recurrent layers on GPUs needs training mode in cuDNN, which is left out there.
+
+    Args:
+        module: The module.
+    """
+    recurrent = any(isinstance(part, nn.RNNBase) for part in module.modules())
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    states = random_state()
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(module))
+        stack.enter_context(torch.enable_grad())
+        if recurrent and torch.cuda.is_available():
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        if any(map(_is_compiled, module.modules())):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        try:
+            yield
+        finally:
+            set_random_state(states)
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+
+
+@contextmanager
+def moved(parameters: Sequence[nn.Parameter], steps: Sequence[Tensor]) -> Iterator[None]:
+    """Take a step in these parameters; afterwards each has the very tensor back that it had, bit by bit.
+
+    Args:
+        parameters: The parameters.
+        steps: What is taken off each.
+    """
+    before = [p.data for p in parameters]
+    try:
+        for p, step in zip(parameters, steps, strict=True):
+            p.data = p.data - step.to(p.dtype)
+        yield
+    finally:
+        for p, values in zip(parameters, before, strict=True):
+            p.data = values
+
+
+def _add_up(sums: Tensor, step: Any) -> None:
+    for task, loss, answer in zip(step.tasks, step.losses, step.answers, strict=True):
+        count = len(answer[1])
+        sums[0, task] += count
+        sums[1, task] += count * loss.detach()
+
+
+def _is_compiled(part: nn.Module) -> bool:
+    return isinstance(part, torch._dynamo.OptimizedModule) or part._compiled_call_impl is not None
