@@ -202,6 +202,7 @@ MAY_IMPORT = {  # from our own house
         "weight_search",
     },
     "sweep": set(),
+    "reporting": {"comparison"},
 }
 TORCH_ONLY = {"adaptation", "families", "heads", "encoders", "balancers", "samplers", "metrics"}
 FREE = {"__init__", "recipes"}

@@ -1,0 +1,102 @@
+"""A comparison, as its record tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from ._words import known
+
+SINGLE, SHARED, OWN = "single-task", "multi-task", "two-stage"
+"""Names of the arms: a network for each task, one for all, and one for all that is then trained on each task alone."""
+Bounds = tuple[float | None, float | None, float | None]
+"""A mean and its interval."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A task in the arms of a comparison; arms that were not tried have no values."""
+
+    name: str
+    metric: str
+    sign: int
+    single: tuple[float, ...]
+    multi: tuple[float, ...]
+    own: tuple[float, ...]
+    difference: Bounds
+    verdict: str
+
+    @property
+    def better(self) -> str:
+        """Which direction of the metric is better."""
+        return "higher" if self.sign > 0 else "lower"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two networks, or one and its twins, over seeds."""
+
+    seeds: int
+    arms: tuple[str, str]
+    tasks: tuple[Judged, ...]
+    delta: Bounds
+    costs: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def of_sharing(self) -> bool:
+        """Whether it is of one network and its single-task twins."""
+        return self.arms[1] == SHARED
+
+    def verdicts(self) -> dict[str, list[str]]:
+        """Name the tasks of each verdict."""
+        found: dict[str, list[str]] = {"gains": [], "loses": [], "no evidence": []}
+        for task in self.tasks:
+            found.setdefault(task.verdict, []).append(task.name)
+        return found
+
+
+def compared(record: Mapping[str, Any] | None) -> Compared | None:
+    """Read a record of a comparison, which may lack anything; without tasks there is none."""
+    if not record or not record.get("tasks"):
+        return None
+    arms = [*(record.get("arms") or ()), SINGLE, SHARED] if len(record.get("arms") or ()) < 2 else record["arms"]
+    tasks = tuple(_judged(task) for task in record["tasks"])
+    delta = _bounds(record, "delta_m")
+    return Compared(len(record.get("seeds") or ()), (arms[0], arms[1]), tasks, delta, record.get("costs") or {})
+
+
+def _judged(task: Mapping[str, Any]) -> Judged:
+    single, multi, own = (_numbers(task.get(arm)) for arm in ("single", "multi", "two_stage"))
+    return Judged(
+        str(task["task"]),
+        str(task.get("metric") or "score"),
+        -1 if (task.get("sign") or 1) < 0 else 1,
+        single,
+        multi,
+        own,
+        _bounds(task, "difference"),
+        str(task.get("verdict") or "no evidence"),
+    )
+
+
+def _numbers(values: Sequence[float | None] | None) -> tuple[float, ...]:
+    """Give the values of an arm; nothing where one is missing, since seeds are pairs."""
+    return tuple(float(value) for value in values if value is not None) if values and known(*values) else ()
+
+
+def _bounds(record: Mapping[str, Any], key: str) -> Bounds:
+    """Read [mean, low, high], {"mean", "low", "high"}, or a mean with "low" and "high" beside it."""
+    given = record.get(key)
+    if isinstance(given, Mapping):
+        return given.get("mean"), given.get("low"), given.get("high")
+    if isinstance(given, list | tuple):
+        mean, low, high = [*given, None, None, None][:3]
+        return mean, low, high
+    return given, record.get("low"), record.get("high")
+
+
+def mean_of(values: Sequence[float]) -> float | None:
+    """Give the mean; None of nothing."""
+    return fmean(values) if values else None

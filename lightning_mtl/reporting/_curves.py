@@ -1,0 +1,84 @@
+"""Learning curves of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from ._drawing import COLOURS, Panel, blank, draw, legend, text
+from ._run import Run, tasks_of
+from ._words import number
+
+_STAGES = (("train", "training"), ("validate", "validation"))
+
+
+def curves(runs: Sequence[Run]) -> list[Panel]:
+    """Draw loss and main metric of each task, in training and validation, one panel for each task."""
+    made = [_panel(i, task, runs) for i, task in enumerate(tasks_of(runs))]
+    return [panel for panel in made if panel is not None]
+
+
+def _panel(i: int, task: dict[str, Any], runs: Sequence[Run]) -> Panel | None:
+    name = task["name"]
+    shown = [key for key in ("loss", task.get("metric")) if key and any(_has(run, name, key) for run in runs)]
+    if not shown:
+        return None
+    figure, axes = blank(0.75 + 1.75 * len(shown), rows=len(shown), sharex=True)
+    for on, key in zip(axes, shown, strict=True):
+        _draw(on, name, key, runs)
+        better = "lower" if key == "loss" or (task.get("sign") or 1) < 0 else "higher"
+        on.set_ylabel(f"{text(key, 16)}\n({better} is better)")
+    axes[0].set_title(text(name, 40))
+    axes[-1].set_xlabel("step")
+    for run in runs:
+        _mark(axes[0], run, name)
+    legend(figure, axes[0])
+    caption = "" if len(runs) == 1 else "Solid: validation; dotted: training."
+    return Panel(f"curves-{i}", figure, _alt(name, shown, runs), caption)
+
+
+def _has(run: Run, task: str, key: str) -> bool:
+    return any(run.points(f"{stage}/{task}/{key}") for stage, _ in _STAGES)
+
+
+def _draw(axes: Axes, task: str, key: str, runs: Sequence[Run]) -> None:
+    for i, run in enumerate(runs):
+        for j, (stage, word) in enumerate(_STAGES):
+            points = run.points(f"{stage}/{task}/{key}")
+            if not points:
+                continue
+            training = stage == "train"
+            look: dict[str, Any] = {"linestyle": ":" if training else "-", "linewidth": 1.3 if training else 1.8}
+            if training:
+                look["marker"] = ""
+            label = word if len(runs) == 1 else None if training else run.name
+            draw(axes, points, 1 - j if len(runs) == 1 else i, label, **look)
+
+
+def _mark(axes: Axes, run: Run, task: str) -> None:
+    """Mark alarms of a growing gap on the validation loss."""
+    points = dict(run.points(f"validate/{task}/loss"))
+    alarms = [alarm for alarm in run.monitor("GapMonitor").get("alarms") or [] if alarm.get("task") == task]
+    at = [(alarm["step"], points[alarm["step"]]) for alarm in alarms if alarm.get("step") in points]
+    if at:
+        axes.plot(
+            *zip(*at, strict=True),
+            "X",
+            color=COLOURS[-1],
+            markersize=8,
+            label="alarm of GapMonitor",
+            zorder=5,
+        )
+
+
+def _alt(task: str, shown: Sequence[str], runs: Sequence[Run]) -> str:
+    told = [
+        f"{run.name}: last {word} {key} {number(run.last(f'{stage}/{task}/{key}'))}"
+        for run in runs
+        for key in shown
+        for stage, word in _STAGES
+        if run.last(f"{stage}/{task}/{key}") is not None
+    ]
+    return f"Learning curves of {task}, {' and '.join(shown)} by step. {'; '.join(told)}."

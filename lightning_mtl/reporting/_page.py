@@ -1,0 +1,128 @@
+"""The page: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from ._compared import compared
+from ._figures import Section
+from ._finding import Finding
+from ._run import Run, runs_of, tasks_of
+from ._sheet import SHEET
+from ._tables import Table, comparison_tables, task_table
+from ._words import counted
+
+_BADGES = {"good": "evidence", "bad": "look here", "open": "no warning", "missing": "not measured"}
+_OPEN = "no evidence either way"
+
+
+def page(
+    title: str,
+    records: Mapping[str, Mapping[str, Any]],
+    comparison: Mapping[str, Any] | None,
+    found: Sequence[Finding],
+    sections: Sequence[Section],
+    images: Mapping[str, bytes],
+) -> str:
+    """Write the page.
+
+    Args:
+        title: Its heading.
+        records: {name of the run: its record}.
+        comparison: What `Comparison.record` gave.
+        found: The answers.
+        sections: The figures.
+        images: The figures as PNG, by the names of their panels.
+    """
+    runs, judged = runs_of(records), compared(comparison)
+    there = {section.key: section.title for section in sections}
+    parts = [
+        f"<header><h1>{escape(title)}</h1><p class='lead'>{escape(_lead(runs))}</p></header>",
+        _answers(found, there),
+        _tables("Tasks", [task_table(runs)]),
+    ]
+    for section in sections:
+        tables = comparison_tables(judged) if section.key == "comparison" else []
+        parts.append(_section(section, tables, images))
+    parts.append("<footer>Written by lightning-mtl. The figures are in the folder beside this page, as PNG.</footer>")
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{SHEET}</style>"
+    )
+    body = "\n".join(parts)
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n{body}\n</main></body></html>\n'
+
+
+def _lead(runs: Sequence[Run]) -> str:
+    steps = [series[-1][0] for run in runs for series in (run.record.get("series") or {}).values() if series]
+    said = [counted(len(tasks_of(runs)), "task")]
+    said += [f"{len(runs)} runs: {', '.join(run.name for run in runs)}"] if len(runs) > 1 else []
+    said += [counted(max(steps), "step")] if steps else []
+    return " \u00b7 ".join(said)
+
+
+def _answers(found: Sequence[Finding], there: Mapping[str, str]) -> str:
+    cards = "\n".join(_card(finding, there) for finding in found)
+    return f"<section id='questions'><h2>{_number(len(found))} questions</h2><div class='answers'>\n{cards}\n</div></section>"
+
+
+def _number(count: int) -> str:
+    return "Five" if count == 5 else str(count)
+
+
+def _card(finding: Finding, there: Mapping[str, str]) -> str:
+    badge = _OPEN if finding.tone == "open" and _OPEN in finding.answer else _BADGES[finding.tone]
+    lines = "".join(f"<li>{escape(line)}</li>" for line in finding.evidence)
+    links = ", ".join(f"<a href='#{key}'>{escape(there[key])}</a>" for key in finding.sections if key in there)
+    return (
+        f"<article class='card {finding.tone}'><header><h3>{escape(finding.question)}</h3><span class='badge'>{badge}</span></header>"
+        f"<p class='answer'>{_code(finding.answer)}</p>"
+        + (f"<ul>{lines}</ul>" if lines else "")
+        + (f"<p class='links'>Figures: {links}</p>" if links else "")
+        + "</article>"
+    )
+
+
+def _code(sentence: str) -> str:
+    """Set what stands in backquotes as code."""
+    parts = escape(sentence).split("`")
+    if len(parts) % 2 == 0:
+        return escape(sentence)
+    return "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
+
+
+def _section(section: Section, tables: Sequence[Table], images: Mapping[str, bytes]) -> str:
+    figures = "\n".join(
+        f"<figure class='panel{' wide' if panel.wide else ''}'>"
+        f"<img src='data:image/png;base64,{b64encode(images[panel.name]).decode()}' alt='{escape(panel.alt)}' "
+        f"width='{round(100 * panel.figure.get_figwidth())}' height='{round(100 * panel.figure.get_figheight())}'>"
+        + (f"<figcaption>{escape(panel.caption)}</figcaption>" if panel.caption else "")
+        + "</figure>"
+        for panel in section.panels
+    )
+    shown = "".join(map(_table, tables))
+    return f"<section id='{section.key}'><h2>{escape(section.title)}</h2>{shown}<div class='panels'>\n{figures}\n</div></section>"
+
+
+def _tables(title: str, tables: Sequence[Table]) -> str:
+    shown = "".join(map(_table, tables))
+    return f"<section id='{title.lower()}'><h2>{escape(title)}</h2>{shown}</section>" if shown else ""
+
+
+def _table(table: Table) -> str:
+    if not table.rows:
+        return ""
+    head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in table.header)
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(row[0])}</th>"
+        + "".join(
+            f"<td data-label='{escape(name)}'>{escape(cell)}</td>"
+            for name, cell in zip(table.header[1:], row[1:], strict=True)
+        )
+        + "</tr>"
+        for row in table.rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

@@ -1,0 +1,131 @@
+"""Which tasks belong together?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from math import sqrt
+from statistics import NormalDist
+from typing import Any
+
+from ._finding import Finding
+from ._run import Run, square
+from ._words import known, listed, number, percent
+
+QUESTION = "Which tasks belong together?"
+_MISSING = (
+    "Not measured: add `TransferMonitor` (what one task's update does to the loss of another) or `ConflictMonitor`."
+)
+_WHERE = ("relations",)
+_NONE = "There is no evidence that any task helps or hurts another"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What an update of one task does to the loss of another, with an interval."""
+
+    by: str
+    to: str
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        does = "helps" if self.mean > 0 else "hurts"
+        return f"{self.by} {does} {self.to}: affinity {percent(self.mean, True)} [{percent(self.low, True)}, {percent(self.high, True)}]"
+
+
+def relations(runs: Sequence[Run]) -> Finding:
+    """Answer by the affinity of tasks, and by how their gradients point."""
+    transfer = next((run.monitor("TransferMonitor") for run in runs if run.monitor("TransferMonitor")), None)
+    conflict = next((run.monitor("ConflictMonitor") for run in runs if run.monitor("ConflictMonitor")), None)
+    against = _conflicts(conflict) if conflict else []
+    if transfer is None:
+        if conflict is None:
+            return Finding(QUESTION, _MISSING, "missing")
+        answer = f"{_of_conflicts(against)} Whether they help each other is not measured: add `TransferMonitor`."
+        return Finding(QUESTION, answer, "open", (*against, *_caveat(conflict)), _WHERE)
+    found = effects(transfer)
+    clear = [effect for effect in found if effect.low > 0 or effect.high < 0]
+    evidence = [str(effect) + "." for effect in sorted(clear, key=lambda effect: -abs(effect.mean))]
+    evidence += [*_groups(transfer), *against, _method(transfer, len(found)), *_caveat(conflict)]
+    tone = "open" if not clear else "bad" if any(effect.mean < 0 for effect in clear) else "good"
+    return Finding(QUESTION, _answer(clear, len(found)), tone, tuple(evidence), _WHERE)  # type: ignore[arg-type]
+
+
+def effects(transfer: dict[str, Any]) -> list[Effect]:
+    """Give the effects with known errors; the intervals hold all at once at 95% (Bonferroni)."""
+    names = transfer.get("tasks") or []
+    means, errors = square(transfer.get("affinity"), len(names)), square(transfer.get("error"), len(names))
+    pairs = [(i, j) for i, j in permutations(range(len(names)), 2) if known(means[i][j], errors[i][j])]
+    wide = NormalDist().inv_cdf(1 - 0.025 / max(len(pairs), 1))
+    return [
+        Effect(names[i], names[j], mean, mean - wide * error, mean + wide * error)
+        for i, j in pairs
+        for mean, error in [(means[i][j] or 0.0, errors[i][j] or 0.0)]
+    ]
+
+
+def _answer(clear: Sequence[Effect], looked: int) -> str:
+    helping = {(effect.by, effect.to) for effect in clear if effect.mean > 0}
+    hurting = {(effect.by, effect.to) for effect in clear if effect.mean < 0}
+    both = [(a, b) for a, b in sorted(helping) if a < b and (b, a) in helping]
+    one_way = sorted(pair for pair in helping if tuple(sorted(pair)) not in both)
+    said = [f"{a} and {b} help each other" for a, b in both]
+    said += [f"{a} helps {b}" for a, b in one_way] + [f"{a} hurts {b}" for a, b in sorted(hurting)]
+    if not said:
+        return f"{_NONE} ({looked} directions looked at)."
+    return f"{'; '.join(said)}. For the other directions there is no evidence either way."
+
+
+def _groups(transfer: dict[str, Any]) -> list[str]:
+    groups = transfer.get("groups") or {}
+    return [
+        f"The best split into {count} by affinity: {' | '.join(listed(group) for group in groups[count])}."
+        for count in sorted(groups, key=int)
+        if groups[count]
+    ]
+
+
+def _method(transfer: dict[str, Any], looked: int) -> str:
+    return (
+        f"Affinity is the share of a task's loss that one update of another takes away, over {number(transfer.get('probes'))} probes of this run; "
+        f"intervals hold for all {looked} directions at once (95%). It suggests who belongs together; a comparison shows it."
+    )
+
+
+def _conflicts(conflict: dict[str, Any]) -> list[str]:
+    names = conflict.get("tasks") or []
+    size = len(names)
+    rates, looks, cosines = (square(conflict.get(key), size) for key in ("conflict_rate", "looks", "cosine"))
+    return [
+        f"The gradients of {names[i]} and {names[j]} point apart more often than not: in {percent(rate)} [{percent(low)}, {percent(high)}] "
+        f"of {count:,.0f} looks, mean cosine {number(cosines[i][j], sign=True)}."
+        for i, j in combinations(range(size), 2)
+        for rate, count in [(rates[i][j], looks[i][j])]
+        if rate is not None and count
+        for low, high in [wilson(rate, count)]
+        if low > 0.5
+    ]
+
+
+def wilson(rate: float, count: float) -> tuple[float, float]:
+    """Give the 95% interval of a share (Wilson, 1927)."""
+    z = NormalDist().inv_cdf(0.975)
+    middle = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
+    return middle - half, middle + half
+
+
+def _of_conflicts(against: Sequence[str]) -> str:
+    return (
+        f"{len(against)} of the pairs point apart more often than not."
+        if against
+        else "No two tasks point apart more often than not."
+    )
+
+
+def _caveat(conflict: dict[str, Any] | None) -> list[str]:
+    return ["Gradients that point apart do not by themselves say which task loses by it."] if conflict else []

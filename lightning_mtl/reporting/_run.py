@@ -1,0 +1,90 @@
+"""One run, as its record tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A record that may lack anything, read without surprises.
+
+    Args:
+        name: What the run is called, e.g. "with replay".
+        record: What `Report.record` gave.
+    """
+
+    name: str
+    record: Mapping[str, Any]
+
+    @property
+    def tasks(self) -> list[dict[str, Any]]:
+        """The tasks: each with a name, and a metric, sign and rows where these are known."""
+        return list(self.record.get("tasks") or [])
+
+    def points(self, key: str) -> list[Point]:
+        """Give the steps and values of a series that are numbers.
+
+        Args:
+            key: What it was shown as, e.g. "validate/topic/loss".
+        """
+        series = (self.record.get("series") or {}).get(key) or []
+        return [(float(step), float(value)) for step, value in series if value is not None]
+
+    def last(self, key: str) -> float | None:
+        """Give the newest value of a series.
+
+        Args:
+            key: What it was shown as.
+        """
+        points = self.points(key)
+        return points[-1][1] if points else None
+
+    def monitor(self, kind: str) -> dict[str, Any]:
+        """Give the record of a monitor; empty where there was none.
+
+        Args:
+            kind: The name of its class.
+        """
+        return dict((self.record.get("monitors") or {}).get(kind) or {})
+
+
+def runs_of(records: Mapping[str, Mapping[str, Any]]) -> list[Run]:
+    """Read the records of some runs.
+
+    Args:
+        records: {name of the run: its record}.
+    """
+    return [Run(name, record) for name, record in records.items()]
+
+
+def tasks_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Put together the tasks of all runs, each once; what one record does not know of a task another may.
+
+    Args:
+        runs: The runs.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for task in (task for run in runs for task in run.tasks):
+        known = {key: value for key, value in task.items() if value is not None}
+        found[task["name"]] = {**known, **found.get(task["name"], {})}
+    return list(found.values())
+
+
+def square(given: Any, size: int) -> list[list[float | None]]:
+    """Read a matrix of a record; None where a number is missing.
+
+    Args:
+        given: The matrix, or None.
+        size: How many rows and columns it has.
+    """
+    rows = given or []
+    return [[_at(_at(rows, i) or [], j) for j in range(size)] for i in range(size)]
+
+
+def _at(values: Sequence[Any], i: int) -> Any:
+    return values[i] if i < len(values) else None

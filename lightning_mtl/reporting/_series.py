@@ -1,0 +1,75 @@
+"""What was recorded, as plain data that stays small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+POINTS = 500
+"""Values of a series that are kept, about."""
+
+
+@dataclass(slots=True)
+class Series:
+    """Values by step, of which at most `POINTS` are kept, evenly spread; the first and the newest always.
+
+    Example:
+        >>> series = Series()
+        >>> for step in range(1, 2001):
+        ...     series.add(step, 1 / step)
+        >>> kept = series.kept()
+        >>> len(kept), kept[0], kept[-1]
+        (501, [1, 1.0], [2000, 0.0005])
+    """
+
+    points: list[list[float]] = field(default_factory=list)
+    every: int = 1
+    """One value of so many is kept."""
+    seen: int = 0
+    newest: list[float] = field(default_factory=list)
+
+    def add(self, step: int, value: float) -> None:
+        """Take the next value.
+
+        Args:
+            step: When it was.
+            value: What it was.
+        """
+        self.newest = [step, value]
+        if self.seen % self.every == 0:
+            self.points.append(self.newest)
+        self.seen += 1
+        if len(self.points) > POINTS:
+            del self.points[1::2]
+            self.every *= 2
+
+    def kept(self) -> list[list[float]]:
+        """Give [step, value] of what is kept."""
+        left_out = bool(self.newest) and self.newest is not self.points[-1] and self.newest != self.points[-1]
+        return [*self.points, self.newest] if left_out else list(self.points)
+
+
+def plain(value: Any) -> Any:
+    """Make data that JSON can hold: no NaN and no infinity, lists for tuples.
+
+    Args:
+        value: Numbers, texts, lists and dictionaries.
+
+    Raises:
+        TypeError: Something else is in it.
+
+    Example:
+        >>> plain({"scores": (1, float("nan"))})
+        {'scores': [1, None]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(of) for key, of in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(of) for of in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    raise TypeError(f"A record must hold numbers, texts, lists and dictionaries, got {type(value).__name__}.")

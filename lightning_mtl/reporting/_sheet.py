@@ -1,0 +1,60 @@
+"""How the page looks."""
+
+SHEET = """
+:root { --ink: #20242a; --soft: #5b6470; --line: #dfe3e8; --paper: #ffffff; --ground: #f5f6f8; --blue: #0b5c92; }
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; }
+body { margin: 0; background: var(--ground); color: var(--ink); overflow-wrap: anywhere;
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+main { max-width: 1340px; margin: 0 auto; padding: 40px 24px 64px; }
+h1 { font-size: 1.85rem; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
+h2 { font-size: 1.3rem; line-height: 1.3; margin: 52px 0 14px; }
+h3 { font-size: 1.06rem; line-height: 1.35; margin: 0; }
+p { margin: 0; }
+a { color: var(--blue); }
+.lead, .note, figcaption, footer { color: var(--soft); }
+.note { margin: -6px 0 14px; max-width: 75ch; }
+.card, .panel { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; }
+.answers { display: grid; gap: 16px; max-width: 940px; }
+.card { padding: 20px 24px; border-left: 5px solid var(--tone); }
+.card header { display: flex; flex-wrap: wrap; gap: 6px 12px; align-items: baseline; justify-content: space-between; }
+.badge { color: var(--tone); font-size: 0.82rem; font-weight: 600; white-space: nowrap; }
+.answer { font-size: 1.08rem; margin-top: 8px; max-width: 72ch; }
+.card ul { margin: 12px 0 0; padding-left: 1.15em; color: #3c444e; font-size: 0.93rem; }
+.card li { margin: 4px 0; }
+.links { margin-top: 12px; font-size: 0.93rem; color: var(--soft); }
+.good { --tone: #00684c; } .bad { --tone: #b34700; } .open { --tone: #4b6584; } .missing { --tone: #70777f; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); gap: 16px; align-items: start; }
+.panel { margin: 0; padding: 12px 12px 10px; }
+.panel img { display: block; width: 100%; max-width: 460px; height: auto; margin: 0 auto; }
+.panel.wide { grid-column: 1 / -1; } .panel.wide img { max-width: 960px; }
+figcaption { font-size: 0.87rem; line-height: 1.45; margin: 8px 6px 2px; }
+table { border-collapse: collapse; width: 100%; background: var(--paper); border: 1px solid var(--line); font-size: 0.93rem; margin: 0 0 16px; }
+th, td { text-align: left; padding: 9px 14px; border-bottom: 1px solid var(--line); vertical-align: top; font-variant-numeric: tabular-nums; }
+th { font-weight: 600; color: var(--soft); font-size: 0.85rem; }
+tbody tr:last-child > * { border-bottom: 0; }
+tbody th { color: var(--ink); font-size: inherit; }
+footer { margin-top: 56px; padding-top: 16px; border-top: 1px solid var(--line); font-size: 0.87rem; }
+@media (max-width: 640px) {
+  main { padding: 24px 14px 40px; }
+  h1 { font-size: 1.5rem; }
+  h2 { margin-top: 40px; }
+  .card { padding: 16px; }
+  .panel { padding: 8px 6px; }
+  thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  table, tbody, tr, th, td { display: block; }
+  tbody tr { padding: 10px 14px; border-bottom: 1px solid var(--line); }
+  tbody tr:last-child { border-bottom: 0; }
+  td, tbody th { border: 0; padding: 2px 0; }
+  td { display: flex; justify-content: space-between; gap: 16px; text-align: right; }
+  td::before { content: attr(data-label); color: var(--soft); text-align: left; flex: none; max-width: 45%; }
+}
+@media print {
+  body { background: #fff; font-size: 10.5pt; }
+  main { max-width: none; padding: 0; }
+  h2 { break-after: avoid; margin-top: 28px; }
+  .card, .panel, tr { break-inside: avoid; }
+  .panels { grid-template-columns: 1fr 1fr; }
+  a { color: inherit; text-decoration: none; }
+}
+"""

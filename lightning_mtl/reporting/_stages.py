@@ -1,0 +1,116 @@
+"""How tasks are forgotten: scores over time, and after each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from ._drawing import BAND, COLOURS, GREY, Panel, blank, draw, legend, text
+from ._grids import grid
+from ._run import Run
+from ._words import number
+
+_KIND = "ForgettingMonitor"
+_FEW = 16
+"""Stages that are shaded; more would be stripes."""
+
+
+def forgetting_panels(runs: Sequence[Run]) -> list[Panel]:
+    """Draw the score of each task by step, runs beside each other, and the scores after each stage of each run."""
+    watched = [run for run in runs if run.monitor(_KIND)]
+    names = list(dict.fromkeys(name for run in watched for name in run.monitor(_KIND).get("tasks") or []))
+    over_time = [_panel(i, name, watched) for i, name in enumerate(names)]
+    after = [_matrix(i, run, len(runs) > 1) for i, run in enumerate(watched)]
+    return [panel for panel in (*over_time, *after) if panel is not None]
+
+
+def scores(run: Run, task: str) -> list[tuple[float, float]]:
+    """Give a task's scores by step as the monitor saw them; higher is better."""
+    of = run.monitor(_KIND)
+    if task not in (of.get("tasks") or []):
+        return []
+    at = of["tasks"].index(task)
+    rows = zip(of.get("steps") or [], of.get("scores") or [], strict=False)
+    return [(float(step), float(row[at])) for step, row in rows if at < len(row) and row[at] is not None]
+
+
+def _panel(i: int, task: str, runs: Sequence[Run]) -> Panel | None:
+    seen = [run for run in runs if scores(run, task)]
+    if not seen:
+        return None
+    figure, (axes,) = blank(2.7)
+    shaded = next((run for run in seen if _bands(run)), None)
+    if shaded is not None:
+        _shade(axes, _bands(shaded))
+    for k, run in enumerate(seen):
+        draw(axes, scores(run, task), runs.index(run), run.name if len(runs) > 1 else None)
+        _mark(axes, run, task, first=not any(_alarms(before, task) for before in seen[:k]))
+    axes.set_title(text(task, 40), pad=14 if shaded else None)
+    axes.set_ylabel("score (higher is better)")
+    axes.set_xlabel("step")
+    legend(figure, axes)
+    told = [
+        f"{run.name}: best {number(best)}, last {number(points[-1][1])}, {len(_alarms(run, task))} alarms"
+        for run in seen
+        for points in [scores(run, task)]
+        for best in [max(value for _, value in points)]
+    ]
+    caption = "" if shaded is None else f"Bands: the stages{f' of {shaded.name}' if len(runs) > 1 else ''}."
+    return Panel(f"forgetting-{i}", figure, f"Score of {task} by step. {'; '.join(told)}.", caption)
+
+
+def _alarms(run: Run, task: str) -> list[dict[str, Any]]:
+    return [alarm for alarm in run.monitor(_KIND).get("alarms") or [] if alarm.get("task") == task]
+
+
+def _mark(axes: Axes, run: Run, task: str, first: bool) -> None:
+    points = dict(scores(run, task))
+    at = [(alarm["step"], points[alarm["step"]]) for alarm in _alarms(run, task) if alarm.get("step") in points]
+    if at:
+        x, y = zip(*at, strict=True)
+        axes.plot(x, y, "X", color=COLOURS[-1], markersize=8, zorder=5, label="alarm" if first else None)
+
+
+def _bands(run: Run) -> list[dict[str, Any]]:
+    stages = list(run.record.get("stages") or [])
+    return stages if 1 < len(stages) <= _FEW else []
+
+
+def _shade(axes: Axes, stages: Sequence[dict[str, Any]]) -> None:
+    whole = stages[-1]["end"] - stages[0]["start"]
+    for i, stage in enumerate(stages):
+        if i % 2:
+            axes.axvspan(stage["start"], stage["end"], color=BAND, zorder=0, linewidth=0)
+        room = int(38 * (stage["end"] - stage["start"]) / max(whole, 1))
+        if room >= 4:
+            middle = (stage["start"] + stage["end"]) / 2
+            on = ("data", "axes fraction")
+            axes.annotate(
+                text(stage["name"], room),
+                (middle, 1.01),
+                xycoords=on,
+                ha="center",
+                va="bottom",
+                fontsize=7.5,
+                color=GREY,
+            )
+
+
+def _matrix(i: int, run: Run, many: bool) -> Panel | None:
+    of = run.monitor(_KIND)
+    stages, tasks, matrix = of.get("stages") or [], of.get("tasks") or [], of.get("matrix") or []
+    if len(stages) < 2 or len(matrix) != len(stages):
+        return None
+    values = [list(row) for row in matrix]
+    return grid(
+        f"stages-{i}",
+        f"After each stage{f': {run.name}' if many else ''}",
+        values,
+        [f"after {stage}" for stage in stages],
+        tasks,
+        [[number(value) if value is not None else "" for value in row] for row in values],
+        caption="Score of each task after each stage; darker is better within a column.",
+        by_column=True,
+    )

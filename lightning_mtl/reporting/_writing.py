@@ -1,0 +1,65 @@
+"""A report in a folder: the page, and the same figures as PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from ._drawing import DPI, styled
+from ._figures import Section, sections
+from ._findings import findings
+from ._page import page
+
+TITLE = "Multi-task learning report"
+
+
+def write_report(
+    folder: str | Path,
+    records: Mapping[str, Mapping[str, Any]],
+    comparison: Mapping[str, Any] | None = None,
+    title: str = TITLE,
+) -> Path:
+    """Write the page of one or several runs, `report.html`, and its figures, `report/*.png`.
+
+    The page answers five questions (does each task gain by sharing, which tasks belong together, is the small task overfitting,
+    is a task being forgotten, how much should be shared), with the numbers and figures the answers rest on, or says what was
+    not measured. It is a single file and needs no network.
+
+    Args:
+        folder: Where it goes; figures of an earlier report there are removed.
+        records: {name of the run: what `Report.record` gave}, e.g. {"joint": ..., "with replay": ...}.
+        comparison: What `Comparison.record` gave.
+        title: The heading.
+
+    Returns:
+        The page.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> write_report(mkdtemp(), {"joint": {"tasks": [{"name": "topic"}]}}).name
+        'report.html'
+    """
+    drawn = sections(records, comparison)
+    images = pictures(drawn)
+    place = Path(folder)
+    (place / "report").mkdir(parents=True, exist_ok=True)
+    for old in (place / "report").glob("*.png"):
+        old.unlink()
+    for name, image in images.items():
+        (place / "report" / f"{name}.png").write_bytes(image)
+    path = place / "report.html"
+    path.write_text(page(title, records, comparison, findings(records, comparison), drawn, images), encoding="utf-8")
+    return path
+
+
+def pictures(drawn: Sequence[Section]) -> dict[str, bytes]:
+    """Give all figures as PNG, by name."""
+    made = {}
+    with styled():
+        for panel in (panel for section in drawn for panel in section.panels):
+            file = BytesIO()
+            panel.figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+            made[panel.name] = file.getvalue()
+    return made
