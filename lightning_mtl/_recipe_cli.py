@@ -132,12 +132,16 @@ class RecipeCLI(LightningCLI):
             options["logger"] = CSVLogger(folder, name=arm, version=f"{seed}-resumed-{again}" if again else seed)
         kept: dict[str, Any] = {"dirpath": folder / run / "checkpoints", "enable_version_counter": False}
         best = ModelCheckpoint(monitor="validate/score", mode="max", filename="best", save_weights_only=True, **kept)
-        callbacks = _listed(options["callbacks"])
+        callbacks = [*_listed(options["callbacks"]), *self._watching(run)]
         watched = any(isinstance(callback, Checkpoint) for callback in callbacks)
         off = options["enable_checkpointing"] is False or options["barebones"] or options["fast_dev_run"]
         callbacks = callbacks if watched or off else [*callbacks, best]
         options["callbacks"] = callbacks if off else [*callbacks, *self._also_kept(kept)]
         return self._instantiate_trainer(options, [])
+
+    def _watching(self, run: str) -> list[L.Callback]:
+        """Make what watches the run of this name, beside the callbacks that were asked for."""
+        return []
 
     def _also_kept(self, kept: dict[str, Any]) -> list[ModelCheckpoint]:
         """Make what keeps checkpoints beside the best one."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -16,10 +17,11 @@ from ._balancing import Measuring
 from ._recipe_cli import RecipeCLI, finish
 from .arms import compare_arms
 from .balancers import Balancer
-from .comparison import Comparison, compare, score
+from .comparison import ALL, Comparison, compare, score
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
 from .placement import Placement, search_placement
+from .report import Report, write_report
 from .weight_search import WeightSearch, search_weights
 
 
@@ -46,6 +48,7 @@ class MultiTaskCLI(RecipeCLI):
         arms: Two networks to compare in place of one with its single-task twins: {name: arguments of the model that make it}; the
             first is what the second is measured against.
         also: Results of these that are compared too, see `compare_arms`.
+        monitors: Makes callbacks that watch the first network for all tasks in a comparison; their records make a report beside it.
         args: The command line. Default: that of the process.
     """
 
@@ -60,8 +63,11 @@ class MultiTaskCLI(RecipeCLI):
         shortcuts: dict[str, tuple[str, list[str]]] | None = None,
         arms: dict[str, dict[str, Any]] | None = None,
         also: Sequence[str] = (),
+        monitors: Callable[[], list[L.Callback]] | None = None,
         args: list[str] | None = None,
     ) -> None:
+        self.monitors = monitors
+        self._reports: list[Report] = []
         self.links = links or {}
         self.shortcuts = shortcuts or {}
         self.arms = arms or {}
@@ -136,13 +142,44 @@ class MultiTaskCLI(RecipeCLI):
                 two_stage=self.config.two_stage,
                 **options,
             )
+        report = self._report(folder, comparison)
         if self.trainer.is_global_zero:
             comparison.to_csv(folder / "comparison.csv")
             (folder / "comparison.json").write_text(json.dumps(comparison.record(), indent=1))
             comparison.plot(folder / "comparison.png")
             predicts = self._predicts(folder, comparison.arms[1])
-            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, .json, .png, config.yaml.{predicts}")
+            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, .json, .png, config.yaml.{predicts}{report}")
         return comparison
+
+    def more_runs(self, folder: Path) -> dict[str, dict[str, Any]]:
+        """Train what the report shows beside the comparison: {name: what `Report.record` gave}; nothing, unless a recipe does.
+
+        Args:
+            folder: The folder of this run.
+        """
+        return {}
+
+    def _watching(self, run: str) -> list[L.Callback]:
+        first = f"{list(self.arms)[-1] if self.arms else ALL}/seed{self._seeds()[0]}"
+        watched = self.monitors is not None and self.config.compare and run == first and not self._searches
+        if not watched or self.monitors is None:
+            return []
+        self._reports.append(Report())
+        return [*self.monitors(), self._reports[-1]]
+
+    @property
+    def _searches(self) -> bool:
+        return self.config.weight_search is not None or self.config.placement is not None
+
+    def _report(self, folder: Path, comparison: Comparison) -> str:
+        """Write the page of what was watched, and name it."""
+        if not self._reports:
+            return ""
+        records = {"together": self._reports[0].record(), **self.more_runs(folder)}
+        if not self.trainer.is_global_zero:
+            return ""
+        page = write_report(folder, records, comparison.record(), f"{self._kind.__name__}: did sharing help?")
+        return f"\nThe report: {page}"
 
     def score(self) -> float:
         """Train the network for all tasks alone, and print the mean of its `validate/score` over the seeds."""

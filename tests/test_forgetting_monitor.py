@@ -9,13 +9,13 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from models import quiet
 from torch import nn
 from torchmetrics.classification import BinaryAccuracy
 
 from lightning_mtl import Binary, HardSharing, MultiTaskDataModule, MultiTaskModule, Task
 from lightning_mtl.callbacks import ForgettingMonitor
 from lightning_mtl.samplers import Phase, Phases, Rule
-from models import quiet
 
 NAMES = ("a", "b", "c")
 SGD: Any = lambda groups: torch.optim.SGD(groups, lr=0.5)  # noqa: E731

@@ -11,15 +11,20 @@ A file of your own (`--data.path`) needs the columns text, domain and valence; i
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Regression, Source, Task, split
+from lightning_mtl._recipe_cli import finish
+from lightning_mtl.callbacks import ConflictMonitor, ForgettingMonitor, GapMonitor, Replay, TransferMonitor
 from lightning_mtl.cli import MultiTaskCLI
 from lightning_mtl.files import read_rows
 from lightning_mtl.recipes.data import rated_texts
+from lightning_mtl.report import Report
 from lightning_mtl.samplers import Batches, Phase, Phases, Proportional, Rule, Steps
 
 
@@ -66,6 +71,17 @@ class Domains(MultiTaskDataModule):
             steps_per_epoch=steps_per_epoch,
         )
 
+    def one_after_another(self, passes: int) -> MultiTaskDataModule:
+        """Give the same texts, so that each domain has its turn alone, from the largest to the smallest.
+
+        Args:
+            passes: How often each text is read.
+        """
+        sizes = {name: len(source.splits["train"]) for name, source in self.sources.items()}
+        turns = [Phase([name], passes=passes) for name in sorted(sizes, key=lambda name: -sizes[name])]
+        in_turn = Phases(turns, repeat=False)
+        return MultiTaskDataModule(self.sources, batch_size=self.batch_size, sampling=in_turn, summary=False)
+
 
 class DomainSentiment(MultiTaskModule):
     """A bag of words and word pairs, shared by a head for each domain.
@@ -94,6 +110,38 @@ class DomainSentiment(MultiTaskModule):
         trunk = BagOfWords(width, buckets=buckets, dropout=dropout)
         chosen = [task for task in made if tasks is None or task.name in tasks]
         super().__init__(chosen, HardSharing(trunk), optimizer=optimizer, **balancing)
+
+
+class DomainCLI(MultiTaskCLI):
+    """Compare, and then train on the domains one after another, with replay and without."""
+
+    def more_runs(self, folder: Path) -> dict[str, dict[str, Any]]:
+        """Train on the domains in turn, with replay and without.
+
+        Args:
+            folder: The folder of this run.
+        """
+        found = {}
+        for name in ("one after another", "with replay"):
+            seed = self._seeds()[0]
+            L.seed_everything(seed, verbose=False)
+            trainer = self._trainer(folder, f"{name.replace(' ', '-')}/seed{seed}")
+            trainer.fit(self._model(None), self.datamodule.one_after_another(trainer.max_epochs))
+            found[name] = next(of for of in trainer.callbacks if isinstance(of, Report)).record()
+            finish(trainer)
+        return found
+
+    def _watching(self, run: str) -> list[L.Callback]:
+        arm = run.split("/")[0]
+        if arm in ("one-after-another", "with-replay"):
+            replay = [Replay(rows=400)] if arm == "with-replay" else []
+            return [*replay, ForgettingMonitor(every=20, keep_best=False), Report()]
+        return super()._watching(run)
+
+
+def monitors() -> list[L.Callback]:
+    """Make what watches the network for all domains."""
+    return [ForgettingMonitor(every=20), GapMonitor(), ConflictMonitor(every=20), TransferMonitor(every=20)]
 
 
 def main(args: list[str] | None = None) -> Any:
