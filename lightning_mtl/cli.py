@@ -15,9 +15,10 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from ._balancing import Measuring
 from ._recipe_cli import RecipeCLI, finish
+from ._task_comparison import ALL
 from .arms import compare_arms
 from .balancers import Balancer
-from .comparison import ALL, Comparison, compare, score
+from .comparison import Comparison, compare, score
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
 from .placement import Placement, search_placement

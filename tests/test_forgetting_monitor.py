@@ -9,7 +9,8 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from models import quiet
+
+from .models import quiet
 from torch import nn
 from torchmetrics.classification import BinaryAccuracy
 

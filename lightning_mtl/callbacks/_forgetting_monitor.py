@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from ..metrics import DropAlarm
 from ..samplers import MultiTaskSampler, Phases
@@ -150,7 +150,7 @@ class ForgettingMonitor(L.Callback):
         """Give the latest score of each task, and how far below its best it is."""
         if not self.scores:
             return {}
-        shown = {}
+        shown: dict[str, float] = {}
         for name, scores in zip(self.names, zip(*self.scores, strict=True), strict=True):
             known = [score for score in scores if math.isfinite(score)]
             if known:
@@ -214,12 +214,14 @@ class ForgettingMonitor(L.Callback):
         safe = self.best.get(name, {}).get("path")
         told = {"task": name, "step": trainer.global_step, "drop": drop.drop, "tolerance": drop.tolerance, "safe": safe}
         self.alarms.append(told)
-        rank_zero_warn(
-            f"Task {name!r} is being forgotten: at step {trainer.global_step} its score fell by {drop.drop:.4g} below the level of "
-            f"{drop.level:.4g} that it had, more than the {drop.tolerance:.4g} that noise explains. "
-            + (f"The last safe checkpoint is {safe}. " if safe else "")
-            + "To hold it: draw its source more often (sampling=ForgettingDriven()), or the callbacks Replay and ElasticWeightConsolidation."
-        )
+        if trainer.is_global_zero:
+            warnings.warn(
+                f"Task {name!r} is being forgotten: at step {trainer.global_step} its score is {drop.drop:.4g} below the level of {drop.level:.4g} "
+                f"that it had, more than the {drop.tolerance:.4g} that noise explains. "
+                + (f"The last safe checkpoint is {safe}. " if safe else "")
+                + "To hold it: draw its source more often (sampling=ForgettingDriven()), or the callbacks Replay and ElasticWeightConsolidation.",
+                stacklevel=1,
+            )
 
     def _is_best(self, name: str, score: float) -> bool:
         before = self.best.get(name)

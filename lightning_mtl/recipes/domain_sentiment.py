@@ -125,7 +125,7 @@ class DomainCLI(MultiTaskCLI):
         for name in ("one after another", "with replay"):
             seed = self._seeds()[0]
             L.seed_everything(seed, verbose=False)
-            trainer = self._trainer(folder, f"{name.replace(' ', '-')}/seed{seed}")
+            trainer: Any = self._trainer(folder, f"{name.replace(' ', '-')}/seed{seed}")
             trainer.fit(self._model(None), self.datamodule.one_after_another(trainer.max_epochs))
             found[name] = next(of for of in trainer.callbacks if isinstance(of, Report)).record()
             finish(trainer)
