@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,14 +49,20 @@ class Exported(nn.Module):
         Returns:
             For each task [batch], [batch, classes], [batch, outputs], of positions [batch, length, tags], or of words that words depend on [batch, length, 1 + length].
         """
-        words = inputs.get(WORDS)
-        inputs = {name: column for name, column in inputs.items() if name not in self.hidden}
-        features = self.encoder(inputs, list(self.heads))
-        answers: dict[str, Tensor] = {}
-        for name, module in self.heads.items():
-            head: Head = module  # type: ignore[assignment]
-            answers[name] = head.predict(through(head, features[name], words))
-        return answers
+        columns = {name: column for name, column in inputs.items() if name not in self.hidden}
+        heads: Any = self.heads
+        outputs = self.outputs(columns, inputs.get(WORDS))
+        return {name: heads[name].predict(output) for name, output in outputs.items()}
+
+    def outputs(self, inputs: dict[str, Tensor], words: Tensor | None = None) -> dict[str, Tensor]:
+        """Give for each task the output of its head, in the scale of the losses, e.g. logits.
+
+        Args:
+            inputs: The encoder's columns and no others.
+            words: The number of the word that starts at each position, -1 elsewhere.
+        """
+        features, heads = self.encoder(inputs, list(self.heads)), self.heads._modules
+        return {name: through(cast(Head, head), features[name], words) for name, head in heads.items()}
 
 
 class ExportedHierarchy(Exported):
@@ -85,14 +91,12 @@ class ExportedHierarchy(Exported):
         self.hierarchy = hierarchy.up_to(top, closure)
         self.eval()
 
-    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Predict for a batch, see `Exported`."""
-        words = inputs.get(WORDS)
-        inputs = {name: column for name, column in inputs.items() if name not in self.hidden}
+    def outputs(self, inputs: dict[str, Tensor], words: Tensor | None = None) -> dict[str, Tensor]:
+        """Give for each task the output of its head, see `Exported`."""
         encoder: Any = self.encoder
         climb = Climb(self.hierarchy, encoder, self.heads._modules, inputs, self.tasks, words=words).run()
         names = self.hierarchy.names
-        return {names[i]: self.heads[names[i]].predict(climb.predictions[i]) for i in self.tasks}  # type: ignore[operator]
+        return {names[i]: climb.predictions[i] for i in self.tasks}
 
 
 def traced(module: Exported, example: Mapping[str, Tensor], format: Format) -> Any:

@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ._balancing import Balance, GradientBalancing, Measuring, balance_of, mean_losses, own_balancer
+from ._balancing import Balance, GradientBalancing, Measuring, Scope, balance_of, mean_losses, own_balancer
 from ._distributed import SHARDED, gather_objects, of_first_rank, shard, sum_dtype, sum_over_ranks
 from ._evaluated import EvaluatedModule
 from ._gradients import Cut, chosen
@@ -94,6 +94,8 @@ class TaskModule(EvaluatedModule):
         """Functions whose values are shown with the training losses, every `log_every_n_steps`; callbacks add theirs."""
         self.shown_to: list[Callable[[int, dict[str, float]], None]] = []
         """Functions that are told the step and all values that are shown then; callbacks add theirs."""
+        self.penalties: list[Callable[[Batch], Tensor | None]] = []
+        """Functions that give what is added to the loss of a training batch, or nothing; callbacks add theirs."""
         self.balancer = own_balancer(balancer)
         """How the tasks of a step share it; with a single task it is left out."""
         self.measuring = measuring
@@ -199,6 +201,11 @@ class TaskModule(EvaluatedModule):
         held: Any = self.losses._modules
         own: Any = held.get(task.name, task.loss)
         return lambda prediction, target: own(prediction, head.scale_target(target))
+
+    @property
+    def scope(self) -> Scope | None:
+        """Where a gradient balancer measures, as far as it is known; None without one."""
+        return None if self._gradients is None else self._gradients.scope
 
     @property
     def cut(self) -> Cut | None:
@@ -345,6 +352,9 @@ class TaskModule(EvaluatedModule):
                 step.tasks, answers=[(answer.detach(), target, rows) for answer, target, rows in step.answers]
             )
         total = sum(self._nothing(step, present), self._total(losses, step.tasks, present, means))
+        for penalty in self.penalties:
+            more = penalty(batch)
+            total = total if more is None else total + more
         return total if step.losses or total.requires_grad else total.requires_grad_()  # what it hangs on may be frozen
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:

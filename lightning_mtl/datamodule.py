@@ -194,6 +194,10 @@ class MultiTaskDataModule(L.LightningDataModule):
         """Name the source that each task reads."""
         return {task.name: name for name, tasks in self._tasks.items() for task in tasks}
 
+    def first_row(self, source: str) -> dict[str, Any]:
+        """Give the first training row of a source as a batch."""
+        return self._examples["train"][source][[0]]
+
     def train_dataloader(self) -> MultiTaskLoader:
         """Loader of the split "train": the steps of an epoch, as `sampling` and `batches` say."""
         frozen = self._overfits()

@@ -1,6 +1,7 @@
 """Callbacks for the Trainer: what changes sampling while training runs, what watches it, and what holds what was learned."""
 
 from ._conflict_monitor import ConflictMonitor
+from ._distillation import Distillation
 from ._elastic_weight_consolidation import ElasticWeightConsolidation
 from ._forgetting_monitor import ForgettingMonitor
 from ._replay import Replay
@@ -12,6 +13,7 @@ from ._weight_anchor import WeightAnchor
 
 __all__ = [
     "ConflictMonitor",
+    "Distillation",
     "ElasticWeightConsolidation",
     "ForgettingMonitor",
     "Replay",
