@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 SHARDED = (FSDPStrategy, ModelParallelStrategy)
 """Strategies that cut parameters over the ranks."""
@@ -84,3 +85,31 @@ def gathers_for(module: nn.Module, methods: Iterable[str]) -> None:
     """Have these methods of a module that is cut over the ranks gather its parameters, as `forward` does."""
     for method in methods:
         register_fsdp_forward_method(module, method)
+
+
+def flattens(strategy: Any) -> bool:
+    """Say whether a strategy makes one long vector of many parameters."""
+    return isinstance(strategy, FSDPStrategy | DeepSpeedStrategy)
+
+
+def whole(module: nn.Module) -> dict[str, Tensor]:
+    """Copy what a module has in its state to the CPU, whole where it is cut over the ranks; all of them must call together."""
+    state: dict[str, Tensor] = module.state_dict()
+    with torch.inference_mode(False):  # a tensor of inference could not be learned from
+        return {name: _joined(held.detach()).to("cpu", copy=True) for name, held in state.items()}
+
+
+def load_whole(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give a module back what `whole` copied, or a part of it."""
+    held = module.state_dict()
+    with torch.inference_mode(False):
+        module.load_state_dict({name: _cut_as(held[name], value) for name, value in state.items()}, strict=False)
+
+
+def _joined(held: Tensor) -> Tensor:
+    return held.full_tensor() if isinstance(held, DTensor) else held
+
+
+def _cut_as(held: Tensor, value: Tensor) -> Tensor:
+    value = value.to(held.device)
+    return distribute_tensor(value, held.device_mesh, held.placements) if isinstance(held, DTensor) else value

@@ -52,12 +52,20 @@ class MultiTaskLoader:
             persistent_workers=num_workers > 0,
             generator=torch.Generator(),  # else it would draw from the random state of training, and once more after a resume
         )
-        ahead = num_workers * (self._loader.prefetch_factor or 0)
-        if ahead >= LAG and isinstance(sampler, MultiTaskSampler) and sampler.rule.feedback:
+        if isinstance(sampler, MultiTaskSampler) and sampler.rule.feedback:
+            self.refuse_haste()
+
+    def refuse_haste(self) -> None:
+        """Look whether rates can be announced before they are read.
+
+        Raises:
+            ValueError: Workers read further ahead.
+        """
+        workers, each = self._loader.num_workers, self._loader.prefetch_factor or 0
+        if workers * each >= LAG:
             raise ValueError(
                 f"`num_workers` must read fewer than {LAG} batches ahead, since new rates are announced so early, got "
-                f"{num_workers} workers with {self._loader.prefetch_factor} batches each. Take fewer workers: they serve all "
-                "sources together."
+                f"{workers} workers with {each} batches each. Take fewer workers: they serve all sources together."
             )
 
     @property

@@ -254,6 +254,7 @@ class TaskModule(EvaluatedModule):
         self._world_size = self.trainer.world_size
         self.sharded = isinstance(self.trainer.strategy, SHARDED)
         strategy = self.trainer.strategy
+        self.routing.left_out = frozenset()  # an earlier run may have broken off
         if getattr(getattr(self.trainer, "datamodule", None), "sources", None) is None:
             self.routing.forget()  # what an earlier run was bound to
         own_hook = type(self).on_before_batch_transfer is not L.LightningModule.on_before_batch_transfer

@@ -27,6 +27,8 @@ class Routing:
         """Whether a data module labels the batches."""
         self.every_task_every_step = False
         """Whether no step can lack labels for a task."""
+        self.left_out: frozenset[int] = frozenset()
+        """Tasks that count as if no batch had labels for them; empty where anything is evaluated."""
 
     def bind(
         self, sources: Iterable[str], reads: Mapping[str, str] | None = None, *, every_task_every_step: bool
@@ -88,6 +90,11 @@ class Routing:
         """Number the tasks that read this source, if any."""
         return self._readers.get(source, ())
 
+    @property
+    def sources(self) -> list[str]:
+        """Names of the sources that some task reads, as far as they are settled."""
+        return [name for name, readers in self._readers.items() if readers]
+
     def idle(self, task: int) -> bool:
         """Say whether a data module has no source for this task, which is frozen then."""
         return self.fed and not any(task in readers for readers in self._readers.values())
@@ -99,7 +106,9 @@ class Routing:
 
     def present(self, source: str, columns: Mapping[str, Any]) -> Sequence[int]:
         """Number the tasks that have labels in a batch of this source."""
-        read = self.readers(source)
+        read: Sequence[int] = self.readers(source)
+        if self.left_out:
+            read = [i for i in read if i not in self.left_out]
         rows = columns[ROWS]
         return [i for i in read if len(rows.get(self._tasks[i].name, "all"))] if rows else read
 

@@ -27,6 +27,7 @@ MAY_IMPORT = {  # from our own house
         "_table",
         "balancers",
         "inputs",
+        "metrics",
         "samplers",
     },
     "_settling": {"_examples", "_inference", "_inspection", "inputs", "source", "task"},

@@ -398,6 +398,44 @@ def test_announced_rates_hold_from_their_step_on(batches: Batches, ahead: int) -
     assert set(whole[12 + LAG]) <= {"a", "c"}
 
 
+@pytest.mark.parametrize(("batches", "rule"), [*DRAWN, *((kind, Told()) for kind in BATCHES)], ids=describe)
+@pytest.mark.parametrize("ahead", [0, LAG - 1])
+def test_what_is_left_out_is_drawn_no_more_from_its_step_on(batches: Batches, rule: Rule, ahead: int) -> None:
+    """As under rates that were known from the beginning, whatever was read ahead, and through interruptions in between."""
+    sizes = {"a": 33, "b": 14, "c": 16}
+    plain = sampler(sizes, batches, rule, steps=60)
+
+    def left(step: int) -> list[float]:
+        rates = plain.rates.at(step)
+        kept = [
+            0.0 if name == "c" or (name == "a" and step >= 20 + LAG) else of
+            for name, of in zip(sizes, rates, strict=True)
+        ]
+        return rates if step < 11 + LAG else kept if any(kept) else [float(of > 0) for of in (step < 20 + LAG, 1, 0)]
+
+    whole = read(sampler(sizes, batches, FunctionOfStep(left), steps=60), 90)
+    plan = sampler(sizes, batches, rule, steps=60)
+    steps = read(plan, 11, ahead)
+    assert plan.leave_out(["c"]) == 11 + LAG
+    steps += read(plan, 9, ahead)
+    assert plan.leave_out(["a", "c"]) == 20 + LAG
+    saved = through_a_file(plan.state_dict())
+    steps += read(plan, 70, ahead)
+    assert steps == whole
+    assert {name for step in steps[20 + LAG :] for name in step} == {"b"}
+    resumed = goes_on(sampler(sizes, batches, rule, steps=60, seed=5), saved)
+    assert read(resumed, 70, ahead) == whole[20:]
+    assert plan.shown_rates() == [0.0, 1.0, 0.0]
+
+
+def test_rates_that_were_saved_before_any_could_be_left_out() -> None:
+    plan = sampler({"a": 9, "b": 9})
+    state = plan.state_dict()
+    del state["rates"]["left_out"]
+    plan.load_state_dict(state)
+    assert plan.rates.left_out == {}
+
+
 # Interruptions
 
 

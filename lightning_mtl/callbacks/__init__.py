@@ -8,6 +8,7 @@ from ._replay import Replay
 from ._sampling_monitor import SamplingMonitor
 from ._sampling_schedule import SamplingSchedule
 from ._successive_regularization import SuccessiveRegularization
+from ._task_early_stopping import TaskEarlyStopping
 from ._transfer_monitor import TransferMonitor
 from ._weight_anchor import WeightAnchor
 
@@ -20,6 +21,7 @@ __all__ = [
     "SamplingMonitor",
     "SamplingSchedule",
     "SuccessiveRegularization",
+    "TaskEarlyStopping",
     "TransferMonitor",
     "WeightAnchor",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ class Rates:
     """Tells the share of each source in any step from now on.
 
     A rule that follows the step is asked for it; what one that depends on feedback answers is announced, and holds from
-    `LAG` steps after the last delivered one.
+    `LAG` steps after the last delivered one. So is what is left out of sampling, whatever the rule says.
 
     Args:
         rule: The rule.
@@ -33,15 +34,31 @@ class Rates:
         39
         >>> rates.at(38), rates.at(39)
         ([0.5, 0.5], [0.9, 0.1])
+        >>> rates.leave_out(8, ["a"])
+        40
+        >>> rates.at(40)
+        [0.0, 1.0]
     """
 
     def __init__(self, rule: Rule, signals: Signals) -> None:
         self.rule, self.signals = rule, signals
         self._made = re.sub(r" at 0x[0-9a-f]+", "", repr(rule))  # functions write where they lie in memory
         self._announced: list[tuple[int, list[float]]] = [(0, asked(rule, 0, signals).tolist())]
+        self.left_out: dict[str, int] = {}
+        """The step from which each source is left out, of those that are."""
 
     def at(self, step: int) -> list[float]:
         """Give the share of each source in a step that is not long past."""
+        rates = self._by_rule(step)
+        gone = {name for name, since in self.left_out.items() if since <= step}
+        if not gone:
+            return rates
+        kept = [0.0 if name in gone else rate for name, rate in zip(self.signals.sources, rates, strict=True)]
+        if not any(kept):  # the rule draws none of the others in this step: they are drawn alike
+            kept = [float(name not in gone) for name in self.signals.sources]
+        return [rate / sum(kept) for rate in kept]
+
+    def _by_rule(self, step: int) -> list[float]:
         if not (self.rule.feedback or self.rule.constant):
             return asked(self.rule, step, self.signals).tolist()
         announced = next(rates for since, rates in reversed(self._announced) if since <= step)
@@ -66,13 +83,26 @@ class Rates:
         self._announced.append((step + LAG, rates.tolist()))
         return step + LAG
 
+    def leave_out(self, step: int, sources: Iterable[str]) -> int:
+        """Leave sources out of sampling for good, and tell the step from which they are; the others share what they had.
+
+        Args:
+            step: Steps that were delivered so far.
+            sources: Their names, equal on all ranks; some must remain.
+        """
+        self.left_out = {**dict.fromkeys(sources, step + LAG), **self.left_out}
+        assert len(self.left_out) < len(self.signals.sources), "something must be drawn"
+        return step + LAG
+
     def state_dict(self) -> dict[str, Any]:
         """Give the rule as it was made, what it remembers, and what was announced."""
         announced = [[step, list(rates)] for step, rates in self._announced]
-        return {"rule": self._made, "remembers": self.rule.state_dict(), "announced": announced}
+        made = {"rule": self._made, "remembers": self.rule.state_dict(), "announced": announced}
+        return {**made, "left_out": dict(self.left_out)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave; another rule than that of the state begins anew, with a warning."""
+        self.left_out = dict(state.get("left_out", {}))  # earlier checkpoints have none
         if state["rule"] == self._made:
             self.rule.load_state_dict(state["remembers"])
             self._announced = [(step, list(rates)) for step, rates in state["announced"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,6 +188,18 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         at = self.delivered
         return max(1, round(read / max(at.step, 1) * self.steps))
 
+    def leave_out(self, sources: Iterable[str]) -> int:
+        """Draw sources no more, and tell the step from which they are left out: `LAG` after the last that was delivered.
+
+        Epochs keep their length, and the other sources share what is free. Where a rule draws none of these in a step, they are drawn
+        alike.
+
+        Args:
+            sources: Their names, equal on all ranks; some must remain.
+        """
+        self.contents.fixed = False  # rates change
+        return self.rates.leave_out(self.delivered.step, sources)
+
     def shown_rates(self) -> list[float]:
         """Give the part that each source has in the next step."""
         return self.contents.shares(self.rates.at(self.delivered.step))
@@ -284,6 +296,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         self._resumed = state["epoch"], state["taken"]
         self._planned.clear()
         self.rates.load_state_dict(state["rates"])
+        self.contents.fixed = self.contents.fixed and not self.rates.left_out
 
     def refuse_other(self, state: dict[str, Any]) -> None:
         """Refuse a state that another order of examples follows from.

@@ -37,7 +37,7 @@ from lightning_mtl import (
 )
 from lightning_mtl.adaptation import MAML, Adaptation, MetaSGD, ProtoNet
 from lightning_mtl.balancers import FAMO, LogSum, Uncertainty
-from lightning_mtl.callbacks import SuccessiveRegularization
+from lightning_mtl.callbacks import SuccessiveRegularization, TaskEarlyStopping
 from lightning_mtl.samplers import (
     EvaluationSampler,
     Explicit,
@@ -184,6 +184,9 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     "rows of sources that are drawn": (two_sources, {}),
     "a source that is never drawn": (two_sources, {}),
     "levels in turn, lower ones held": (two_sources, {}),
+    "a task is dropped": (one_source, {"val_check_interval": 1}),
+    "a source is left out": (two_sources, {"val_check_interval": 10}),
+    "sharded, a task is frozen": (one_source, {"val_check_interval": 1}),
     "sharded, a batch of each source": (two_sources, {}),
     "sharded, a source in each step": (two_sources, {}),
     "sharded, rows of sources that are drawn": (two_sources, {}),
@@ -275,6 +278,7 @@ SAMPLING: dict[str, dict[str, Any]] = {
         "batches": "homogeneous",
         "steps_per_epoch": 3,
     },
+    "a source is left out": {"steps_per_epoch": 30},
     "levels in turn, lower ones held": {
         "sampling": Phases([Phase(["sign"], steps=2), Phase(["size"], steps=3)]),
         "steps_per_epoch": 10,
@@ -284,8 +288,16 @@ SAMPLING: dict[str, dict[str, Any]] = {
 SAMPLING |= {f"sharded, {case}": SAMPLING[case] for case in ("a source in each step", "rows of sources that are drawn")}
 
 
+def stopped(action: Any) -> TaskEarlyStopping:
+    """Stop a task after the second validation."""
+    return TaskEarlyStopping({"size": 1}, min_delta=1e9, action=action)
+
+
 CALLBACKS: dict[str, Callable[[], L.Callback]] = {
     "levels in turn, lower ones held": lambda: SuccessiveRegularization(delta=0.5, head_delta=0.5),
+    "a task is dropped": lambda: stopped("drop"),
+    "a source is left out": lambda: stopped("drop"),
+    "sharded, a task is frozen": lambda: stopped("freeze"),
 }
 """What takes part in the training of these cases."""
 
@@ -306,6 +318,7 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
     sharded = case.startswith("sharded")
     strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1) if sharded else "ddp"
     watch = _Watch()
+    ours = [CALLBACKS[case]()] if case in CALLBACKS else []
     trainer = L.Trainer(
         accelerator="cpu",
         devices=ranks,
@@ -318,7 +331,7 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[watch, *(CALLBACKS[case]() for _ in range(case in CALLBACKS))],
+        callbacks=[watch, *ours],
         **options,
     )
     drawn = SAMPLING.get(case, {})
@@ -333,7 +346,9 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
         f"weight {name}": value.full_tensor() if isinstance(value, DTensor) else value
         for name, value in trained.state_dict().items()
     }
-    return {**weights, **figures, **watch.losses}
+    stops = [of.record()["stopped"] for of in ours if isinstance(of, TaskEarlyStopping)]
+    ends = {f"{task} stopped": torch.tensor(step) for of in stops for task, step in of.items()}
+    return {**weights, **figures, **watch.losses, **ends}
 
 
 def other_data(folder: Path) -> str:
