@@ -81,7 +81,7 @@ def draws(seed: int) -> dict[str, Any]:
 
 
 def forgetting(scores: list[list[float]]) -> dict[str, Any]:
-    alarms = []
+    alarms: list[dict[str, Any]] = []
     for i, name in enumerate(NAMES):
         best = 0.0
         for step, row in zip(STEPS, scores, strict=True):
