@@ -128,6 +128,8 @@ class MultiTaskDataModule(L.LightningDataModule):
         """Columns that no encoder may read beside the targets of its own tasks, e.g. the targets of other runs."""
         self.sampler: MultiTaskSampler | None = None
         """What plans the steps of training, once there is a loader."""
+        self.labelled: dict[str, int] = {}
+        """How many training rows have a label for each task, once they are read; estimated where only the first were looked at."""
         self._examples: dict[str, dict[str, Examples]] = {}
         self._tasks: dict[str, list[Task]] = {}
 
@@ -160,6 +162,7 @@ class MultiTaskDataModule(L.LightningDataModule):
             if not self._examples["validation"]:  # Lightning skips validation only where no such method is defined
                 self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
         labels = {split: self._check(split) for split in _STAGES[stage] if split != "predict"}
+        self._count(labels.get("train", {}))
         if stage != "predict":
             fit_heads(self.sources, self._tasks, self._examples.get("train", {}), inputs)
         if module is not None and tasks:
@@ -308,6 +311,14 @@ class MultiTaskDataModule(L.LightningDataModule):
             if split == "validation" and self._tasks[name] and name in self._examples.get("train", {}):
                 warn_of_copies(self._examples["train"][name], examples, name, split)
         return labels
+
+    def _count(self, labels: Mapping[str, Labels]) -> None:
+        reads = self.reads()
+        self.labelled |= {
+            task: of.labelled * of.rows // max(of.seen, 1)
+            for task, of in labels.items()
+            if self.sources[reads[task]].stream is None
+        }
 
     def _vocabulary(self) -> int | None:
         module = getattr(self.trainer, "lightning_module", None)

@@ -153,12 +153,14 @@ class HierarchicalModule(MultiTaskModule):
         Args:
             batch: Some rows to count the work with. Default: it is left out.
         """
-        few = None
-        if batch is not None:
-            source, columns = next(iter(self.routing.label(batch).items()))
-            few = {name: _few(column) for name, column in self.routing.inputs(source, columns).items()}
+        few = None if batch is None else self.few(batch)
         sources = [task.source or (task.resolve(self.inputs) if self.inputs else None) for task in self.tasks]
         return level_map(self.hierarchy, self.encoder, sources, few)
+
+    def few(self, batch: Batch) -> dict[str, Any]:
+        """Take what the encoder reads of a few rows, to count its work with."""
+        source, columns = next(iter(self.routing.label(batch).items()))
+        return {name: _few(column) for name, column in self.routing.inputs(source, columns).items()}
 
     def levels_of_parameters(self) -> tuple[dict[nn.Parameter, int], dict[nn.Parameter, int]]:
         """Tell at which level each parameter sits: those of the trunk, 0 being what all levels stand on; and the tasks' own."""

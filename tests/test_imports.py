@@ -204,6 +204,8 @@ MAY_IMPORT = {  # from our own house
     },
     "sweep": set(),
     "reporting": {"comparison"},
+    "_run_facts": {"_level_map", "_module", "datamodule", "hierarchical", "samplers"},
+    "report": {"_module", "_run_facts", "reporting"},
 }
 TORCH_ONLY = {"adaptation", "families", "heads", "encoders", "balancers", "samplers", "metrics"}
 FREE = {"__init__", "recipes"}

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ._compared import OWN, Compared, Judged, mean_of
-from ._drawing import COLOURS, GREY, Panel, blank, text
+from ._drawing import COLOURS, GREY, Panel, blank, head, text
 from ._words import interval, known, number
 
 _LOOK = {"gains": (COLOURS[0], "^"), "loses": (COLOURS[1], "v"), "no evidence": (GREY, "o")}
-_WORDS = {"no evidence": "no evidence"}
 
 
 def compared_panels(comparison: Compared | None) -> list[Panel]:
@@ -41,7 +40,7 @@ def _gains(comparison: Compared) -> list[Panel]:
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("gain in percent of the mean (right is better)")
-    axes.set_title(f"{text(comparison.arms[1], 20)} against {text(comparison.arms[0], 20)}")
+    head(figure, f"{comparison.arms[1]} against {comparison.arms[0]}")
     told = "; ".join(f"{task.name} {interval(gain)} percent, {task.verdict}" for task, gain in shown)
     caption = "Bars: 95% intervals over paired seeds. A bar that crosses zero is no evidence either way."
     return [Panel("comparison", figure, f"Gain of each task: {told}.", caption)]
@@ -68,7 +67,7 @@ def _seeds(i: int, task: Judged, comparison: Compared) -> Panel:
     axes.set_xticks(range(len(arms)), [text(name, 16) for name, _ in arms])
     axes.set_xlim(-0.35, len(arms) - 0.65)
     axes.set_ylabel(f"{text(task.metric, 16)}\n({task.better} is better)")
-    axes.set_title(f"{text(task.name, 24)}: {task.verdict}")
+    head(figure, f"{text(task.name, 28)}: {task.verdict}")
     return Panel(f"comparison-{i}", figure, _alt(task, arms), "Thin: each seed; thick: their mean.")
 
 

@@ -90,11 +90,11 @@ def _bounds(record: Mapping[str, Any], key: str) -> Bounds:
     """Read [mean, low, high], {"mean", "low", "high"}, or a mean with "low" and "high" beside it."""
     given = record.get(key)
     if isinstance(given, Mapping):
-        return given.get("mean"), given.get("low"), given.get("high")
-    if isinstance(given, list | tuple):
-        mean, low, high = [*given, None, None, None][:3]
-        return mean, low, high
-    return given, record.get("low"), record.get("high")
+        given = [given.get("mean"), given.get("low"), given.get("high")]
+    elif not isinstance(given, list | tuple):
+        given = [given, record.get("low"), record.get("high")]
+    mean, low, high = (None if value is None else float(value) for value in [*given, None, None, None][:3])
+    return mean, low, high
 
 
 def mean_of(values: Sequence[float]) -> float | None:

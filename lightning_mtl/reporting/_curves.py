@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from ._drawing import COLOURS, Panel, blank, draw, legend, text
+from ._drawing import COLOURS, Panel, blank, draw, head, legend, text
 from ._run import Run, tasks_of
 from ._words import number
 
@@ -30,10 +30,9 @@ def _panel(i: int, task: dict[str, Any], runs: Sequence[Run]) -> Panel | None:
         _draw(on, name, key, runs)
         better = "lower" if key == "loss" or (task.get("sign") or 1) < 0 else "higher"
         on.set_ylabel(f"{text(key, 16)}\n({better} is better)")
-    axes[0].set_title(text(name, 40))
+    head(figure, name)
     axes[-1].set_xlabel("step")
-    for run in runs:
-        _mark(axes[0], run, name)
+    _mark(axes[0], runs, name)
     legend(figure, axes[0])
     caption = "" if len(runs) == 1 else "Solid: validation; dotted: training."
     return Panel(f"curves-{i}", figure, _alt(name, shown, runs), caption)
@@ -57,20 +56,17 @@ def _draw(axes: Axes, task: str, key: str, runs: Sequence[Run]) -> None:
             draw(axes, points, 1 - j if len(runs) == 1 else i, label, **look)
 
 
-def _mark(axes: Axes, run: Run, task: str) -> None:
+def _mark(axes: Axes, runs: Sequence[Run], task: str) -> None:
     """Mark alarms of a growing gap on the validation loss."""
-    points = dict(run.points(f"validate/{task}/loss"))
-    alarms = [alarm for alarm in run.monitor("GapMonitor").get("alarms") or [] if alarm.get("task") == task]
-    at = [(alarm["step"], points[alarm["step"]]) for alarm in alarms if alarm.get("step") in points]
+    at = []
+    for run in runs:
+        points = dict(run.points(f"validate/{task}/loss"))
+        alarms = run.monitor("GapMonitor").get("alarms") or []
+        steps = [alarm["step"] for alarm in alarms if alarm.get("task") == task and alarm.get("step") in points]
+        at += [(step, points[step]) for step in steps]
     if at:
-        axes.plot(
-            *zip(*at, strict=True),
-            "X",
-            color=COLOURS[-1],
-            markersize=8,
-            label="alarm of GapMonitor",
-            zorder=5,
-        )
+        x, y = zip(*at, strict=True)
+        axes.plot(x, y, "X", color=COLOURS[-1], markersize=8, label="alarm", zorder=5)
 
 
 def _alt(task: str, shown: Sequence[str], runs: Sequence[Run]) -> str:

@@ -22,6 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
 INK, GREY, BAND = "#222222", "#8a8a8a", "#eceff3"
 DIVERGING = LinearSegmentedColormap.from_list("orange to blue", ["#D55E00", "#F6C9A4", "#FAFAFA", "#A9CDE6", "#0072B2"])
+WARNING = LinearSegmentedColormap.from_list("white to orange", ["#FAFAFA", "#F6C9A4", "#D55E00"])
 RISING = LinearSegmentedColormap.from_list("white to blue", ["#FAFAFA", "#A9CDE6", "#0072B2"])
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": GREY,
@@ -31,10 +32,10 @@ STYLE: dict[Any, Any] = {
     "axes.labelsize": 9,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
+    "figure.constrained_layout.h_pad": 0.06,
     "figure.dpi": DPI,
+    "figure.titlesize": 10.5,
+    "figure.titleweight": "bold",
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "grid.color": "#e3e3e3",
@@ -109,12 +110,26 @@ def draw(axes: Axes, points: Sequence[tuple[float, float]], i: int, label: str |
     axes.plot(x, y, label=label and text(label), **look)
 
 
-def legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
-    """Put a legend below, where there is something to tell apart."""
+def head(figure: Figure, title: str) -> None:
+    """Put a title at the left edge, where it has the whole width."""
+    figure.suptitle(text(title, round(11 * figure.get_figwidth())), x=0.01, ha="left")
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """Put a legend below, where there is something to tell apart, in as many columns as fit."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        fitting = max(1, min(columns, len(labels), 54 // (max(map(len, labels)) + 8)))
-        figure.legend(handles, labels, loc="outside lower center", ncols=fitting)
+        figure.legend(handles, labels, loc="outside lower center", ncols=_columns([len(label) for label in labels]))
+
+
+def _columns(sizes: Sequence[int]) -> int:
+    """Count the columns that fit: each is as wide as its longest label, with some seven letters for the line."""
+    for count in (4, 3, 2):
+        rows = -(-len(sizes) // count)
+        columns = [sizes[i : i + rows] for i in range(0, len(sizes), rows)]
+        if sum(max(column) + 7 for column in columns) <= 58:
+            return count
+    return 1
 
 
 def text(name: str, size: int = 26) -> str:

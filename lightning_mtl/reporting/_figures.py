@@ -10,7 +10,7 @@ from ._bars import compared_panels
 from ._compared import compared
 from ._curves import curves
 from ._drawing import Panel, styled
-from ._grids import relation_panels
+from ._pairs import relation_panels
 from ._run import runs_of
 from ._shares import level_panels, sampling_panels
 from ._stages import forgetting_panels

@@ -1,4 +1,4 @@
-"""A question and its answer."""
+"""A question, its answer, and the numbers behind it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 Tone = Literal["good", "bad", "open", "missing"]
-"""What kind of an answer it is: fine, a warning, no evidence either way, or not measured."""
+"""What kind of an answer it is: evidence, a warning, nothing either way, or not measured."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; the first cell of a row is what it is about."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -19,6 +27,7 @@ class Finding:
         tone: What kind of an answer it is.
         evidence: Sentences with the numbers it rests on.
         sections: Keys of the sections of the page that show them.
+        table: Numbers that are easier to read side by side.
     """
 
     question: str
@@ -26,3 +35,4 @@ class Finding:
     tone: Tone
     evidence: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
+    table: Table | None = None

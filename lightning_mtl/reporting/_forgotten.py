@@ -5,86 +5,94 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ._finding import Finding
+from ._finding import Finding, Table
 from ._run import Run
-from ._words import counted, known, listed, number
+from ._words import counted, known, listed, number, quoted, whole
 
 QUESTION = "Is a task being forgotten?"
+KIND = "ForgettingMonitor"
 _MISSING = "Not measured: add `ForgettingMonitor`."
-_FIGURES = (
-    ("forgetting", "forgetting (drop from the best, mean of tasks)"),
-    ("backward_transfer", "backward transfer (what later stages add to earlier tasks)"),
-    ("forward_transfer", "forward transfer (what earlier stages add to later tasks)"),
-)
+_FIGURES = {
+    "forgetting": "forgetting (how far tasks are below their best, on average)",
+    "backward_transfer": "backward transfer (what later stages add to earlier tasks)",
+    "forward_transfer": "forward transfer (what earlier stages add to later tasks)",
+}
+_SINGLE = "These are single runs: that one forgets less than another is seen here, not tested over seeds."
 
 
 def forgotten(runs: Sequence[Run]) -> Finding:
     """Answer by the alarms and figures of each run."""
-    watched = [run for run in runs if run.monitor("ForgettingMonitor")]
+    watched = [run for run in runs if run.monitor(KIND)]
     if not watched:
         return Finding(QUESTION, _MISSING, "missing")
-    alarmed = [run for run in watched if _alarms(run)]
-    looks = max(len(run.monitor("ForgettingMonitor").get("steps") or []) for run in watched)
-    evidence = [line for run in watched for line in _evidence(run, len(runs) > 1)]
-    if len(watched) > 1:
-        evidence.append(
-            "These are single runs: that one forgets less than another is seen here, not tested over seeds."
-        )
-    answer = _answer(watched, alarmed, looks, len(runs) > 1)
-    tone = "bad" if alarmed else "open"
-    return Finding(QUESTION, answer, tone, tuple(evidence), ("forgetting",))  # type: ignore[arg-type]
+    many = len(runs) > 1
+    evidence = [line for run in watched for line in (*_figures(run, many), *_safe(run, many))]
+    evidence += [_SINGLE] if len(watched) > 1 else []
+    tone = "bad" if any(_tasks_alarmed(run) for run in watched) else "open"
+    return Finding(QUESTION, _answer(watched, many), tone, tuple(evidence), ("forgetting",), _table(watched, many))  # type: ignore[arg-type]
 
 
-def _alarms(run: Run) -> list[dict[str, Any]]:
-    return list(run.monitor("ForgettingMonitor").get("alarms") or [])
+def alarms_of(run: Run, task: str) -> list[dict[str, Any]]:
+    """Give the alarms of a task."""
+    return [alarm for alarm in run.monitor(KIND).get("alarms") or [] if alarm.get("task") == task]
 
 
 def _tasks_alarmed(run: Run) -> list[str]:
-    return list(dict.fromkeys(str(alarm.get("task")) for alarm in _alarms(run)))
+    return [name for name in run.monitor(KIND).get("tasks") or [] if alarms_of(run, name)]
 
 
-def _answer(watched: Sequence[Run], alarmed: Sequence[Run], looks: int, many: bool) -> str:
-    if not alarmed:
-        if looks < 2:
-            return "Cannot be said: a drop needs at least two validations."
-        return f"No sign of it: no alarm in {counted(looks, 'validation')}{' of each run' if many else ''}."
-    said = [f"{listed(_tasks_alarmed(run))}{f' in {run.name}' if many else ''}" for run in alarmed]
+def _answer(watched: Sequence[Run], many: bool) -> str:
+    alarmed = [run for run in watched if _tasks_alarmed(run)]
     calm = [run.name for run in watched if run not in alarmed]
-    return f"Yes: {'; '.join(said)}.{f' No alarm in {listed(calm)}.' if calm else ''}"
+    if alarmed:
+        said = [f"{listed(_tasks_alarmed(run))}{f' in {quoted([run.name])}' if many else ''}" for run in alarmed]
+        return f"Yes: {'; '.join(said)}.{f' No alarm in {quoted(calm)}.' if calm else ''}"
+    looks = min(len(run.monitor(KIND).get("steps") or []) for run in watched)
+    if looks < 2:
+        return "Cannot be said: a drop needs at least two validations."
+    return f"No sign of it: no alarm in {counted(looks, 'validation')}{' of each run' if len(watched) > 1 else ''}."
 
 
-def _evidence(run: Run, many: bool) -> list[str]:
-    before = f"{run.name}: " if many else ""
-    of = run.monitor("ForgettingMonitor")
-    figures = of.get("figures") or {}
-    told = [f"{words} {number(figures[key], True)}" for key, words in _FIGURES if known(figures.get(key))]
-    lines = [f"{before}{'; '.join(told)}."] if told else []
-    for name in of.get("tasks") or []:
-        alarms = [alarm for alarm in _alarms(run) if alarm.get("task") == name]
-        if line := _of_task(name, drawdown(of, name), alarms):
-            lines.append(before + line)
-    return lines
+def _figures(run: Run, many: bool) -> list[str]:
+    figures = run.monitor(KIND).get("figures") or {}
+    told = [f"{words} {number(figures[key], True)}" for key, words in _FIGURES.items() if known(figures.get(key))]
+    said = "; ".join(told)
+    return [f"{quoted([run.name])}: {said}." if many else f"{said[0].upper()}{said[1:]}."] if told else []
 
 
-def _of_task(name: str, drop: tuple[float, float] | None, alarms: Sequence[dict[str, Any]]) -> str:
-    said = []
+def _safe(run: Run, many: bool) -> list[str]:
+    """Name the checkpoints to go back to."""
+    first = [alarms_of(run, name)[0] for name in _tasks_alarmed(run)]
+    told = [f"{alarm['task']}: {alarm['safe']}" for alarm in first if alarm.get("safe")]
+    return (
+        [f"{f'{quoted([run.name])}: ' if many else ''}Checkpoints from before the drops: {'; '.join(told)}."]
+        if told
+        else []
+    )
+
+
+def _table(watched: Sequence[Run], many: bool) -> Table:
+    names = list(dict.fromkeys(name for run in watched for name in run.monitor(KIND).get("tasks") or []))
+    header = ("task", *([run.name for run in watched] if many else ["below its best so far"]))
+    return Table(header, tuple((name, *(_cell(run, name) for run in watched)) for name in names))
+
+
+def _cell(run: Run, name: str) -> str:
+    of = run.monitor(KIND)
+    drop = drawdown(of, name) if name in (of.get("tasks") or ()) else None
+    if drop is None:
+        return "not watched"
+    alarms = alarms_of(run, name)
+    said = "no alarm"
     if alarms:
-        first = alarms[0]
-        safe = f" (the last good checkpoint: {first['safe']})" if first.get("safe") else ""
-        said.append(
-            f"alarm at step {number(first.get('step'))}: {number(first.get('drop'))} below its best, tolerance "
-            f"{number(first.get('tolerance'))}{safe}"
-        )
-    if drop is not None:
-        worst, at_end = drop
-        said.append(f"largest drop below its best so far {number(worst)}, at the end {number(at_end)}")
-    return f"{name}: {'; '.join(said)}." if said else ""
+        said = f"alarm at step {whole(alarms[0].get('step'))} ({number(alarms[0].get('drop'))}, tolerance {number(alarms[0].get('tolerance'))})"
+    return f"{said}; {number(drop[1])} below its best at the end, {number(drop[0])} at worst"
 
 
 def drawdown(of: dict[str, Any], name: str) -> tuple[float, float] | None:
     """Give how far a task fell below its best so far: at worst, and at the end."""
     at = of["tasks"].index(name)
-    scores = [row[at] for row in of.get("scores") or [] if at < len(row) and row[at] is not None]
+    scores = [float(row[at]) for row in of.get("scores") or [] if at < len(row) and row[at] is not None]
     if not scores:
         return None
     best, worst = scores[0], 0.0

@@ -51,8 +51,9 @@ def _mean(comparison: Compared) -> list[str]:
     mean, low, high = comparison.delta
     if not known(mean):
         return []
-    judged = "gains" if (low or -1) > 0 else "loses" if (high or 1) < 0 else "no evidence"
-    return [f"Mean over the tasks, in percent (delta_m): {interval(comparison.delta)}: {_verdict(judged)}."]
+    judged = "gains" if low is not None and low > 0 else "loses" if high is not None and high < 0 else "no evidence"
+    said = {"gains": "tasks gain on average", "loses": "tasks lose on average"}.get(judged, _verdict(judged))
+    return [f"Mean over the tasks, in percent (delta_m): {interval(comparison.delta)}: {said}."]
 
 
 def _verdict(verdict: str) -> str:

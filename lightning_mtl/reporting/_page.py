@@ -9,13 +9,13 @@ from typing import Any
 
 from ._compared import compared
 from ._figures import Section
-from ._finding import Finding
+from ._finding import Finding, Table
 from ._run import Run, runs_of, tasks_of
 from ._sheet import SHEET
-from ._tables import Table, comparison_tables, task_table
+from ._tables import comparison_tables, task_table
 from ._words import counted
 
-_BADGES = {"good": "evidence", "bad": "look here", "open": "no warning", "missing": "not measured"}
+_BADGES = {"good": "evidence", "bad": "needs attention", "open": "no warning", "missing": "not measured"}
 _OPEN = "no evidence either way"
 
 
@@ -78,11 +78,12 @@ def _card(finding: Finding, there: Mapping[str, str]) -> str:
     lines = "".join(f"<li>{escape(line)}</li>" for line in finding.evidence)
     links = ", ".join(f"<a href='#{key}'>{escape(there[key])}</a>" for key in finding.sections if key in there)
     return (
-        f"<article class='card {finding.tone}'><header><h3>{escape(finding.question)}</h3><span class='badge'>{badge}</span></header>"
-        f"<p class='answer'>{_code(finding.answer)}</p>"
-        + (f"<ul>{lines}</ul>" if lines else "")
+        f"<article class='card {finding.tone}'><div><h3>{escape(finding.question)}</h3><p class='badge'>{badge}</p>"
         + (f"<p class='links'>Figures: {links}</p>" if links else "")
-        + "</article>"
+        + f"</div><div><p class='answer'>{_code(finding.answer)}</p>"
+        + (_table(finding.table) if finding.table else "")
+        + (f"<ul>{lines}</ul>" if lines else "")
+        + "</div></article>"
     )
 
 

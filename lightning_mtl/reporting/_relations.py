@@ -11,7 +11,7 @@ from typing import Any
 
 from ._finding import Finding
 from ._run import Run, square
-from ._words import known, listed, number, percent
+from ._words import counted, known, listed, number, percent, verb
 
 QUESTION = "Which tasks belong together?"
 _MISSING = (
@@ -91,7 +91,7 @@ def _groups(transfer: dict[str, Any]) -> list[str]:
 
 def _method(transfer: dict[str, Any], looked: int) -> str:
     return (
-        f"Affinity is the share of a task's loss that one update of another takes away, over {number(transfer.get('probes'))} probes of this run; "
+        f"Affinity is the share of a task's loss that one update of another takes away, over {counted(transfer.get('probes'), 'probe')} of this run; "
         f"intervals hold for all {looked} directions at once (95%). It suggests who belongs together; a comparison shows it."
     )
 
@@ -111,7 +111,7 @@ def _conflicts(conflict: dict[str, Any]) -> list[str]:
     ]
 
 
-def wilson(rate: float, count: float) -> tuple[float, float]:
+def wilson(rate: float, count: int | float) -> tuple[float, float]:
     """Give the 95% interval of a share (Wilson, 1927)."""
     z = NormalDist().inv_cdf(0.975)
     middle = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
@@ -120,11 +120,9 @@ def wilson(rate: float, count: float) -> tuple[float, float]:
 
 
 def _of_conflicts(against: Sequence[str]) -> str:
-    return (
-        f"{len(against)} of the pairs point apart more often than not."
-        if against
-        else "No two tasks point apart more often than not."
-    )
+    if not against:
+        return "No two tasks point apart more often than not."
+    return f"{counted(len(against), 'pair')} {verb(against, 'points', 'point')} apart more often than not."
 
 
 def _caveat(conflict: dict[str, Any] | None) -> list[str]:

@@ -83,8 +83,12 @@ def square(given: Any, size: int) -> list[list[float | None]]:
         size: How many rows and columns it has.
     """
     rows = given or []
-    return [[_at(_at(rows, i) or [], j) for j in range(size)] for i in range(size)]
+    return [[_float(_at(_at(rows, i) or [], j)) for j in range(size)] for i in range(size)]
 
 
 def _at(values: Sequence[Any], i: int) -> Any:
     return values[i] if i < len(values) else None
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)

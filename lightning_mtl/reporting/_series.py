@@ -24,11 +24,11 @@ class Series:
         (501, [1, 1.0], [2000, 0.0005])
     """
 
-    points: list[list[float]] = field(default_factory=list)
+    points: list[list[int | float]] = field(default_factory=list)
     every: int = 1
     """One value of so many is kept."""
     seen: int = 0
-    newest: list[float] = field(default_factory=list)
+    newest: list[int | float] = field(default_factory=list)
 
     def add(self, step: int, value: float) -> None:
         """Take the next value.
@@ -45,7 +45,7 @@ class Series:
             del self.points[1::2]
             self.every *= 2
 
-    def kept(self) -> list[list[float]]:
+    def kept(self) -> list[list[int | float]]:
         """Give [step, value] of what is kept."""
         left_out = bool(self.newest) and self.newest is not self.points[-1] and self.newest != self.points[-1]
         return [*self.points, self.newest] if left_out else list(self.points)

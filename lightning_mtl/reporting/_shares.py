@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._drawing import COLOURS, INK, Panel, blank, draw, legend, text
+from ._drawing import COLOURS, INK, Panel, blank, draw, head, legend, text
 from ._run import Run
 from ._words import counted, listed, number, percent
 
 _OVER_TIME = (
-    ("rate", "Sampling rates", "share of the steps or rows"),
-    ("loss_weight", "Balancing weights", "weight of the loss"),
-    ("loss_share", "Shares of the loss", "share of the training loss"),
+    ("rate", "Sampling rates", "share of steps or rows"),
+    ("loss_weight", "Balancing weights", "loss weight"),
+    ("loss_share", "Shares of the loss", "share of the loss"),
 )
 
 
 def sampling_panels(runs: Sequence[Run]) -> list[Panel]:
     """Draw rates, weights and shares over time, and what was drawn, of each run."""
-    made = []
+    made: list[Panel | None] = []
     for i, run in enumerate(runs):
         of = f": {run.name}" if len(runs) > 1 else ""
         made += [_over_time(i, run, key, title + of, unit) for key, title, unit in _OVER_TIME]
@@ -34,7 +34,7 @@ def _over_time(i: int, run: Run, key: str, title: str, unit: str) -> Panel | Non
     for k, name in there:
         draw(axes, run.points(f"train/{name}/{key}"), k, text(name, 14))
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    axes.set_title(text(title, 44))
+    head(figure, title)
     axes.set_ylabel(unit)
     axes.set_xlabel("step")
     legend(figure, axes)
@@ -62,7 +62,7 @@ def _draws(i: int, run: Run, of: str) -> Panel | None:
         axes.tick_params(length=0)
     left.set_yticks(range(len(draws)), [text(name, 14) for name in draws])
     left.invert_yaxis()
-    figure.suptitle(text(f"Drawn{of}", 44), x=0.02, ha="left", fontsize=10.5, fontweight="bold")
+    head(figure, f"Drawn{of}")
     told = "; ".join(
         f"{name}: {counted(source.get('drawn'), 'row')}, {number(source.get('passes'))} passes"
         for name, source in draws.items()
@@ -94,7 +94,7 @@ def _levels(i: int, run: Run, of: str) -> Panel | None:
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)
     axes.set_xlabel("share of the encoder's work; the tasks that sit there")
-    axes.set_title(text(f"Work of each level{of}", 44))
+    head(figure, f"Work of each level{of}")
     told = "; ".join(
         f"{level.get('name')}: {percent(level['share'])}, tasks {listed(level.get('tasks') or [])}" for level in levels
     )

@@ -15,14 +15,16 @@ a { color: var(--blue); }
 .lead, .note, figcaption, footer { color: var(--soft); }
 .note { margin: -6px 0 14px; max-width: 75ch; }
 .card, .panel { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; }
-.answers { display: grid; gap: 16px; max-width: 940px; }
-.card { padding: 20px 24px; border-left: 5px solid var(--tone); }
-.card header { display: flex; flex-wrap: wrap; gap: 6px 12px; align-items: baseline; justify-content: space-between; }
-.badge { color: var(--tone); font-size: 0.82rem; font-weight: 600; white-space: nowrap; }
-.answer { font-size: 1.08rem; margin-top: 8px; max-width: 72ch; }
-.card ul { margin: 12px 0 0; padding-left: 1.15em; color: #3c444e; font-size: 0.93rem; }
+.answers { display: grid; gap: 16px; }
+.card { display: grid; grid-template-columns: 250px minmax(0, 1fr); gap: 8px 36px; padding: 22px 26px; border-left: 5px solid var(--tone); }
+.badge { color: var(--tone); font-size: 0.85rem; font-weight: 600; margin-top: 6px; }
+.links { margin-top: 6px; font-size: 0.88rem; color: var(--soft); }
+.answer { font-size: 1.1rem; line-height: 1.5; max-width: 78ch; }
+.card ul { margin: 12px 0 0; padding-left: 1.15em; color: #3c444e; font-size: 0.93rem; max-width: 95ch; }
 .card li { margin: 4px 0; }
-.links { margin-top: 12px; font-size: 0.93rem; color: var(--soft); }
+.card table { margin: 14px 0 0; font-size: 0.9rem; }
+.card th, .card td { padding: 6px 12px; }
+code { font: 0.92em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; background: #eef0f3; padding: 1px 4px; border-radius: 4px; }
 .good { --tone: #00684c; } .bad { --tone: #b34700; } .open { --tone: #4b6584; } .missing { --tone: #70777f; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); gap: 16px; align-items: start; }
 .panel { margin: 0; padding: 12px 12px 10px; }
@@ -30,22 +32,25 @@ a { color: var(--blue); }
 .panel.wide { grid-column: 1 / -1; } .panel.wide img { max-width: 960px; }
 figcaption { font-size: 0.87rem; line-height: 1.45; margin: 8px 6px 2px; }
 table { border-collapse: collapse; width: 100%; background: var(--paper); border: 1px solid var(--line); font-size: 0.93rem; margin: 0 0 16px; }
-th, td { text-align: left; padding: 9px 14px; border-bottom: 1px solid var(--line); vertical-align: top; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: 9px 14px; border-bottom: 1px solid var(--line); vertical-align: top; min-width: 5.5em; font-variant-numeric: tabular-nums; }
 th { font-weight: 600; color: var(--soft); font-size: 0.85rem; }
 tbody tr:last-child > * { border-bottom: 0; }
-tbody th { color: var(--ink); font-size: inherit; }
+tbody th { color: var(--ink); font-size: inherit; min-width: 8em; }
 footer { margin-top: 56px; padding-top: 16px; border-top: 1px solid var(--line); font-size: 0.87rem; }
 @media (max-width: 640px) {
   main { padding: 24px 14px 40px; }
   h1 { font-size: 1.5rem; }
   h2 { margin-top: 40px; }
-  .card { padding: 16px; }
+  .card { display: block; padding: 16px; }
+  .card .answer { margin-top: 12px; }
+  .card tbody tr { padding: 8px 12px; }
+  .card td, .card tbody th { padding: 2px 0; }
   .panel { padding: 8px 6px; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   table, tbody, tr, th, td { display: block; }
   tbody tr { padding: 10px 14px; border-bottom: 1px solid var(--line); }
   tbody tr:last-child { border-bottom: 0; }
-  td, tbody th { border: 0; padding: 2px 0; }
+  td, tbody th { border: 0; padding: 2px 0; min-width: 0; }
   td { display: flex; justify-content: space-between; gap: 16px; text-align: right; }
   td::before { content: attr(data-label); color: var(--soft); text-align: left; flex: none; max-width: 45%; }
 }

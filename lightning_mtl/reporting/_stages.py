@@ -7,20 +7,20 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from ._drawing import BAND, COLOURS, GREY, Panel, blank, draw, legend, text
-from ._grids import grid
+from ._drawing import BAND, COLOURS, GREY, RISING, Panel, blank, draw, head, legend, text
+from ._forgotten import KIND, alarms_of
+from ._grids import Values, grid
 from ._run import Run
 from ._words import number
 
-_KIND = "ForgettingMonitor"
 _FEW = 16
 """Stages that are shaded; more would be stripes."""
 
 
 def forgetting_panels(runs: Sequence[Run]) -> list[Panel]:
     """Draw the score of each task by step, runs beside each other, and the scores after each stage of each run."""
-    watched = [run for run in runs if run.monitor(_KIND)]
-    names = list(dict.fromkeys(name for run in watched for name in run.monitor(_KIND).get("tasks") or []))
+    watched = [run for run in runs if run.monitor(KIND)]
+    names = list(dict.fromkeys(name for run in watched for name in run.monitor(KIND).get("tasks") or []))
     over_time = [_panel(i, name, watched) for i, name in enumerate(names)]
     after = [_matrix(i, run, len(runs) > 1) for i, run in enumerate(watched)]
     return [panel for panel in (*over_time, *after) if panel is not None]
@@ -28,7 +28,7 @@ def forgetting_panels(runs: Sequence[Run]) -> list[Panel]:
 
 def scores(run: Run, task: str) -> list[tuple[float, float]]:
     """Give a task's scores by step as the monitor saw them; higher is better."""
-    of = run.monitor(_KIND)
+    of = run.monitor(KIND)
     if task not in (of.get("tasks") or []):
         return []
     at = of["tasks"].index(task)
@@ -46,13 +46,13 @@ def _panel(i: int, task: str, runs: Sequence[Run]) -> Panel | None:
         _shade(axes, _bands(shaded))
     for k, run in enumerate(seen):
         draw(axes, scores(run, task), runs.index(run), run.name if len(runs) > 1 else None)
-        _mark(axes, run, task, first=not any(_alarms(before, task) for before in seen[:k]))
-    axes.set_title(text(task, 40), pad=14 if shaded else None)
+        _mark(axes, run, task, first=not any(alarms_of(before, task) for before in seen[:k]))
+    head(figure, task)
     axes.set_ylabel("score (higher is better)")
     axes.set_xlabel("step")
     legend(figure, axes)
     told = [
-        f"{run.name}: best {number(best)}, last {number(points[-1][1])}, {len(_alarms(run, task))} alarms"
+        f"{run.name}: best {number(best)}, last {number(points[-1][1])}, {len(alarms_of(run, task))} alarms"
         for run in seen
         for points in [scores(run, task)]
         for best in [max(value for _, value in points)]
@@ -61,13 +61,9 @@ def _panel(i: int, task: str, runs: Sequence[Run]) -> Panel | None:
     return Panel(f"forgetting-{i}", figure, f"Score of {task} by step. {'; '.join(told)}.", caption)
 
 
-def _alarms(run: Run, task: str) -> list[dict[str, Any]]:
-    return [alarm for alarm in run.monitor(_KIND).get("alarms") or [] if alarm.get("task") == task]
-
-
 def _mark(axes: Axes, run: Run, task: str, first: bool) -> None:
     points = dict(scores(run, task))
-    at = [(alarm["step"], points[alarm["step"]]) for alarm in _alarms(run, task) if alarm.get("step") in points]
+    at = [(alarm["step"], points[alarm["step"]]) for alarm in alarms_of(run, task) if alarm.get("step") in points]
     if at:
         x, y = zip(*at, strict=True)
         axes.plot(x, y, "X", color=COLOURS[-1], markersize=8, zorder=5, label="alarm" if first else None)
@@ -99,18 +95,26 @@ def _shade(axes: Axes, stages: Sequence[dict[str, Any]]) -> None:
 
 
 def _matrix(i: int, run: Run, many: bool) -> Panel | None:
-    of = run.monitor(_KIND)
+    of = run.monitor(KIND)
     stages, tasks, matrix = of.get("stages") or [], of.get("tasks") or [], of.get("matrix") or []
     if len(stages) < 2 or len(matrix) != len(stages):
         return None
-    values = [list(row) for row in matrix]
-    return grid(
-        f"stages-{i}",
-        f"After each stage{f': {run.name}' if many else ''}",
-        values,
-        [f"after {stage}" for stage in stages],
-        tasks,
-        [[number(value) if value is not None else "" for value in row] for row in values],
-        caption="Score of each task after each stage; darker is better within a column.",
-        by_column=True,
-    )
+    values = [[None if value is None else float(value) for value in row] for row in matrix]
+    cells = [["" if value is None else number(value) for value in row] for row in values]
+    title = f"After each stage{f': {run.name}' if many else ''}"
+    names = ([f"after {stage}" for stage in stages], tasks)
+    caption = "Score of each task after each stage; darker is better within a column."
+    return grid(f"stages-{i}", title, _by_column(values), (RISING, 0.0, 1.25), names, cells, caption)
+
+
+def _by_column(values: Values) -> list[list[float | None]]:
+    """Bring each task's scores to [0, 1], since tasks have metrics of their own."""
+    columns = [[value for value in column if value is not None] for column in zip(*values, strict=True)]
+    ends = [(min(column, default=0.0), max(column, default=1.0)) for column in columns]
+    return [
+        [
+            None if value is None else (value - low) / ((high - low) or 1.0)
+            for value, (low, high) in zip(row, ends, strict=True)
+        ]
+        for row in values
+    ]

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ._compared import OWN, Compared, mean_of
+from ._finding import Table
 from ._run import Run, tasks_of
 from ._words import interval, known, number
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of texts; the first cell of a row is what it is about."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def task_table(runs: Sequence[Run]) -> Table:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 
 MINUS = "\u2212"
+Number = int | float
 
 
-def number(value: float | None, sign: bool = False) -> str:
+def number(value: Number | None, sign: bool = False) -> str:
     """Write a number to about three digits.
 
     Args:
@@ -22,15 +23,41 @@ def number(value: float | None, sign: bool = False) -> str:
     if value is None or not math.isfinite(value):
         return "unknown"
     size = abs(value)
-    digits = "0" if size == 0 else f"{size:,.{_places(size)}f}" if 1e-3 <= size < 1e9 else f"{size:.2e}"
-    return (MINUS if value < 0 else "+" if sign else "") + digits
+    digits = "0" if size == 0 else f"{size:,.{_places(size)}f}" if 1e-4 <= size < 1e9 else f"{size:.1e}"
+    return (MINUS if value < 0 else "+" if sign and value > 0 else "") + digits
 
 
-def _places(size: float) -> int:
+def _places(size: Number) -> int:
     return 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3 if size >= 0.01 else 4
 
 
-def percent(share: float | None, sign: bool = False) -> str:
+def whole(value: Number | None) -> str:
+    """Write a number without a fraction.
+
+    Args:
+        value: The number; None is "unknown".
+
+    Example:
+        >>> whole(50), whole(1200.0)
+        ('50', '1,200')
+    """
+    return f"{value:,.0f}" if value is not None and known(value) else "unknown"
+
+
+def quoted(names: Sequence[str]) -> str:
+    """Write names of runs, in quotation marks.
+
+    Args:
+        names: The names.
+
+    Example:
+        >>> quoted(["joint"]) == "\u201cjoint\u201d"
+        True
+    """
+    return listed([f"\u201c{name}\u201d" for name in names])
+
+
+def percent(share: Number | None, sign: bool = False) -> str:
     """Write a share in percent.
 
     Args:
@@ -48,7 +75,7 @@ def percent(share: float | None, sign: bool = False) -> str:
     return f"{MINUS if share < 0 else '+' if sign else ''}{digits}%"
 
 
-def interval(bounds: Sequence[float | None]) -> str:
+def interval(bounds: Sequence[Number | None]) -> str:
     """Write a mean with its interval.
 
     Args:
@@ -66,7 +93,7 @@ def interval(bounds: Sequence[float | None]) -> str:
     return f"{number(mean, sign=True)} [{number(low, sign=True)}, {number(high, sign=True)}]"
 
 
-def known(*values: float | None) -> bool:
+def known(*values: Number | None) -> bool:
     """Say whether all of these are numbers.
 
     Args:
@@ -88,7 +115,7 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else "none"
 
 
-def counted(count: float | None, noun: str) -> str:
+def counted(count: Number | None, noun: str) -> str:
     """Write how many there are of something.
 
     Args:

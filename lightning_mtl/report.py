@@ -1,0 +1,214 @@
+"""What happened in a run, kept while it trains, and told on one page at its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
+
+from ._module import TaskModule
+from ._run_facts import draws_of, levels_of, sampler_of, stages_of, tasks_of
+
+
+class Report(L.Callback):
+    """Keep what a run shows, and write it as a page that answers what a multi-task run is asked.
+
+    The page, `report.html`, needs no network. It says at the top whether each task gains by sharing, which tasks belong together,
+    whether the small one overfits, whether one is forgotten, and how much should be shared: with numbers, with the figures that
+    show them, and with "not measured" and what to add where no callback looked. The figures are written beside it as PNG, the
+    record as `record.json`; `WandbLogger` and `TensorBoardLogger` of the Trainer get the figures too. `write_report` makes one page of several
+    runs and of a comparison.
+
+    It only looks: training is the same, bit for bit, with and without it. The record is in checkpoints, so that of a run that was
+    resumed is unbroken; of the losses shown last before the checkpoint it may lack those since the showing before.
+
+    Args:
+        folder: Where the page goes. Default: the folder of the first logger that has one, or else `default_root_dir`.
+        every_figure: Validations from one writing to the next while training runs. Default: written at the end only.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+        ValueError: `every_figure` is below 1; or the model is no module of the library.
+
+    Example:
+        >>> from lightning_mtl.report import Report
+        >>> report = Report()  # L.Trainer(callbacks=[report]); afterwards report.record()
+        >>> report.record()["series"]
+        {}
+    """
+
+    def __init__(self, folder: str | Path | None = None, every_figure: int | None = None) -> None:
+        if every_figure is not None and every_figure < 1:
+            raise ValueError(
+                f"`every_figure` must be at least 1, got {every_figure}. Leave it out to write at the end."
+            )
+        self._reporting = _reporting()
+        self.folder, self.every_figure = folder, every_figure
+        self._trainer: L.Trainer | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._series: dict[str, Any] = {}
+        self._facts: dict[str, Any] = {}
+        self._validations = 0
+
+    # Hooks of Lightning
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse a model that shows nothing."""
+        if not isinstance(pl_module, TaskModule):
+            raise ValueError(
+                f"Report must have a module of lightning-mtl, got {type(pl_module).__name__}. Train a `MultiTaskModule` or its like."
+            )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Listen to what the module shows; forget another run."""
+        if not trainer.ckpt_path and trainer.global_step == 0:
+            self._forget()
+        self._trainer = trainer
+        self._facts["tasks"] = tasks_of(trainer, pl_module)
+        pl_module.shown_to.append(self._add)
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Count the work of the levels, once."""
+        if "levels" not in self._facts:
+            self._facts["levels"] = levels_of(pl_module, batch)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the results of a validation."""
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        shown = trainer.callback_metrics.items()
+        self._add(trainer.global_step, {key: float(value) for key, value in shown if key.startswith("validate/")})
+        self._validations += 1
+        if self.every_figure is not None and self._validations % self.every_figure == 0:
+            self._write(trainer)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the page, when all callbacks have seen the end of training."""
+        self._ask()
+        self._write(trainer)
+
+    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Let go of the module; other callbacks may have forgotten by now what they were asked before."""
+        self._trainer = None
+        if isinstance(pl_module, TaskModule):
+            pl_module.shown_to = [tell for tell in pl_module.shown_to if tell != self._add]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that was kept."""
+        series = {key: [of.points, of.every, of.seen, of.newest] for key, of in self._series.items()}
+        return {"series": series, "levels": self._facts.get("levels"), "validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where it was kept."""
+        self._forget()
+        of = self._reporting.Series
+        self._series = {
+            key: of([list(p) for p in points], *rest) for key, (points, *rest) in state_dict["series"].items()
+        }
+        self._validations = state_dict["validations"]
+        if state_dict["levels"] is not None:
+            self._facts["levels"] = state_dict["levels"]
+
+    # The record
+
+    def record(self) -> dict[str, Any]:
+        """Give all that is known of the run so far, as plain data.
+
+        Returns:
+            "tasks" (name, metric, sign, rows), "series" ({key: [[step, value], ...]}, some 500 points each), "monitors" ({class:
+            its record}), "levels", "stages" and "draws".
+        """
+        self._ask()
+        series = {key: of.kept() for key, of in self._series.items()}
+        known: dict[str, Any] = {"tasks": [], "levels": None, "stages": None, "draws": None, "monitors": {}}
+        made: dict[str, Any] = self._reporting.plain({**known, **self._facts, "series": series})
+        return made
+
+    def _add(self, step: int, values: Mapping[str, float]) -> None:
+        for key, value in values.items():
+            if key not in self._series:
+                self._series[key] = self._reporting.Series()
+            self._series[key].add(step, value)
+
+    def _ask(self) -> None:
+        """Ask the Trainer, while there is one, for what changes as training goes on."""
+        if self._trainer is None:
+            return
+        self._facts["monitors"] = self._monitors()
+        if (sampler := sampler_of(self._trainer)) is not None:
+            self._facts |= {"draws": draws_of(sampler), "stages": stages_of(sampler)}
+
+    def _monitors(self) -> dict[str, Any]:
+        """Ask every other callback that keeps a record; a second one of a class has a number."""
+        found: dict[str, Any] = {}
+        for callback in getattr(self._trainer, "callbacks", ()):
+            ask = getattr(callback, "record", None)
+            if callback is self or not callable(ask):
+                continue
+            name = type(callback).__name__
+            same = sum(key.split(" ")[0] == name for key in found)
+            found[f"{name} {same + 1}" if same else name] = ask()
+        return found
+
+    # The page
+
+    def _write(self, trainer: L.Trainer) -> None:
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        folder = self._place(trainer)
+        record = self.record()
+        self._reporting.write_report(folder, {"this run": record})
+        (folder / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        figures = sorted((folder / "report").glob("*.png"))
+        self._reporting.show(trainer.loggers, figures, trainer.global_step)
+
+    def _place(self, trainer: L.Trainer) -> Path:
+        if self.folder is not None:
+            return Path(self.folder)
+        folders = (getattr(logger, "log_dir", None) for logger in trainer.loggers)
+        return Path(next((folder for folder in folders if folder), trainer.default_root_dir))
+
+
+def write_report(
+    folder: str | Path,
+    records: Mapping[str, Mapping[str, Any]],
+    comparison: Mapping[str, Any] | None = None,
+    title: str = "Multi-task learning report",
+) -> Path:
+    """Write the page of one or several runs, `report.html`, and its figures, `report/*.png`.
+
+    Args:
+        folder: Where it goes; figures of an earlier report there are removed.
+        records: {name of the run: what `Report.record` gave}, e.g. {"joint": ..., "with replay": ...}.
+        comparison: What `Comparison.record` gave.
+        title: The heading.
+
+    Returns:
+        The page.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> write_report(mkdtemp(), {"joint": {"tasks": [{"name": "topic"}]}}).name
+        'report.html'
+    """
+    path: Path = _reporting().write_report(folder, records, comparison, title)
+    return path
+
+
+def _reporting() -> Any:
+    try:
+        import matplotlib  # noqa: F401
+
+        from . import reporting
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("A report needs matplotlib: pip install 'lightning-mtl[recipes]'") from error
+    return reporting
