@@ -37,7 +37,7 @@ from lightning_mtl import (
 )
 from lightning_mtl.adaptation import MAML, Adaptation, MetaSGD, ProtoNet
 from lightning_mtl.balancers import FAMO, LogSum, Uncertainty
-from lightning_mtl.callbacks import SuccessiveRegularization
+from lightning_mtl.callbacks import Distillation, ElasticWeightConsolidation, Replay, SuccessiveRegularization
 from lightning_mtl.samplers import (
     EvaluationSampler,
     Explicit,
@@ -184,7 +184,10 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     "rows of sources that are drawn": (two_sources, {}),
     "a source that is never drawn": (two_sources, {}),
     "levels in turn, lower ones held": (two_sources, {}),
+    "in a row, rows replayed and what mattered held": (two_sources, {}),
+    "in a row, predictions held": (two_sources, {}),
     "sharded, a batch of each source": (two_sources, {}),
+    "sharded, in a row, rows replayed": (two_sources, {}),
     "sharded, a source in each step": (two_sources, {}),
     "sharded, rows of sources that are drawn": (two_sources, {}),
 }
@@ -281,11 +284,22 @@ SAMPLING: dict[str, dict[str, Any]] = {
     },
 }
 """How the sources of these cases are drawn; in any other case a step holds a batch of each."""
+IN_A_ROW: dict[str, Any] = {
+    "sampling": Phases([Phase(["size"], steps=3), Phase(["sign"])], repeat=False),
+    "steps_per_epoch": 8,
+}
+SAMPLING |= {case: IN_A_ROW for case in CASES if "in a row" in case}
 SAMPLING |= {f"sharded, {case}": SAMPLING[case] for case in ("a source in each step", "rows of sources that are drawn")}
 
 
-CALLBACKS: dict[str, Callable[[], L.Callback]] = {
-    "levels in turn, lower ones held": lambda: SuccessiveRegularization(delta=0.5, head_delta=0.5),
+CALLBACKS: dict[str, Callable[[], list[L.Callback]]] = {
+    "levels in turn, lower ones held": lambda: [SuccessiveRegularization(delta=0.5, head_delta=0.5)],
+    "in a row, rows replayed and what mattered held": lambda: [
+        Replay(rows=9),
+        ElasticWeightConsolidation(3.0, rows=15),
+    ],
+    "in a row, predictions held": lambda: [Distillation(2.0)],
+    "sharded, in a row, rows replayed": lambda: [Replay(rows=9)],
 }
 """What takes part in the training of these cases."""
 
@@ -318,7 +332,7 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[watch, *(CALLBACKS[case]() for _ in range(case in CALLBACKS))],
+        callbacks=[watch, *CALLBACKS.get(case, list)()],
         **options,
     )
     drawn = SAMPLING.get(case, {})
