@@ -37,7 +37,13 @@ from lightning_mtl import (
 )
 from lightning_mtl.adaptation import MAML, Adaptation, MetaSGD, ProtoNet
 from lightning_mtl.balancers import FAMO, LogSum, Uncertainty
-from lightning_mtl.callbacks import SuccessiveRegularization, TaskEarlyStopping
+from lightning_mtl.callbacks import (
+    Distillation,
+    ElasticWeightConsolidation,
+    Replay,
+    SuccessiveRegularization,
+    TaskEarlyStopping,
+)
 from lightning_mtl.samplers import (
     EvaluationSampler,
     Explicit,
@@ -187,7 +193,10 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     "a task is dropped": (one_source, {"val_check_interval": 1}),
     "a source is left out": (two_sources, {"val_check_interval": 10}),
     "sharded, a task is frozen": (one_source, {"val_check_interval": 1}),
+    "in a row, rows replayed and what mattered held": (two_sources, {}),
+    "in a row, predictions held": (two_sources, {}),
     "sharded, a batch of each source": (two_sources, {}),
+    "sharded, in a row, rows replayed": (two_sources, {}),
     "sharded, a source in each step": (two_sources, {}),
     "sharded, rows of sources that are drawn": (two_sources, {}),
 }
@@ -285,16 +294,27 @@ SAMPLING: dict[str, dict[str, Any]] = {
     },
 }
 """How the sources of these cases are drawn; in any other case a step holds a batch of each."""
+IN_A_ROW: dict[str, Any] = {
+    "sampling": Phases([Phase(["size"], steps=3), Phase(["sign"])], repeat=False),
+    "steps_per_epoch": 8,
+}
+SAMPLING |= {case: IN_A_ROW for case in CASES if "in a row" in case}
 SAMPLING |= {f"sharded, {case}": SAMPLING[case] for case in ("a source in each step", "rows of sources that are drawn")}
 
 
-def stopped(action: Any) -> TaskEarlyStopping:
+def stopped(action: Any) -> list[L.Callback]:
     """Stop a task after the second validation."""
-    return TaskEarlyStopping({"size": 1}, min_delta=1e9, action=action)
+    return [TaskEarlyStopping({"size": 1}, min_delta=1e9, action=action)]
 
 
-CALLBACKS: dict[str, Callable[[], L.Callback]] = {
-    "levels in turn, lower ones held": lambda: SuccessiveRegularization(delta=0.5, head_delta=0.5),
+CALLBACKS: dict[str, Callable[[], list[L.Callback]]] = {
+    "levels in turn, lower ones held": lambda: [SuccessiveRegularization(delta=0.5, head_delta=0.5)],
+    "in a row, rows replayed and what mattered held": lambda: [
+        Replay(rows=9),
+        ElasticWeightConsolidation(3.0, rows=15),
+    ],
+    "in a row, predictions held": lambda: [Distillation(2.0)],
+    "sharded, in a row, rows replayed": lambda: [Replay(rows=9)],
     "a task is dropped": lambda: stopped("drop"),
     "a source is left out": lambda: stopped("drop"),
     "sharded, a task is frozen": lambda: stopped("freeze"),
@@ -318,7 +338,7 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
     sharded = case.startswith("sharded")
     strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1) if sharded else "ddp"
     watch = _Watch()
-    ours = [CALLBACKS[case]()] if case in CALLBACKS else []
+    ours = CALLBACKS.get(case, list)()
     trainer = L.Trainer(
         accelerator="cpu",
         devices=ranks,
