@@ -37,7 +37,7 @@ from lightning_mtl import (
 )
 from lightning_mtl.adaptation import MAML, Adaptation, MetaSGD, ProtoNet
 from lightning_mtl.balancers import FAMO, LogSum, Uncertainty
-from lightning_mtl.callbacks import SuccessiveRegularization
+from lightning_mtl.callbacks import ConflictMonitor, SuccessiveRegularization, TransferMonitor
 from lightning_mtl.samplers import (
     EvaluationSampler,
     Explicit,
@@ -48,6 +48,7 @@ from lightning_mtl.samplers import (
     Proportional,
     Rows,
     Temperature,
+    Uniform,
 )
 from tests import episodes
 from tests.builders import leaning, module, splits
@@ -184,6 +185,12 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     "rows of sources that are drawn": (two_sources, {}),
     "a source that is never drawn": (two_sources, {}),
     "levels in turn, lower ones held": (two_sources, {}),
+    "looks aside, labels here and there": (sparse, {}),
+    "looks aside, no label at all on one rank": (
+        lambda: unlabelled(lambda rank, step: (rank, step) == (1, 1), ("size", "sign")),
+        {},
+    ),
+    "looks aside, a source in each step": (two_sources, {}),
     "sharded, a batch of each source": (two_sources, {}),
     "sharded, a source in each step": (two_sources, {}),
     "sharded, rows of sources that are drawn": (two_sources, {}),
@@ -192,6 +199,8 @@ BALANCING: dict[str, dict[str, Any]] = {
     "log sum, labels here and there": {"balancer": LogSum()},
     "uncertainty, a task missing on one rank": {"balancer": Uncertainty()},
     "gate, labels here and there": {"balancer": leaning},
+    "gate that is watched, labels here and there": {"balancer": leaning},
+    "sharded gate that is watched, labels here and there": {"balancer": leaning},
     "gate, no label at all on one rank": {"balancer": leaning},
     "rows of two sources": {"balancer": leaning},
     "rows, heads weighed, accumulated": {"balancer": leaning, "scope": "parameters", "weight_heads": True},
@@ -281,11 +290,20 @@ SAMPLING: dict[str, dict[str, Any]] = {
     },
 }
 """How the sources of these cases are drawn; in any other case a step holds a batch of each."""
+SAMPLING["looks aside, a source in each step"] = {"sampling": Uniform(), "steps_per_epoch": 10}
 SAMPLING |= {f"sharded, {case}": SAMPLING[case] for case in ("a source in each step", "rows of sources that are drawn")}
 
 
-CALLBACKS: dict[str, Callable[[], L.Callback]] = {
-    "levels in turn, lower ones held": lambda: SuccessiveRegularization(delta=0.5, head_delta=0.5),
+CALLBACKS: dict[str, Callable[[], list[L.Callback]]] = {
+    "levels in turn, lower ones held": lambda: [SuccessiveRegularization(delta=0.5, head_delta=0.5)],
+    **{
+        f"looks aside, {case}": lambda: [ConflictMonitor(every=2), TransferMonitor(every=2)]
+        for case in ("labels here and there", "no label at all on one rank", "a source in each step")
+    },
+    **{
+        f"{gate} that is watched, labels here and there": lambda: [ConflictMonitor()]
+        for gate in ("gate", "sharded gate")
+    },
 }
 """What takes part in the training of these cases."""
 
@@ -318,7 +336,7 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[watch, *(CALLBACKS[case]() for _ in range(case in CALLBACKS))],
+        callbacks=[watch, *CALLBACKS.get(case, list)()],
         **options,
     )
     drawn = SAMPLING.get(case, {})
