@@ -90,6 +90,14 @@ def test_two_processes_equal_one(case: str, two: tuple[Results, Results], tmp_pa
     assert "validate/score" in alone
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if "looks aside" in case or "watched" in case])
+def test_pairs_of_tasks_are_shown_on_two_processes(case: str, two: tuple[Results, Results]) -> None:
+    shown = {"train/sign~size/cosine", "train/cosine", "train/conflict_rate"}
+    shown |= {"train/sign~size/affinity", "train/size~sign/affinity"} if "looks aside" in case else set()
+    assert all(shown <= set(rank[case]) for rank in two)
+    assert all(torch.equal(two[0][case][name], two[1][case][name]) for name in shown)
+
+
 @pytest.mark.parametrize("case", ["two sources", "a source in each step"])
 def test_j_validation_runs_on_two_processes(case: str, two: tuple[Results, Results]) -> None:
     """Elsewhere it was left out there, or judged a part of the split: both ranks have the figures of the whole split."""

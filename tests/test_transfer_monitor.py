@@ -22,8 +22,8 @@ from .conftest import TrainerMaker
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "SGD": lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9, weight_decay=0.1),
-    "AdamW": lambda groups: torch.optim.AdamW(groups, lr=0.02, weight_decay=0.1),
-    "AMSGrad": lambda groups: torch.optim.Adam(groups, lr=0.02, betas=(0.8, 0.9), eps=1e-3, amsgrad=True),
+    "AdamW": lambda groups: torch.optim.AdamW(groups, lr=0.002, weight_decay=0.1),
+    "AMSGrad": lambda groups: torch.optim.Adam(groups, lr=0.002, betas=(0.8, 0.9), eps=1e-3, amsgrad=True),
 }
 
 

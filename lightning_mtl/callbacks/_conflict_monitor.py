@@ -152,7 +152,9 @@ class ConflictMonitor(PairMonitor):
     def _look(self, trainer: L.Trainer, module: Any) -> int:
         with aside(module):
             look = self._probe.look(trainer, module)
-        self._add(look.rows.gramian().cpu().double().unsqueeze(0), trainer.global_step)
+        gramian = look.rows.gramian().cpu().double()
+        absent = look.losses.isnan()
+        self._add(gramian.masked_fill(absent | absent[:, None], torch.nan).unsqueeze(0), trainer.global_step)
         return len(look.there)
 
     def _read(self) -> None:

@@ -115,7 +115,7 @@ class PairMonitor(L.Callback, ABC):
         """Look at the end of the first epoch if none came before; say so if there was nothing to see."""
         if trainer.current_epoch or self._looks:
             return
-        if self._aside(pl_module):
+        if self._aside(pl_module) and trainer.global_step != self._looked_at:
             self._look_now(trainer, pl_module)
         if not self._looks:
             warnings.warn(

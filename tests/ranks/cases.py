@@ -38,11 +38,13 @@ from lightning_mtl import (
 from lightning_mtl.adaptation import MAML, Adaptation, MetaSGD, ProtoNet
 from lightning_mtl.balancers import FAMO, LogSum, Uncertainty
 from lightning_mtl.callbacks import (
+    ConflictMonitor,
     Distillation,
     ElasticWeightConsolidation,
     Replay,
     SuccessiveRegularization,
     TaskEarlyStopping,
+    TransferMonitor,
 )
 from lightning_mtl.samplers import (
     EvaluationSampler,
@@ -54,6 +56,7 @@ from lightning_mtl.samplers import (
     Proportional,
     Rows,
     Temperature,
+    Uniform,
 )
 from tests import episodes
 from tests.builders import leaning, module, splits
@@ -195,6 +198,12 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     "sharded, a task is frozen": (one_source, {"val_check_interval": 1}),
     "in a row, rows replayed and what mattered held": (two_sources, {}),
     "in a row, predictions held": (two_sources, {}),
+    "looks aside, labels here and there": (sparse, {}),
+    "looks aside, no label at all on one rank": (
+        lambda: unlabelled(lambda rank, step: (rank, step) == (1, 1), ("size", "sign")),
+        {},
+    ),
+    "looks aside, a source in each step": (two_sources, {}),
     "sharded, a batch of each source": (two_sources, {}),
     "sharded, in a row, rows replayed": (two_sources, {}),
     "sharded, a source in each step": (two_sources, {}),
@@ -204,6 +213,8 @@ BALANCING: dict[str, dict[str, Any]] = {
     "log sum, labels here and there": {"balancer": LogSum()},
     "uncertainty, a task missing on one rank": {"balancer": Uncertainty()},
     "gate, labels here and there": {"balancer": leaning},
+    "gate that is watched, labels here and there": {"balancer": leaning},
+    "sharded gate that is watched, labels here and there": {"balancer": leaning},
     "gate, no label at all on one rank": {"balancer": leaning},
     "rows of two sources": {"balancer": leaning},
     "rows, heads weighed, accumulated": {"balancer": leaning, "scope": "parameters", "weight_heads": True},
@@ -294,6 +305,7 @@ SAMPLING: dict[str, dict[str, Any]] = {
     },
 }
 """How the sources of these cases are drawn; in any other case a step holds a batch of each."""
+SAMPLING["looks aside, a source in each step"] = {"sampling": Uniform(), "steps_per_epoch": 10}
 IN_A_ROW: dict[str, Any] = {
     "sampling": Phases([Phase(["size"], steps=3), Phase(["sign"])], repeat=False),
     "steps_per_epoch": 8,
@@ -318,6 +330,14 @@ CALLBACKS: dict[str, Callable[[], list[L.Callback]]] = {
     "a task is dropped": lambda: stopped("drop"),
     "a source is left out": lambda: stopped("drop"),
     "sharded, a task is frozen": lambda: stopped("freeze"),
+    **{
+        f"looks aside, {case}": lambda: [ConflictMonitor(every=2), TransferMonitor(every=2)]
+        for case in ("labels here and there", "no label at all on one rank", "a source in each step")
+    },
+    **{
+        f"{gate} that is watched, labels here and there": lambda: [ConflictMonitor()]
+        for gate in ("gate", "sharded gate")
+    },
 }
 """What takes part in the training of these cases."""
 
