@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
 
 from ..metrics import DropAlarm
 from ..samplers import MultiTaskSampler, Phases
@@ -112,7 +113,7 @@ class ForgettingMonitor(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Take in what a validation found."""
-        if self.every is None and not trainer.sanity_checking and trainer.training:
+        if self.every is None and not trainer.sanity_checking and trainer.state.fn == TrainerFn.FITTING:
             found = pl_module.scores()
             self._take(trainer, [found.get(name, math.nan) for name in self.names])
 

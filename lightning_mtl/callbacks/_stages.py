@@ -52,16 +52,15 @@ class Stages:
         learned = [i for i, at in enumerate(self.learned_at) if at >= 0]
         if len(self.names) < 2:
             return {}
-        sizes: Any = (len(learned), len(self.names))
-        at = [self.learned_at[i] for i in learned]
-        found = {
-            "forgetting": self._after(Forgetting(*sizes, learned_at=at), learned),
-            "backward_transfer": self._after(BackwardTransfer(*sizes, learned_at=at), learned),
+        sizes: Any = {"learned_at": [self.learned_at[i] for i in learned], "stages": len(self.names)}
+        found: dict[str, float | None] = {
+            "forgetting": self._after(Forgetting(len(learned), **sizes), learned),
+            "backward_transfer": self._after(BackwardTransfer(len(learned), **sizes), learned),
             "forward_transfer": None,
         }
         if self.initial is not None:
             before = [self.initial[i] for i in learned]
-            found["forward_transfer"] = self._after(ForwardTransfer(*sizes, initial=before, learned_at=at), learned)
+            found["forward_transfer"] = self._after(ForwardTransfer(len(learned), initial=before, **sizes), learned)
         return found
 
     def _after(self, metric: Any, tasks: Sequence[int]) -> float | None:
