@@ -35,6 +35,8 @@ from lightning_mtl.samplers import Phase, Phases
 
 TASKS = [f"task{i}" for i in range(1, 6)]
 PASSES, BATCH, TRAIN = 30, 32, 1437
+STRENGTH = 5.0
+"""Lambda of elastic weight consolidation."""
 ARMS: dict[str, Callable[[], list[L.Callback]]] = {
     "naive": list,
     "EWC": lambda: [ElasticWeightConsolidation(STRENGTH)],
@@ -42,7 +44,6 @@ ARMS: dict[str, Callable[[], list[L.Callback]]] = {
     "joint": list,
 }
 """What takes part in training; "joint" trains all tasks in every step, the others one after the other."""
-STRENGTH = 5.0
 
 
 class Digits(Dataset[dict[str, Any]]):
@@ -74,7 +75,7 @@ class Curve:
     def forgetting(self) -> float:
         """How far tasks but the last are below their best at the end."""
         best = [max(of) for of in zip(*self.accuracies, strict=True)]
-        return mean(high - end for high, end in zip(best[:-1], self.accuracies[-1][:-1], strict=True))
+        return float(mean(high - end for high, end in zip(best[:-1], self.accuracies[-1][:-1], strict=True)))
 
 
 def sources(seed: int) -> dict[str, dict[str, Digits]]:
@@ -117,11 +118,12 @@ def run(arm: str, seed: int, passes: int = PASSES) -> Curve:
     data = MultiTaskDataModule(
         sources(seed), batch_size=BATCH, sampling=None if arm == "joint" else in_a_row, seed=seed, summary=False
     )
-    epochs = passes  # with tasks in a row an epoch is a pass of all five
     watch = Measure()
     quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet |= {"enable_model_summary": False, "num_sanity_val_steps": 0}
+    # With tasks in a row an epoch is as long as a pass of all five.
     trainer = L.Trainer(
-        accelerator="cpu", max_epochs=epochs, callbacks=[*ARMS[arm](), watch], enable_model_summary=False, **quiet
+        accelerator="cpu", max_epochs=passes, check_val_every_n_epoch=2, callbacks=[*ARMS[arm](), watch], **quiet
     )
     trainer.fit(network(), data)
     return watch.curve

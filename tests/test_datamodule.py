@@ -433,3 +433,15 @@ def test_a_checkpoint_of_another_stream(size: dict[str, int], says: str, trainer
     first.save_checkpoint(tmp_path / "saved.ckpt")
     with pytest.raises(ValueError, match=says):
         trainer(max_epochs=2).fit(Untouched(tasks(), encoder()), data(**size), ckpt_path=tmp_path / "saved.ckpt")
+
+
+def test_rows_are_read_beside_the_steps_as_in_them() -> None:
+    data = MultiTaskDataModule({"a": rows(20, 1), "b": rows(30, 2)}, batch_size=4, seed=3)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    (plan, *_), (batch, *_) = list(loader.sampler), list(data.train_dataloader())
+    again = loader.read(plan)
+    for name, columns_of in batch.items():
+        assert torch.equal(again[name]["x"], columns_of["x"])
+    assert loader.sampler.delivered.step == 0
+    assert torch.equal(data.first_row("b")["x"], torch.tensor([rows(30, 2)[0]["x"]]))

@@ -325,6 +325,25 @@ def test_any_step_finds_the_phase_that_a_walk_reaches(seed: int, repeat: bool) -
         assert rates == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize("repeat", [True, False])
+@pytest.mark.parametrize("seed", range(5))
+def test_phases_that_came_before_are_those_that_a_walk_has_left(seed: int, repeat: bool) -> None:
+    lengths = [Random(seed + i).randint(1, 6) for i in range(4)]
+    rule, known = Phases([Phase(["a"], steps=n) for n in lengths], repeat=repeat), signals({"a": 30})
+    left = [list(range(number)) for number, n in enumerate(lengths) for _ in range(n)]
+    left += [[0, 1, 2, 3] if repeat else [0, 1, 2]] * 20
+    assert [rule.passed(step, known) for step in range(len(left))] == left
+
+
+def test_a_phase_draws_the_sources_that_are_there() -> None:
+    known = signals({"a": 30, "b": 20, "c": 10})
+    rule = Phases(
+        [Phase(["b", "a"], steps=1), Phase(["x"], steps=1), Phase(["a", "c"], steps=1, rates={"a": 0.0, "c": 1.0})]
+    )
+    assert rule.drawn(known) == {0: ["a", "b"], 2: ["c"]}
+    assert [rule.passed(step, known) for step in range(4)] == [[], [0], [0, 2], [0, 2]]
+
+
 def drawn(rule: Phases, known: Signals, steps: int) -> str:
     """Sources of each step, where a phase has one source each, with how many steps they last."""
     rates = [shares(rule, step, known) for step in range(steps)]
