@@ -17,7 +17,7 @@ MAY_IMPORT = {  # from our own house
     "adaptation": set(),
     "families": set(),
     "_table": set(),
-    "callbacks": {"_checks", "_distributed", "_history", "_table", "samplers"},
+    "callbacks": {"_checks", "_distributed", "_history", "_table", "metrics", "samplers"},
     "_settling": {"_examples", "_inference", "_inspection", "inputs", "source", "task"},
     "files": {"_sentences"},
     "_sentences": set(),
