@@ -4,6 +4,7 @@ from ._conflict_monitor import ConflictMonitor
 from ._distillation import Distillation
 from ._elastic_weight_consolidation import ElasticWeightConsolidation
 from ._forgetting_monitor import ForgettingMonitor
+from ._gap_monitor import GapMonitor
 from ._replay import Replay
 from ._sampling_monitor import SamplingMonitor
 from ._sampling_schedule import SamplingSchedule
@@ -17,6 +18,7 @@ __all__ = [
     "Distillation",
     "ElasticWeightConsolidation",
     "ForgettingMonitor",
+    "GapMonitor",
     "Replay",
     "SamplingMonitor",
     "SamplingSchedule",
