@@ -28,6 +28,9 @@ class Comparison:
     costs: Mapping[str, ArmCost] | None = None
     """What each arm took; None where networks were trained in processes that the Trainer started for it alone."""
 
+    cached: int | None = None
+    """How many twins were read from the cache; None without one."""
+
     @property
     def delta_m(self) -> Interval:
         """Mean over the tasks of the relative gain, in percent (Maninis et al., CVPR 2019, eq. 4)."""
@@ -51,6 +54,8 @@ class Comparison:
         lines = [f"delta_m in percent {self.delta_m}, paired seeds: {len(self.seeds)}"]
         if self.staged is not None:
             lines.append(f"delta_m of the two-stage arm in percent {self.staged.delta_m}")
+        if self.cached is not None:
+            lines.append(f"twins read from the cache: {self.cached} of {len(self.tasks) * len(self.seeds)}")
         if self.costs is not None:
             lines += ["", cost_table(self.costs)]
         elif self.sizes is not None:
@@ -70,6 +75,7 @@ class Comparison:
             "tasks": [task.record() for task in self.tasks],
             "delta_m": _judgement(self.delta_m),
             "two_stage_delta_m": None if staged is None else _judgement(staged),
+            "cached": self.cached,
             "costs": None if self.costs is None else {arm: of.record() for arm, of in self.costs.items()},
         }
 

@@ -11,8 +11,9 @@ import lightning as L
 
 from ._compared import Comparison
 from ._cost import Cost, costs_of
-from ._judging import Judged, Run, run_arm
+from ._judging import Judged, Run, run_arm, trained
 from ._task_comparison import ALL, STAGED, TaskComparison
+from ._twin_cache import Twin, TwinCache
 from ._two_stage import fine_tuning
 from .datamodule import MultiTaskDataModule
 from .module import MultiTaskModule
@@ -29,10 +30,10 @@ class Outcome:
     staged: Results = field(default_factory=dict)
     costs: dict[str, list[Cost | None]] = field(default_factory=dict)
 
-    def add(self, arm: str, task: str, run: Run) -> None:
+    def add(self, arm: str, task: str, twin: Twin) -> None:
         """Take in a network for one task."""
-        (self.staged if arm == STAGED else self.single)[task] = run.judged[task]
-        self.costs.setdefault(arm, []).append(run.cost)
+        (self.staged if arm == STAGED else self.single)[task] = twin.judged
+        self.costs.setdefault(arm, []).append(twin.cost)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Twins:
     finish: Callable[[L.Trainer], None] | None
     share: float = 0.0
     """Of a twin's training, that fine-tuning takes in the two-stage arm; 0 is none."""
+
+    cache: TwinCache | None = None
 
     def run(self, seed: int) -> Outcome:
         """Train and test all networks with this seed."""
@@ -60,13 +63,24 @@ class Twins:
                     found.add(STAGED, task, self._staged(task, seed, whole.module))
         return found
 
-    def _twin(self, task: str, seed: int) -> Run:
-        return run_arm(task, partial(self.build, [task]), self.data, self.trainer, seed, self.finish)
+    def _twin(self, task: str, seed: int) -> Twin:
+        """Train and test a twin, or read how it did the last time."""
+        L.seed_everything(seed, verbose=False)
+        trainer, module = self.trainer(f"{task}/seed{seed}"), self.build([task])
+        if self.cache is None:
+            return _of(task, trained(trainer, module, self.data, self.finish))
+        key = self.cache.key(module, trainer, self.data, seed)
+        if (found := self.cache.find(key)) is not None:
+            return found
+        made = _of(task, trained(trainer, module, self.data, self.finish))
+        if trainer.is_global_zero:
+            self.cache.keep(key, made)
+        return made
 
-    def _staged(self, task: str, seed: int, whole: MultiTaskModule) -> Run:
+    def _staged(self, task: str, seed: int, whole: MultiTaskModule) -> Twin:
         build = partial(self.build, [task])
         made = lambda run: fine_tuning(self.trainer(run), whole, self.share)  # noqa: E731
-        return run_arm(f"{STAGED}-{task}", build, self.data, made, seed, self.finish)
+        return _of(task, run_arm(f"{STAGED}-{task}", build, self.data, made, seed, self.finish))
 
     def _whole(self, run: str) -> L.Trainer:
         made = self.trainer(run)
@@ -85,10 +99,15 @@ class Twins:
             self.data.steps_per_epoch = own
 
 
-def compared(seeds: Sequence[int], found: Sequence[Outcome]) -> Comparison:
+def compared(seeds: Sequence[int], found: Sequence[Outcome], cache: TwinCache | None) -> Comparison:
     """Put together what all seeds gave."""
+    cached = None if cache is None else cache.read
     costs = costs_of({arm: [seed.costs[arm] for seed in found] for arm in found[0].costs}, {STAGED: ALL})
-    return Comparison(tuple(seeds), tuple(_task(name, found) for name in found[0].multi), costs=costs)
+    return Comparison(tuple(seeds), tuple(_task(name, found) for name in found[0].multi), costs=costs, cached=cached)
+
+
+def _of(task: str, run: Run) -> Twin:
+    return Twin(run.judged[task], run.cost)
 
 
 def _task(name: str, found: Sequence[Outcome]) -> TaskComparison:

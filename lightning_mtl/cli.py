@@ -110,6 +110,13 @@ class MultiTaskCLI(RecipeCLI):
             help="Whether to fine-tune each task by itself too, from the network for all tasks: true, for half of a twin's epochs, or "
             "a share of them (default: false).",
         )
+        parser.add_argument(
+            "--cache",
+            type=str | None,
+            default=None,
+            help="A folder that keeps the results of single-task twins, so that the same twin is not trained twice. Off by default, since "
+            "it sees the source of your classes, settings and data, but not all code that they call.",
+        )
         for option, (default, arguments) in self.shortcuts.items():
             parser.add_argument(f"--{option}", type=str, default=default, help=f"Sets {', '.join(arguments)}.")
             for argument in arguments:
@@ -141,6 +148,7 @@ class MultiTaskCLI(RecipeCLI):
                 self.datamodule,
                 lambda run: self._trainer(folder, run),
                 two_stage=self.config.two_stage,
+                cache=self.config.cache,
                 **options,
             )
         report = self._report(folder, comparison)
@@ -251,7 +259,7 @@ class MultiTaskCLI(RecipeCLI):
 
     def _refuse_twins(self) -> None:
         """Refuse options of twins where none are trained."""
-        given = [name for name in ("two_stage",) if self.config[name] not in (None, False)]
+        given = [name for name in ("two_stage", "cache") if self.config[name] not in (None, False)]
         searches = [name for name in ("weight_search", "placement") if self.config[name] is not None]
         other = [f"--{name}" for name in searches] or ["--compare=false"] * (not self.config.compare)
         if given and (other or self.arms):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from statistics import fmean
 
 import lightning as L
@@ -11,6 +12,7 @@ from ._compared import Comparison
 from ._interval import Interval
 from ._judging import fit, refuse_once, scored
 from ._task_comparison import ALL, TaskComparison
+from ._twin_cache import TwinCache
 from ._twins import Twins, compared
 from ._two_stage import share_of
 from .datamodule import MultiTaskDataModule
@@ -27,6 +29,7 @@ def compare(
     seeds: Iterable[int] = range(5),
     finish: Callable[[L.Trainer], None] | None = None,
     two_stage: bool | float = False,
+    cache: str | Path | None = None,
 ) -> Comparison:
     """Train one network for all tasks and one for each, and test how much each task gains or loses by sharing.
 
@@ -43,13 +46,18 @@ def compare(
         two_stage: Whether to fine-tune each task by itself too, from the weights of the network for all tasks that were tested: its
             encoder and the task's head, with a new optimizer. True gives it half of a twin's epochs (or steps, where `max_steps` ends
             training), a number that share of them, rounded up. Its runs are called "two-stage-topic/seed3".
+        cache: A folder that keeps the result of each twin and gives it back where the same twin would be trained: with the same
+            task, head, loss, encoder, initial weights, optimizer, data, seed, settings of the Trainer and versions of the packages. The
+            source of your classes counts too, but not all that they call: empty the folder when you change such code. A twin of which
+            that cannot be told (its rows are a stream, a ready DataLoader) is trained and not kept. To see whether a twin is the
+            same, `build` and `trainer` are called for it, `finish` not. The network for all tasks is always trained.
 
     Returns:
         For each task its first metric on the split "test" in all arms, `delta_m`, and what the arms cost.
 
     Raises:
         ValueError: There is no seed, no task with a metric, or a task's metric is missing from the results; or `two_stage` is no
-            share, or a twin cannot take the weights.
+            share, or a twin cannot take the weights; or `cache` is a file.
     """
     chosen, share = tuple(seeds), share_of(two_stage)
     if not chosen:
@@ -58,12 +66,13 @@ def compare(
     own_steps, own_summary, own_columns = data.steps_per_epoch, data.summary, data.not_inputs
     # The targets of the other tasks are no inputs of a twin.
     data.not_inputs = own_columns | {column for task in build(None).tasks for column in task.columns}
-    twins = Twins(build, data, trainer, finish, share)
+    kept = None if cache is None else TwinCache(cache)
+    twins = Twins(build, data, trainer, finish, share, kept)
     try:
         found = [twins.run(seed) for seed in chosen]
     finally:
         data.steps_per_epoch, data.summary, data.not_inputs = own_steps, own_summary, own_columns
-    return compared(chosen, found)
+    return compared(chosen, found, kept)
 
 
 def score(
