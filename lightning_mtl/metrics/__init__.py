@@ -1,6 +1,28 @@
 """Metrics that torchmetrics does not have, one per file."""
 
+from ._backward_transfer import BackwardTransfer
+from ._delta_m import DeltaM, delta_m
+from ._drawdown import Drawdown
 from ._drop_alarm import Drop, DropAlarm
+from ._forgetting import Forgetting
+from ._forgetting_events import ForgettingEvents
+from ._forward_transfer import ForwardTransfer
+from ._mean_rank import MeanRank, mean_rank
 from ._span_f1 import SpanF1
+from ._worst_case import WorstCase
 
-__all__ = ["Drop", "DropAlarm", "SpanF1"]
+__all__ = [
+    "BackwardTransfer",
+    "DeltaM",
+    "Drawdown",
+    "Drop",
+    "DropAlarm",
+    "Forgetting",
+    "ForgettingEvents",
+    "ForwardTransfer",
+    "MeanRank",
+    "SpanF1",
+    "WorstCase",
+    "delta_m",
+    "mean_rank",
+]

@@ -1,0 +1,104 @@
+"""Which examples are learned and forgotten again."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from ._checks import require
+from ._kept import Kept
+
+PLACES = 2**24  # of rows in a step
+NEVER = 2**62
+
+
+class ForgettingEvents(Kept):
+    """Count for each example how often it was right at one presentation and wrong at the next.
+
+    Toneva et al., "An empirical study of example forgetting during deep neural network learning", ICLR 2019, definition 2. Examples without an event are easy
+    and say little; those with many, or never learned, are hard, rare or wrongly labelled.
+
+    Ranks may read an example in turn, so that one must know whether it was right on another. An example's latest presentation is kept as one number,
+    (step, place in the batch, right or wrong), of which the largest over the ranks is the latest. Call `settle` on all ranks at the end of each epoch: it
+    exchanges these numbers, and what each rank has counted since becomes part of what all know. An example that two ranks read within one epoch is compared with what
+    each of them knew. Without `settle` each rank compares with what it saw itself; one process does not need it. A checkpoint knows what was settled and
+    what its own rank counted since, so write it after `settle` where there are more ranks.
+
+    Nothing in `update` waits for the device. It takes 28 bytes an example.
+
+    Args:
+        examples: How many there are.
+
+    Raises:
+        ValueError: No example.
+
+    Example:
+        >>> import torch
+        >>> metric, all_three = ForgettingEvents(3), torch.arange(3)
+        >>> for right in ([True, False, True], [False, False, True], [True, False, True]):
+        ...     metric.update(all_three, torch.tensor(right))
+        >>> metric.compute(), metric.unforgettable(), metric.never_learned()
+        (tensor([1, 0, 0]), tensor([False, False,  True]), tensor([False,  True, False]))
+    """
+
+    higher_is_better = False
+    full_state_update = True
+    latest: Tensor
+    settled: Tensor
+    fresh: Tensor
+    first: Tensor
+    step: Tensor
+
+    def __init__(self, examples: int) -> None:
+        super().__init__()
+        require(examples > 0, "examples", "at least 1", examples, "Give the number of rows.")
+        self.keep("latest", torch.full((examples,), -1), "max")
+        self.keep("settled", torch.zeros(examples, dtype=torch.long), "max")
+        self.keep("fresh", torch.zeros(examples, dtype=torch.int32), "sum")
+        self.keep("first", torch.full((examples,), NEVER), "min")
+        self.keep("step", torch.tensor(0), "max")
+
+    def update(self, indices: Int[Tensor, " batch"], correct: Bool[Tensor, " batch"]) -> None:
+        """Take in the examples of one step.
+
+        Args:
+            indices: Their numbers, from 0; one may occur more than once.
+            correct: Whether each was right, before the step changed the network.
+        """
+        self.step = self.step + 1
+        order = indices.argsort(stable=True)  # presentations of one example stand side by side
+        rows, right = indices[order], correct[order]
+        was_right = (self.latest[rows] >= 0) & (self.latest[rows] % 2 == 1)
+        again = rows[1:] == rows[:-1]
+        was_right = torch.cat([was_right[:1], torch.where(again, right[:-1], was_right[1:])])
+        self.fresh = self.fresh.index_add(0, rows, (was_right & ~right).to(self.fresh))
+        stamps = 2 * (self.step * PLACES + order) + right
+        self.latest = self.latest.scatter_reduce(0, rows, stamps, "amax")
+        self.first = self.first.scatter_reduce(0, rows, torch.where(right, self.step, NEVER), "amin")
+
+    def compute(self) -> Int[Tensor, " examples"]:
+        """Count the events of each example."""
+        return self.settled + self.fresh
+
+    def settle(self) -> None:
+        """Exchange what the ranks saw. To be called on all ranks, at the end of an epoch."""
+        with self.together():
+            latest, first, step, settled = self.latest, self.first, self.step, self.settled + self.fresh
+        self.latest, self.first, self.step, self.settled = latest, first, step, settled
+        self.fresh = torch.zeros_like(self.fresh)
+
+    def unforgettable(self) -> Bool[Tensor, " examples"]:
+        """Mark the examples that were learned and never forgotten. To be called on all ranks."""
+        with self.together():
+            return (self.first < NEVER) & (self.settled + self.fresh == 0)
+
+    def never_learned(self) -> Bool[Tensor, " examples"]:
+        """Mark the examples that were presented, and never right. To be called on all ranks."""
+        with self.together():
+            return (self.latest >= 0) & (self.first == NEVER)
+
+    def first_learned(self) -> Int[Tensor, " examples"]:
+        """Give the step, counted from 1, in which each example was first right; -1 for never. To be called on all ranks."""
+        with self.together():
+            return torch.where(self.first == NEVER, -1, self.first)

@@ -1,0 +1,58 @@
+"""What earlier stages did for later tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ._checks import require
+from ._kept import known_mean
+from ._score_matrix import ScoreMatrix
+
+
+class ForwardTransfer(ScoreMatrix):
+    """Forward transfer: what earlier stages did for each task before it was learned.
+
+    It is the mean over the tasks j learned after the first stage of R[j - 1, j] - b_j, where b_j is the score of the untrained network, with 1 / (T - 1)
+    as in Lopez-Paz and Ranzato, "Gradient episodic memory for continual learning", NeurIPS 2017, equation 4; their code divides by T instead.
+
+    Args:
+        tasks: How many there are.
+        initial: The score of each task before training; NaN where it is not known.
+        learned_at: The stage in which each task is learned. Default: task j in stage j.
+        stages: How many there are. Default: as many as the tasks need to be learned.
+
+    Raises:
+        ValueError: No task, a task that is learned in no stage, or another number of initial scores.
+
+    Example:
+        >>> import torch
+        >>> metric = ForwardTransfer(3, initial=[0.1, 0.1, 0.1])
+        >>> for stage, scores in enumerate([[0.9, 0.1, 0.1], [0.95, 0.85, 0.2], [0.8, 0.88, 0.9]]):
+        ...     metric.update(stage, torch.tensor(scores))
+        >>> metric.compute(), metric.per_task()
+        (tensor(0.0500), tensor([   nan, 0.0000, 0.1000]))
+    """
+
+    higher_is_better = True
+    initial: Tensor
+
+    def __init__(
+        self,
+        tasks: int,
+        *,
+        initial: Sequence[float],
+        learned_at: Sequence[int] | None = None,
+        stages: int | None = None,
+    ) -> None:
+        super().__init__(tasks, learned_at=learned_at, stages=stages)
+        require(len(initial) == tasks, "initial", f"{tasks} scores", initial, "NaN is for unknown ones.")
+        self.keep("initial", torch.tensor(initial, dtype=torch.get_default_dtype()), known_mean)
+
+    def terms(self) -> Float[Tensor, " tasks"]:
+        """Give what each task has gained before it was learned."""
+        before = self.matrix.gather(0, (self.learned_at - 1).clamp(min=0)[None])[0]
+        return torch.where(self.learned_at > 0, before - self.initial, torch.nan)

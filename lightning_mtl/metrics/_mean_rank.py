@@ -1,0 +1,85 @@
+"""Who is best on average."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ._checks import require
+from ._kept import Kept
+
+
+def mean_rank(values: Float[Tensor, "methods metrics"], higher_is_better: Sequence[bool]) -> Float[Tensor, " methods"]:
+    """Rank the methods in each metric, 1 for the best, and average over metrics.
+
+    Methods with equal values share the mean of their ranks. It knows no sizes of differences, and a method's rank depends on
+    which others are compared.
+
+    Args:
+        values: Of each method in each metric.
+        higher_is_better: Of each metric.
+
+    Raises:
+        ValueError: Another number of flags than of metrics.
+
+    Example:
+        >>> import torch
+        >>> mean_rank(torch.tensor([[0.9, 2.0], [0.8, 1.0], [0.8, 3.0]]), [True, False])
+        tensor([1.5000, 1.7500, 2.7500])
+    """
+    count = values.shape[-1]
+    remedy = "Give one for each metric."
+    require(len(higher_is_better) == count, "higher_is_better", f"{count} flags", higher_is_better, remedy)
+    signed = torch.where(torch.tensor(higher_is_better, device=values.device), values, -values)
+    better = (signed[None] > signed[:, None]).sum(1)
+    equal = (signed[None] == signed[:, None]).sum(1)
+    return (better + (equal + 1) / 2).to(values).mean(1)
+
+
+class MeanRank(Kept):
+    """The mean rank of each method over all metrics, averaged over what it is updated with; lower is better.
+
+    See `mean_rank`; publications on multi-task learning call it MR.
+
+    Args:
+        methods: How many there are.
+        higher_is_better: Of each metric.
+
+    Raises:
+        ValueError: No method.
+
+    Example:
+        >>> import torch
+        >>> metric = MeanRank(2, higher_is_better=[True, False])
+        >>> metric.update(torch.tensor([[0.9, 2.0], [0.8, 3.0]]))
+        >>> metric.update(torch.tensor([[0.9, 2.0], [0.9, 1.0]]))
+        >>> metric.compute()
+        tensor([1.3750, 1.6250])
+    """
+
+    higher_is_better = False
+    full_state_update = False
+    total: Tensor
+    updates: Tensor
+
+    def __init__(self, methods: int, *, higher_is_better: Sequence[bool]) -> None:
+        super().__init__()
+        require(methods > 0, "methods", "at least 1", methods, "Give the number of methods.")
+        self.directions = list(higher_is_better)
+        self.keep("total", torch.zeros(methods), "sum")
+        self.keep("updates", torch.tensor(0), "sum")
+
+    def update(self, values: Float[Tensor, "methods metrics"]) -> None:
+        """Take in what the methods reached, such as with one seed.
+
+        Args:
+            values: Of each method in each metric.
+        """
+        self.total, self.updates = self.total + mean_rank(values, self.directions), self.updates + 1
+
+    def compute(self) -> Float[Tensor, " methods"]:
+        """Average the ranks."""
+        return self.total / self.updates

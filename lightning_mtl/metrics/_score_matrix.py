@@ -1,0 +1,97 @@
+"""Scores of all tasks after each stage of training."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torchmetrics import Metric
+
+from ._checks import require
+from ._kept import Kept, known_mean
+
+
+class ScoreMatrix(Kept):
+    """The mean over tasks of a figure that is read off the matrix R of scores: R[i, j] of task j after stage i.
+
+    Scores are of one kind for all tasks, and higher is better. Ranks may all give the same (synchronised) scores, or
+    each may give those that it alone knows.
+
+    Args:
+        tasks: How many there are.
+        learned_at: The stage in which each task is learned. Default: task j in stage j.
+        stages: How many there are. Default: as many as the tasks need to be learned.
+
+    Raises:
+        ValueError: No task, or a task that is learned in no stage.
+    """
+
+    full_state_update = True  # a later score takes the place of an earlier one
+    matrix: Tensor
+    learned_at: Tensor
+
+    def __init__(self, tasks: int, *, learned_at: Sequence[int] | None = None, stages: int | None = None) -> None:
+        super().__init__()
+        require(tasks > 0, "tasks", "at least 1", tasks, "Give the number of tasks.")
+        learned = list(range(tasks)) if learned_at is None else list(learned_at)
+        remedy = "Give the stage of every task, counted from 0."
+        require(len(learned) == tasks and min(learned) >= 0, "learned_at", f"{tasks} stages", learned_at, remedy)
+        count = max(learned) + 1 if stages is None else stages
+        require(count > max(learned), "stages", f"at least {max(learned) + 1}", stages, "Each task is learned in one.")
+        self.register_buffer("learned_at", torch.tensor(learned), persistent=False)
+        self.keep("matrix", torch.full((count, tasks), torch.nan), known_mean)
+
+    def update(self, stage: int, scores: Float[Tensor, " tasks"]) -> None:
+        """Take in the scores after a stage.
+
+        Args:
+            stage: Its number, counted from 0.
+            scores: Of each task; NaN where it is not known.
+        """
+        count = len(self.matrix)
+        require(0 <= stage < count, "stage", f"from 0 to {count - 1}", stage, "Give `stages=` if there are more.")
+        tasks = len(self.learned_at)
+        require(len(scores) == tasks, "scores", f"{tasks} numbers", len(scores), "Write NaN for unknown ones.")
+        row = torch.where(scores.isnan(), self.matrix[stage], scores.to(self.matrix))
+        self.matrix = torch.cat([self.matrix[:stage], row[None], self.matrix[stage + 1 :]])
+
+    def compute(self) -> Float[Tensor, ""]:
+        """Average over the tasks that have the figure; NaN if none has."""
+        return self.terms().nanmean()
+
+    def per_task(self) -> Float[Tensor, " tasks"]:
+        """Give the figure of each task, NaN for one that has none. To be called on all ranks."""
+        with self.together():
+            return self.terms()
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Take in the scores that another metric of this kind knows; what both know is averaged.
+
+        Args:
+            incoming_state: The other metric, or its state.
+        """
+        state: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
+        self.matrix = known_mean(torch.stack([self.matrix, state["matrix"]]))
+        self._computed, self._update_count = None, self._update_count + 1
+
+    @abstractmethod
+    def terms(self) -> Float[Tensor, " tasks"]:
+        """Give the figure of each task as the state has it, NaN for one that has none."""
+
+    def last(self) -> Int[Tensor, ""]:
+        """Number the last stage of which a score is known; -1 if none is."""
+        numbers = torch.arange(len(self.matrix), device=self.matrix.device)
+        return torch.where(self.matrix.isnan().all(1), -1, numbers).max()
+
+    def learned_before(self, stage: Int[Tensor, ""], terms: Float[Tensor, " tasks"]) -> Float[Tensor, " tasks"]:
+        """Leave out the tasks that are learned in a stage or after it.
+
+        Args:
+            stage: Its number.
+            terms: A figure of each task.
+        """
+        return torch.where(self.learned_at < stage, terms, torch.nan)
