@@ -23,8 +23,8 @@ class Report(L.Callback):
     record as `record.json`; `WandbLogger` and `TensorBoardLogger` of the Trainer get the figures too. `write_report` makes one page of several
     runs and of a comparison.
 
-    It only looks: training is the same, bit for bit, with and without it. The record is in checkpoints, so that of a run that was
-    resumed is unbroken; of the losses shown last before the checkpoint it may lack those since the showing before.
+    It only looks: training is the same, bit for bit, with and without it. The record is in checkpoints, so that of a resumed run is
+    unbroken; a checkpoint that is written within an epoch at a step whose losses are shown is written before they are, and lacks these.
 
     Args:
         folder: Where the page goes. Default: the folder of the first logger that has one, or else `default_root_dir`.

@@ -26,7 +26,7 @@ a { color: var(--blue); }
 .card th, .card td { padding: 6px 12px; }
 code { font: 0.92em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; background: #eef0f3; padding: 1px 4px; border-radius: 4px; }
 .good { --tone: #00684c; } .bad { --tone: #b34700; } .open { --tone: #4b6584; } .missing { --tone: #70777f; }
-.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); gap: 16px; align-items: start; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 380px), 1fr)); gap: 16px; align-items: start; }
 .panel { margin: 0; padding: 12px 12px 10px; }
 .panel img { display: block; width: 100%; max-width: 460px; height: auto; margin: 0 auto; }
 .panel.wide { grid-column: 1 / -1; } .panel.wide img { max-width: 960px; }

@@ -7,7 +7,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from ._drawing import DPI, styled
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from ._drawing import styled
 from ._figures import Section, sections
 from ._findings import findings
 from ._page import page
@@ -60,6 +62,7 @@ def pictures(drawn: Sequence[Section]) -> dict[str, bytes]:
     with styled():
         for panel in (panel for section in drawn for panel in section.panels):
             file = BytesIO()
-            panel.figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+            canvas: Any = FigureCanvasAgg(panel.figure)
+            canvas.print_png(file, metadata={"Software": None})  # `savefig` would lay it out twice
             made[panel.name] = file.getvalue()
     return made
