@@ -14,9 +14,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import datasets
 import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from torchmetrics.regression import ConcordanceCorrCoef, R2Score
 
 from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Regression, Source, Task, split
 from lightning_mtl._recipe_cli import finish
@@ -53,13 +55,7 @@ class Domains(MultiTaskDataModule):
         parts = split(rows, {"train": 0.7, "validation": 0.1, "test": 0.2}, by="text")
         self.domains = sorted(set(rows[:]["domain"]))
         made = {
-            name: Source(
-                {
-                    kind: part.filter(lambda of, name=name: of == name, input_columns="domain")
-                    for kind, part in parts.items()
-                },
-                text="text",
-            )
+            name: Source({kind: part.select(of_domain(part, name)) for kind, part in parts.items()}, text="text")
             for name in self.domains
         }
         super().__init__(
@@ -81,6 +77,11 @@ class Domains(MultiTaskDataModule):
         turns = [Phase([name], passes=passes) for name in sorted(sizes, key=lambda name: -sizes[name])]
         in_turn = Phases(turns, repeat=False)
         return MultiTaskDataModule(self.sources, batch_size=self.batch_size, sampling=in_turn, summary=False)
+
+
+def of_domain(rows: datasets.Dataset, name: str) -> list[int]:
+    """Number the rows of a domain."""
+    return [number for number, domain in enumerate(rows["domain"]) if domain == name]
 
 
 class DomainSentiment(MultiTaskModule):
@@ -106,7 +107,8 @@ class DomainSentiment(MultiTaskModule):
         optimizer: OptimizerCallable = lambda groups: torch.optim.AdamW(groups, lr=0.01, weight_decay=0.3, fused=True),
         **balancing: Any,
     ) -> None:
-        made = [Task(name, name, target="valence", head=Regression(scaled=True)) for name in domains]
+        judged = {"concordance": ConcordanceCorrCoef(), "r2": R2Score()}
+        made = [Task(name, name, target="valence", head=Regression(scaled=True), metrics=judged) for name in domains]
         trunk = BagOfWords(width, buckets=buckets, dropout=dropout)
         chosen = [task for task in made if tasks is None or task.name in tasks]
         super().__init__(chosen, HardSharing(trunk), optimizer=optimizer, **balancing)
@@ -147,12 +149,13 @@ def monitors() -> list[L.Callback]:
 def main(args: list[str] | None = None) -> Any:
     """Train all of it, and print the table."""
     trainer = {"max_epochs": 8, "enable_model_summary": False, "log_every_n_steps": 10}
-    return MultiTaskCLI(
+    return DomainCLI(
         DomainSentiment,
         Domains,
         folder="runs/domain_sentiment",
         trainer=trainer,
         links={"domains": "domains"},
+        monitors=monitors,
         args=args,
     ).run()
 
