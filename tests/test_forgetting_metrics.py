@@ -24,7 +24,7 @@ METRICS: dict[str, Callable[[int], ScoreMatrix]] = {
 }
 
 
-def updated[M: ScoreMatrix](metric: M, matrix: Tensor) -> M:
+def updated(metric: ScoreMatrix, matrix: Tensor) -> ScoreMatrix:
     for stage, scores in enumerate(matrix):
         metric.update(stage, scores)
     return metric

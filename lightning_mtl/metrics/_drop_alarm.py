@@ -71,7 +71,8 @@ class DropAlarm:
         require(0 <= tolerance < math.inf, "tolerance", "finite and at least 0", tolerance, "0 counts every drop.")
         self.tolerance = tolerance
         self._seen = 0
-        self._scores: list[float] = []
+        self._past: list[float] = []
+        self._last: list[float] = []  # two, which are judged
         self._best = -math.inf
         self._bar: float | None = None  # while silent: what the score must be back to
 
@@ -84,44 +85,47 @@ class DropAlarm:
         if not math.isfinite(score):
             return None
         self._seen += 1
-        self._scores = [*self._scores, float(score)][-KEPT - 2 :]
-        past, last = self._scores[:-2], self._scores[-2:]
-        if len(past) < LEAST:
-            return None
-        self._best = max(self._best, fmean(past[-LEVEL:]))
+        self._last.append(float(score))
+        if self._bar is None:  # what is seen while silent tells nothing of the noise
+            self._past = [*self._past, *self._last[:-2]][-KEPT:]
+        self._last = self._last[-2:]
         if self._bar is None:
-            return self._judged(last, self._unit(past))
-        if min(last) >= self._bar:
+            return self._judged() if len(self._past) >= LEAST else None
+        if len(self._last) == 2 and min(self._last) >= self._bar:
             self._bar = None
         return None
 
     def state_dict(self) -> dict[str, Any]:
         """Give what it knows of the trace, as plain data."""
         best = self._best if math.isfinite(self._best) else None
-        return {"seen": self._seen, "scores": list(self._scores), "best": best, "bar": self._bar}
+        known = {"seen": self._seen, "past": list(self._past), "last": list(self._last)}
+        return {**known, "best": best, "bar": self._bar}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        self._seen, self._scores, self._bar = state["seen"], list(state["scores"]), state["bar"]
+        self._seen, self._past, self._last = state["seen"], list(state["past"]), list(state["last"])
         self._best = -math.inf if state["best"] is None else state["best"]
+        self._bar = state["bar"]
 
-    def _unit(self, past: list[float]) -> float:
-        """Estimate the noise, enlarged by how little is known of it, and by how often was looked."""
-        present = median(past[-LEVEL:])
-        plateau = past[next(i for i, score in enumerate(past) if score >= present) :]
-        return noise(plateau) * (1 + FEW / len(plateau)) * (1 + GROWTH * math.log(max(self._seen / MANY, 1)))
-
-    def _judged(self, last: list[float], unit: float) -> Drop | None:
-        least = max(self.tolerance, ROUNDING * abs(self._best))
-        drops = [self._best - score for score in last]
+    def _judged(self) -> Drop | None:
+        self._best = max(self._best, fmean(self._past[-LEVEL:]))
+        least, unit = max(self.tolerance, ROUNDING * abs(self._best)), self._unit()
         at_once, together, each = (max(factor * unit, least) for factor in (AT_ONCE, TOGETHER, EACH))
+        drops = [self._best - score for score in self._last]
         found: Drop | None = None
         if drops[-1] > at_once:
             found = Drop(drops[-1], at_once, self._best)
         elif min(drops) > each and fmean(drops) > together:
             found = Drop(fmean(drops), together, self._best)
-        self._bar = self._best - each if found else None
+        if found:
+            self._bar, self._last = self._best - each, []
         return found
+
+    def _unit(self) -> float:
+        """Estimate the noise, enlarged by how little is known of it, and by how often was looked."""
+        present = median(self._past[-LEVEL:])
+        plateau = self._past[next(i for i, score in enumerate(self._past) if score >= present) :]
+        return noise(plateau) * (1 + FEW / len(plateau)) * (1 + GROWTH * math.log(max(self._seen / MANY, 1)))
 
 
 def noise(scores: list[float]) -> float:
