@@ -25,7 +25,7 @@ from lightning_mtl import (
     Task,
 )
 from lightning_mtl.callbacks import SamplingSchedule
-from lightning_mtl.samplers import DynamicTaskPrioritization, Uniform
+from lightning_mtl.samplers import DynamicTaskPrioritization, MultiTaskSampler, Uniform
 
 from .builders import columns, encoder, module, rows, splits, tasks
 from .conftest import TrainerMaker
@@ -443,5 +443,6 @@ def test_rows_are_read_beside_the_steps_as_in_them() -> None:
     again = loader.read(plan)
     for name, columns_of in batch.items():
         assert torch.equal(again[name]["x"], columns_of["x"])
+    assert isinstance(loader.sampler, MultiTaskSampler)
     assert loader.sampler.delivered.step == 0
     assert torch.equal(data.first_row("b")["x"], torch.tensor([rows(30, 2)[0]["x"]]))
