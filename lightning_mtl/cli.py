@@ -270,7 +270,7 @@ class MultiTaskCLI(RecipeCLI):
 
     def _predicts(self, folder: Path, run: str = "multi-task") -> str:
         """Say where the first network of these runs is kept, if it is."""
-        found = sorted(folder.glob(f"{run}/**/*.ckpt"))
+        found = sorted(folder.glob(f"{run}/**/*.ckpt"), key=lambda path: (len(path.parts), path))
         kind = self._kind.kind()
         return f"\nTo predict: {kind}.load_from_checkpoint({str(found[0])!r}).predict(rows)" if found else ""
 

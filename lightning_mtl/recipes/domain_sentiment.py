@@ -17,7 +17,7 @@ from typing import Any
 import datasets
 import lightning as L
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LightningArgumentParser, OptimizerCallable
 from torchmetrics.regression import ConcordanceCorrCoef, R2Score
 
 from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Regression, Source, Task, split
@@ -117,6 +117,11 @@ class DomainSentiment(MultiTaskModule):
 class DomainCLI(MultiTaskCLI):
     """Compare, and then train on the domains one after another, with replay and without."""
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Let domains go on alone too, unless that is not wanted."""
+        super().add_arguments_to_parser(parser)
+        parser.set_defaults({"two_stage": True})
+
     def more_runs(self, folder: Path) -> dict[str, dict[str, Any]]:
         """Train on the domains in turn, with replay and without.
 
@@ -148,7 +153,7 @@ def monitors() -> list[L.Callback]:
 
 def main(args: list[str] | None = None) -> Any:
     """Train all of it, and print the table."""
-    trainer = {"max_epochs": 8, "enable_model_summary": False, "log_every_n_steps": 10}
+    trainer = {"max_epochs": 6, "enable_model_summary": False, "log_every_n_steps": 10}
     return DomainCLI(
         DomainSentiment,
         Domains,
