@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from lightning_mtl import FineTuning, HierarchicalModule, MetaLearningModule, Task, split
-from lightning_mtl.recipes import glyphs, sentiment_topic, sinusoid, table, tagging, text, tweets
+from lightning_mtl.recipes import domain_sentiment, glyphs, sentiment_topic, sinusoid, table, tagging, text, tweets
 from lightning_mtl.recipes.data import (
     _files,
     _star,
@@ -125,6 +125,30 @@ def test_files_of_the_users_own(kind: str, tmp_path: Path) -> None:
     getattr(own_rows(), f"to_{kind}")(str(path))
     found = sentiment_topic.main([f"--data.path={path}", "--trainer.fast_dev_run=2", "--seeds=1", QUICK[0]])
     assert [task.task for task in found.tasks] == ["sentiment", "topic", "disagreement"]
+
+
+@pytest.mark.filterwarnings("ignore:Task .* is being forgotten", "ignore:Task .* overfits")
+def test_domains_of_the_users_own_end_in_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw = random.Random(0)
+    words = {"shops": ["cheap", "dear", "slow", "quick"], "<books>": ["dull", "dear", "long", "witty"]}
+    texts = [(name, draw.choices(of, k=5)) for name, of in words.items() for _ in range(150)]
+    rows = [{"text": " ".join(text), "domain": name, "valence": 1.0 * text.count("dear")} for name, text in texts]
+    datasets.Dataset.from_list(rows).to_csv(str(tmp_path / "my.csv"))
+    options = ["--seeds=2", "--data.batch_size=16", "--trainer.max_epochs=2", "--model.buckets=512", "--model.width=8"]
+    found = domain_sentiment.main([f"--data.path={tmp_path / 'my.csv'}", *options, QUICK[0]])
+    assert [task.task for task in found.tasks] == ["<books>", "shops"]
+    assert all(len(task.two_stage) == 2 for task in found.tasks)
+    folder = tmp_path / "runs/domain_sentiment/run_0"
+    page = (folder / "report.html").read_text()
+    for run in ("together", "one after another", "with replay"):
+        assert run in page
+    assert "&lt;books&gt;" in page
+    assert "<books>" not in page
+    record = json.loads((folder / "with-replay/seed0/record.json").read_text())
+    assert record["monitors"]["ForgettingMonitor"]["stages"] in (["shops", "<books>"], ["<books>", "shops"])
+    watched = json.loads((folder / "multi-task/seed0/record.json").read_text())["monitors"]
+    assert sorted(watched) == ["ConflictMonitor", "ForgettingMonitor", "GapMonitor", "TransferMonitor"]
+    assert str(folder.relative_to(tmp_path) / "report.html") in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ class Domains(MultiTaskDataModule):
             passes: How often each text is read.
         """
         sizes = {name: len(source.splits["train"]) for name, source in self.sources.items()}
-        turns = [Phase([name], passes=passes) for name in sorted(sizes, key=lambda name: -sizes[name])]
+        turns = [Phase([name], passes=float(passes)) for name in sorted(sizes, key=lambda name: -sizes[name])]
         in_turn = Phases(turns, repeat=False)
         return MultiTaskDataModule(self.sources, batch_size=self.batch_size, sampling=in_turn, summary=False)
 
