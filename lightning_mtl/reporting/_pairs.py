@@ -47,7 +47,10 @@ def _affinity(i: int, of: dict[str, Any], run: str) -> Panel:
 
 
 def _signed(value: float | None, places: int) -> str:
-    return "" if value is None else f"{value:+.{places}f}".replace("-", MINUS)
+    if value is None:
+        return ""
+    near = round(value, places)
+    return f"{near:+.{places}f}".replace("-", MINUS) if near else f"{0:.{places}f}"
 
 
 def _error(value: float | None, places: int) -> str:
