@@ -36,7 +36,7 @@ def test_tasks_share_pixels_in_another_order_and_one_output(permuted: dict[str, 
 
 @pytest.mark.slow
 def test_accuracy_and_forgetting_are_in_the_published_order(permuted: dict[str, Any], tmp_path: Path) -> None:
-    """Three seeds; when this was written: see `benchmarks/permuted_digits.py`."""
+    """Three seeds; when this was written accuracies were 52.7, 65.2, 90.9 and 95.8, and 54.7, 38.6, 6.9 and 0.3 were forgotten."""
     found = permuted["compare"]()
     accuracies = {arm: mean(curve.accuracy for curve in curves) for arm, curves in found.items()}
     forgotten = {arm: mean(curve.forgetting for curve in curves) for arm, curves in found.items()}
