@@ -85,7 +85,7 @@ def test_a_loss_that_falls_or_stays_is_none(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_rise_counts_as_soon_as_the_training_loss_falls_unless_it_has_come_back(seed: int) -> None:
     validate = wavering(RISES, seed)
-    late: list[float | None] = [1.0] * 18 + [2.0] * 4 + [0.5] * 8
+    late: Sequence[float | None] = [1.0] * 18 + [2.0] * 4 + [0.5] * 8
     assert trace(late, validate) == [22]
     back = wavering([1.0] * 18 + [1.5] * 4 + [1.0] * 8, seed)
     assert trace(late, back) == []
