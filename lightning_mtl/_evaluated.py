@@ -83,7 +83,8 @@ class EvaluatedModule(PersistentModule):
         metrics.set_dtype(sum_dtype(self.device))
         metrics.to(self.device)
         counts = self._no_totals()[:, 0]
-        state = random_state()
+        state, left_out = random_state(), self.routing.left_out
+        self.routing.left_out = frozenset()
         with evaluating(self), torch.no_grad(), self.trainer.precision_plugin.forward_context():
             for batch in batches:
                 moved = self._apply_batch_transfer_handler(self._on_before_batch_transfer(batch), self.device)
@@ -92,6 +93,7 @@ class EvaluatedModule(PersistentModule):
                     counts[task] += len(answer[1])
                     self._judge("validate", task, *answer, metrics=metrics)
         set_random_state(state)
+        self.routing.left_out = left_out
         return self._main(metrics.compute("validate", sum_over_ranks(counts).tolist()), "validate")
 
     def _main(self, found: dict[int, dict[str, Tensor]], stage: str) -> dict[str, float]:
