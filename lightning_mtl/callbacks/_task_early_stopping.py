@@ -164,7 +164,8 @@ class TaskEarlyStopping(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Let the dropped tasks be evaluated too."""
-        pl_module.routing.left_out = frozenset()
+        if trainer.state.fn == TrainerFn.FITTING:
+            pl_module.routing.left_out = frozenset()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Judge the tasks; the scores are equal on all ranks, and so is what follows."""
