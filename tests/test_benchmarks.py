@@ -40,6 +40,7 @@ FIGURES = {
         "conv_episodes_share",
         "conv_vmap",
     },
+    "monitors": {"all_monitors_pct", "conflict_pct"},
     "overhead": {"step_ratio_1m", "step_extra_us_tiny", "log20_us_per_step"},
     "text": {
         "tokens_ratio",

@@ -221,7 +221,7 @@ def test_another_fit_begins_anew_and_other_tasks_too(trainer: TrainerMaker) -> N
 
 
 def _of_three() -> dict[str, Any]:
-    return {"means": [{"sums": torch.ones(3, 3, 3)}] * 3}
+    return {"means": {"sums": torch.ones(3, 3, 3, 3)}}
 
 
 # Nothing to see

@@ -13,4 +13,17 @@ from ._task_early_stopping import TaskEarlyStopping
 from ._transfer_monitor import TransferMonitor
 from ._weight_anchor import WeightAnchor
 
-__all__ = ["ConflictMonitor", "Distillation", "ElasticWeightConsolidation", "ForgettingMonitor", "GapMonitor", "Replay", "SamplingMonitor", "SamplingSchedule", "SuccessiveRegularization", "TaskEarlyStopping", "TransferMonitor", "WeightAnchor"]
+__all__ = [
+    "ConflictMonitor",
+    "Distillation",
+    "ElasticWeightConsolidation",
+    "ForgettingMonitor",
+    "GapMonitor",
+    "Replay",
+    "SamplingMonitor",
+    "SamplingSchedule",
+    "SuccessiveRegularization",
+    "TaskEarlyStopping",
+    "TransferMonitor",
+    "WeightAnchor",
+]

@@ -51,8 +51,9 @@ class ConflictMonitor(PairMonitor):
         super().__init__(500 if every is None else every)
         self._given = every
         self._last: Any = None
-        self._waiting: list[tuple[int, Any]] = []
-        """Steps, and how they were balanced."""
+        self._trainer: L.Trainer | None = None
+        self._waiting: list[Any] = []
+        """How the steps since the last reading were balanced."""
         self._reads = False
         self._clear(0)
 
@@ -64,12 +65,13 @@ class ConflictMonitor(PairMonitor):
     def record(self) -> dict[str, Any]:
         """Give means over the looks: "cosine", "magnitude_similarity", "conflict_rate", the counts "looks", and a "history" of cosines."""
         self._read()
+        cosine, similarity, conflict = self._means.mean()
         return {
             "tasks": list(self.names),
-            "cosine": plain(self._cosine.mean()),
-            "magnitude_similarity": plain(self._similarity.mean()),
-            "conflict_rate": plain(self._conflict.mean()),
-            "looks": self._cosine.counts.long().tolist(),
+            "cosine": plain(cosine),
+            "magnitude_similarity": plain(similarity),
+            "conflict_rate": plain(conflict),
+            "looks": self._means.counts[0].long().tolist(),
             "history": [{"step": step, "cosine": plain(cosine)} for step, cosine in self._history.entries],
         }
 
@@ -92,8 +94,8 @@ class ConflictMonitor(PairMonitor):
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Begin, or go on with what a checkpoint has of the same tasks."""
         super().on_train_start(trainer, pl_module)
-        self._last = pl_module.balance if not self._aside(pl_module) else None
-        self._reads = not self._aside(pl_module)
+        self._trainer, self._reads = trainer, not self._aside(pl_module)
+        self._last = pl_module.balance if self._reads else None
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the Gramian of the step, or the batch, and look when it is time."""
@@ -103,7 +105,7 @@ class ConflictMonitor(PairMonitor):
         balance = pl_module.balance
         if balance is not self._last:
             self._last = balance
-            self._waiting.append((trainer.global_step, balance))
+            self._waiting.append(balance)
             if len(self._waiting) >= _HELD:
                 self._read()
 
@@ -115,7 +117,7 @@ class ConflictMonitor(PairMonitor):
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Let go of the module and the batches."""
         self._read()
-        self._last = None
+        self._trainer = self._last = None
         super().teardown(trainer, pl_module, stage)
 
     def state_dict(self) -> dict[str, Any]:
@@ -123,15 +125,14 @@ class ConflictMonitor(PairMonitor):
         self._read()
         return {
             **super().state_dict(),
-            "means": [of.state_dict() for of in (self._cosine, self._similarity, self._conflict)],
+            "means": self._means.state_dict(),
             "history": self._history.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with what was seen before."""
         super().load_state_dict(state_dict)
-        for of, state in zip((self._cosine, self._similarity, self._conflict), state_dict["means"], strict=True):
-            of.load_state_dict(state)
+        self._means.load_state_dict(state_dict["means"])
         self._history.load_state_dict(state_dict["history"])
 
     # Looks
@@ -146,7 +147,7 @@ class ConflictMonitor(PairMonitor):
         return "Use strategy='ddp', or a gradient balancer with scope='representation', whose Gramians are read if `every` is left out."
 
     def _clear(self, tasks: int) -> None:
-        self._cosine, self._similarity, self._conflict = PairMeans(tasks), PairMeans(tasks), PairMeans(tasks)
+        self._means = PairMeans(3, tasks, tasks)
         self._waiting, self._history = [], CosineHistory()
 
     def _look(self, trainer: L.Trainer, module: Any) -> int:
@@ -160,25 +161,24 @@ class ConflictMonitor(PairMonitor):
     def _read(self) -> None:
         """Look at the Gramians that wait."""
         waiting, self._waiting = self._waiting, []
-        waiting = [(step, balance) for step, balance in waiting if balance is not None and balance.gramian is not None]
-        if waiting:
-            gramians = torch.stack([self._spread(balance) for _, balance in waiting])
-            self._add(gramians, waiting[-1][0])
-            self._looks += sum(len(balance.tasks) > 1 for _, balance in waiting)
+        waiting = [balance for balance in waiting if balance is not None and balance.gramian is not None]
+        if waiting and self._trainer is not None:
+            gramians = torch.stack([self._spread(balance) for balance in waiting])
+            self._add(gramians.double(), self._trainer.global_step)
+            self._looks += sum(len(balance.tasks) > 1 for balance in waiting)
 
     def _spread(self, balance: Any) -> Tensor:
         """Give the Gramian of all tasks, NaN where some are not there."""
-        gramian: Tensor = balance.gramian.double()
+        gramian: Tensor = balance.gramian
         if balance.tasks == self.names:
             return gramian
         places = torch.tensor([self.names.index(name) for name in balance.tasks], dtype=torch.long)
-        whole = torch.full((len(self.names), len(self.names)), torch.nan, dtype=torch.float64)
+        whole = torch.full((len(self.names), len(self.names)), torch.nan, dtype=gramian.dtype)
         whole[places[:, None], places] = gramian
         return whole
 
     def _add(self, gramians: Tensor, step: int) -> None:
         cosine = cosines(gramians)
-        self._cosine.add(cosine)
-        self._similarity.add(magnitude_similarities(gramians))
-        self._conflict.add((cosine < 0).double().where(~cosine.isnan(), torch.nan))
+        conflict = (cosine < 0).double().where(~cosine.isnan(), torch.nan)
+        self._means.add(torch.stack([cosine, magnitude_similarities(gramians), conflict], 1))
         self._history.add(step, cosine)

@@ -37,26 +37,26 @@ class PairMeans:
     """Running means of figures of pairs; what is NaN is left out.
 
     Args:
-        tasks: Number of tasks.
+        shape: Number of tasks, twice; before them that of figures, if there are several.
     """
 
-    def __init__(self, tasks: int) -> None:
-        self._sums = torch.zeros(3, tasks, tasks, dtype=torch.float64)
+    def __init__(self, *shape: int) -> None:
+        self._sums = torch.zeros(3, *shape, dtype=torch.float64)
 
     @property
     def counts(self) -> Tensor:
         """How often each pair was looked at."""
         return self._sums[0]
 
-    def add(self, values: Float[Tensor, "looks tasks tasks"]) -> None:
+    def add(self, values: Float[Tensor, "looks *figures tasks tasks"]) -> None:
         """Take in some looks.
 
         Args:
-            values: A figure of each pair in each look.
+            values: Figures of each pair in each look.
         """
         known = values.isfinite()
         values = values.double().where(known, 0.0)
-        self._sums += torch.stack([known.double().sum(0), values.sum(0), values.square().sum(0)])
+        self._sums += torch.stack([known.sum(0).double(), values.sum(0), values.square().sum(0)])
 
     def mean(self) -> Tensor:
         """Average over the looks; NaN for a pair that was never looked at."""

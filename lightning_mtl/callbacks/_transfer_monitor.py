@@ -102,7 +102,7 @@ class TransferMonitor(PairMonitor):
     # Looks
 
     def _clear(self, tasks: int) -> None:
-        self._affinity = PairMeans(tasks)
+        self._affinity = PairMeans(tasks, tasks)
         self._told = 0
 
     def _look(self, trainer: L.Trainer, module: Any) -> int:
