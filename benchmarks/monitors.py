@@ -31,10 +31,15 @@ from torch import nn
 
 from lightning_mtl import HardSharing, Multiclass, MultiTaskModule, Task
 from lightning_mtl.balancers import PCGrad
-from lightning_mtl.callbacks import ConflictMonitor, TransferMonitor
+from lightning_mtl.callbacks import ConflictMonitor, ForgettingMonitor, GapMonitor, TransferMonitor
 
 CLASSES, ROWS, SIZES = 10, 256, (128, 512, 512, 512, 512, 256)
-MONITORS: dict[str, Callable[..., L.Callback]] = {"conflict": ConflictMonitor, "transfer": TransferMonitor}
+MONITORS: dict[str, Callable[..., L.Callback]] = {
+    "conflict": ConflictMonitor,
+    "transfer": TransferMonitor,
+    "forgetting": ForgettingMonitor,
+    "gap": GapMonitor,
+}
 """All of them; those that look aside have an argument and an attribute `every`."""
 BARS = {"all_monitors_pct": ("all monitors", 2.0), "conflict_pct": ("ConflictMonitor, a Gramian that is there", 0.2)}
 """What each figure says, and the most that it should be, in percent of a step."""

@@ -27,7 +27,7 @@ class Bounds(NamedTuple):
 
 
 CAREFUL = Bounds(at_once=5.0, together=2.35, each=1.9, few=6.0)
-EAGER = Bounds(at_once=5.0, together=2.15, each=1.2, few=2.5)
+KNOWN = Bounds(at_once=4.6, together=2.3, each=1.0, few=0.0)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class DropAlarm:
     present median; what was before is learning. The level is the highest mean of eight successive evaluations. An alarm is raised at once
     by one evaluation five noises below the level, else by two in a row, 2.35 noises below it on average and 1.9 each. With few evaluations the noise is
     known badly, so that these bounds are 1 + 6 / n times as large; eight evaluations must have been seen. After 50 they grow by
-    0.2 ln(n / 50), since who looks more often sees more chance. With `eager` they are 2.15, 1.2 and 1 + 2.5 / n: drops are found earlier, and chance raises more alarms.
+    0.2 ln(n / 50), since who looks more often sees more chance.
 
     Once it has warned, it is silent until two evaluations in a row are back within the tolerance that each of two has. It warns again after that.
 
@@ -62,16 +62,18 @@ class DropAlarm:
     after evaluation 15 and lasts is found by the first evaluation that has it in 6% of cases, by the second in 70%, the third in 80%, the fourth
     in 87%; one of four in 16%, 93%, 96% and 98%. More cannot be had at once where the noise must be estimated: a t-test that takes for granted that all
     before was one level finds 86% of drops of three by the second evaluation if 10% of false alarms are granted, and one that is told level and noise 94%.
-    While a score still rises, its level lags behind, and drops are found later. With `eager` the second evaluation finds 91% of drops of three (the first 32%), and of noise
-    alone 28% raise an alarm if it is Gaussian, 35% if it is Student's t.
+    While a score still rises, its level lags behind, and drops are found later.
+
+    Where the noise is given, the bounds are 4.6, 2.3 and 1 of it from the first: the second evaluation finds 93% of drops of three standard deviations (the first 31%), and of
+    Gaussian noise alone 18% of traces of 50 evaluations raise an alarm.
 
     Args:
         tolerance: The least drop that matters, in units of the score; 0 for whatever is more than chance. A score that
             never wavered warns of any drop beyond rounding.
-        eager: Whether a drop of three standard deviations should be found in nine of ten cases, at the price of more false alarms.
+        noise: The standard deviation of the score, if it is known, in units of the score. Default: as the trace tells it.
 
     Raises:
-        ValueError: A tolerance below 0, or not finite.
+        ValueError: A tolerance below 0, a noise that is not above 0, or one of them not finite.
 
     Example:
         >>> alarm = DropAlarm()
@@ -80,10 +82,12 @@ class DropAlarm:
         [0.2]
     """
 
-    def __init__(self, tolerance: float = 0.0, *, eager: bool = False) -> None:
+    def __init__(self, tolerance: float = 0.0, *, noise: float | None = None) -> None:
         require(0 <= tolerance < math.inf, "tolerance", "finite and at least 0", tolerance, "0 counts every drop.")
-        self.tolerance, self.eager = tolerance, eager
-        self._bounds = EAGER if eager else CAREFUL
+        fits = noise is None or 0 < noise < math.inf
+        require(fits, "noise", "finite and above 0", noise, "Leave it out for what the trace tells.")
+        self.tolerance, self.noise = tolerance, noise
+        self._bounds = CAREFUL if noise is None else KNOWN
         self._seen = 0
         self._past: list[float] = []
         self._last: list[float] = []  # two, which are judged
@@ -137,14 +141,15 @@ class DropAlarm:
 
     def _unit(self) -> float:
         """Estimate the noise, enlarged by how little is known of it, and by how often was looked."""
+        often = 1 + GROWTH * math.log(max(self._seen / MANY, 1))
+        if self.noise is not None:
+            return self.noise * often
         present = median(self._past[-LEVEL:])
         plateau = self._past[next(i for i, score in enumerate(self._past) if score >= present) :]
-        return (
-            noise(plateau) * (1 + self._bounds.few / len(plateau)) * (1 + GROWTH * math.log(max(self._seen / MANY, 1)))
-        )
+        return waver(plateau) * (1 + self._bounds.few / len(plateau)) * often
 
 
-def noise(scores: list[float]) -> float:
+def waver(scores: list[float]) -> float:
     """Estimate the standard deviation of a trace about its level, whatever slow trend or few jumps there are."""
     steps = [abs(b - a) for apart in range(1, APART + 1) for a, b in zip(scores, scores[apart:], strict=False)]
     moved = [step for step in steps if step]  # of figures with few values, such as accuracies, most may be zero
