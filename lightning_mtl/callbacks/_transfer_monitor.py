@@ -21,7 +21,7 @@ class TransferMonitor(PairMonitor):
 
     The affinity Z of task i to task j is 1 - L_j(after) / L_j(before), equation 1, where the shared parameters made the step that the optimizer
     would make for task i alone: positive helps. Every `every` steps it is measured on the last batch of each source, in evaluation mode,
-    and averaged over training; a look costs some six steps for four tasks that read one source, and holds a gradient of the shared
+    and averaged over training; a look costs some four steps for four tasks that read one source, and holds a gradient of the shared
     parameters for each task. The parameters are the very same afterwards; nothing of training changes. A run whose first epoch is shorter than
     `every` has a look at its end. Batches are not in checkpoints: a resumed run looks at those that came since.
 
