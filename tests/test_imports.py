@@ -183,6 +183,7 @@ MAY_IMPORT = {  # from our own house
         "_interval",
         "_judging",
         "_task_comparison",
+        "_twin_cache",
         "_twins",
         "_two_stage",
         "datamodule",
