@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def pair(kind: str, base: int) -> tuple[dict[str, Source], nn.Module, int]:
             sources = source(first, base + 10, 30, True, 0.1), source(first, base + 20, 300, True, 0.1)
             width = 16
         case "hurts":  # a single feature, linear heads, and targets that pull it two ways
-            other = direction(base + 1, first, cosine=0.4)
+            other = direction(base + 1, first, cosine=0.6)
             sources = source(first, base + 10, 200, False, 0.1), source(other, base + 20, 200, False, 0.1)
             width = 1
         case _:  # two features that have nothing to do with each other, and room for both
@@ -61,14 +62,16 @@ def pair(kind: str, base: int) -> tuple[dict[str, Source], nn.Module, int]:
 
 
 def compared(kind: str, base: int, trainer: TrainerMaker) -> Comparison:
+    rate, epochs = (0.05, 25) if kind == "hurts" else (0.02, 12)
+
     def build(names: list[str] | None) -> MultiTaskModule:
         _, trunk, width = pair(kind, base)
         tasks = [Task(name, target="y", head=Regression()) for name in names or "ab"]
         shared = HardSharing(trunk, width=width, inputs=["x"])
-        return MultiTaskModule(tasks, shared, optimizer=lambda groups: torch.optim.Adam(groups, lr=0.02))
+        return MultiTaskModule(tasks, shared, optimizer=lambda groups: torch.optim.Adam(groups, lr=rate))
 
     data = MultiTaskDataModule(pair(kind, base)[0], batch_size=50, summary=False)
-    return compare(build, data, lambda run: trainer(max_epochs=12), seeds=range(base, base + 5))
+    return compare(build, data, lambda run: trainer(max_epochs=epochs), seeds=range(base, base + 5))
 
 
 def check_helps(base: int, trainer: TrainerMaker) -> None:
@@ -83,8 +86,9 @@ def check_hurts(base: int, trainer: TrainerMaker) -> None:
     found = compared("hurts", base, trainer)
     assert [task.verdict for task in found.tasks] == ["loses", "loses"]
     assert found.delta_m.verdict == "loses"
-    # The best compromise is the direction between: each keeps a share (1 + cosine) / 2 of its variance.
-    assert [sum(task.multi) / 5 for task in found.tasks] == pytest.approx([0.7, 0.7], abs=0.12)
+    # The best compromise is the direction between: the tasks keep a share (1 + cosine) / 2 of their variance.
+    assert fmean(value for task in found.tasks for value in task.multi) == pytest.approx(0.8, abs=0.1)
+    assert all(fmean(task.single) > 0.95 for task in found.tasks)
 
 
 def test_a_task_with_few_labels_gains_by_one_that_needs_the_same_feature(trainer: TrainerMaker) -> None:
@@ -104,7 +108,7 @@ def test_so_it_is_for_other_data_and_seeds(base: int, trainer: TrainerMaker) -> 
 
 @pytest.mark.slow
 def test_for_tasks_without_relation_there_is_no_evidence(trainer: TrainerMaker) -> None:
-    """Of intervals of 95%, one in twenty misses: two or more of eight are beyond their due in one set of runs of twenty."""
+    """Of intervals of 95%, one in twenty misses: more than one of eight is not to be expected."""
     found = [task for base in (100, 200, 300, 400) for task in compared("nothing", base, trainer).tasks]
     assert Counter(task.verdict for task in found)["no evidence"] >= len(found) - 1
     assert all(abs(task.difference.mean) < 0.02 for task in found)
