@@ -41,6 +41,7 @@ from lightning_mtl.callbacks import (
     ConflictMonitor,
     Distillation,
     ElasticWeightConsolidation,
+    ForgettingMonitor,
     Replay,
     SuccessiveRegularization,
     TaskEarlyStopping,
@@ -325,8 +326,8 @@ CALLBACKS: dict[str, Callable[[], list[L.Callback]]] = {
         Replay(rows=9),
         ElasticWeightConsolidation(3.0, rows=15),
     ],
-    "in a row, predictions held": lambda: [Distillation(2.0)],
-    "sharded, in a row, rows replayed": lambda: [Replay(rows=9)],
+    "in a row, predictions held": lambda: [Distillation(2.0), ForgettingMonitor(every=2)],
+    "sharded, in a row, rows replayed": lambda: [Replay(rows=9), ForgettingMonitor(every=2)],
     "a task is dropped": lambda: stopped("drop"),
     "a source is left out": lambda: stopped("drop"),
     "sharded, a task is frozen": lambda: stopped("freeze"),
@@ -388,7 +389,9 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
     }
     stops = [of.record()["stopped"] for of in ours if isinstance(of, TaskEarlyStopping)]
     ends = {f"{task} stopped": torch.tensor(step) for of in stops for task, step in of.items()}
-    return {**weights, **figures, **watch.losses, **ends}
+    seen = [of.stages for of in ours if isinstance(of, ForgettingMonitor)]
+    stages = {"stages": torch.tensor([of.initial, *of.matrix], dtype=torch.float64) for of in seen}
+    return {**weights, **figures, **watch.losses, **ends, **stages}
 
 
 def other_data(folder: Path) -> str:

@@ -1,0 +1,39 @@
+"""All monitors together look, and never touch."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+
+from lightning_mtl.callbacks import ConflictMonitor, ForgettingMonitor, GapMonitor, TransferMonitor
+from lightning_mtl.report import Report
+from lightning_mtl.samplers import Rule
+
+from .models import quiet
+from .test_forgetting_monitor import data, in_turn, module
+
+
+@pytest.mark.parametrize("sampling", [None, in_turn()], ids=["side by side", "one after another"])
+def test_a_run_with_all_of_them_ends_in_the_same_weights(sampling: Rule | None, tmp_path: Path) -> None:
+    watching = [ForgettingMonitor(every=3), GapMonitor(), ConflictMonitor(every=2), TransferMonitor(every=3), Report()]
+    ends = []
+    for callbacks in ([], watching):
+        made = module()
+        L.seed_everything(1, verbose=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Task .* (is being forgotten|overfits)")
+            quiet(tmp_path, max_epochs=3, callbacks=callbacks, log_every_n_steps=2).fit(made, data(sampling))
+        ends.append((made.state_dict(), torch.get_rng_state()))
+    (without, before), (seen, after) = ends
+    assert torch.equal(before, after)
+    for name, one in without.items():
+        assert torch.equal(one, seen[name]), name
+    kept = json.loads((tmp_path / "record.json").read_text())["monitors"]
+    assert sorted(kept) == ["ConflictMonitor", "ForgettingMonitor", "GapMonitor", "TransferMonitor"]
+    assert kept["TransferMonitor"]["probes"] > 3
+    assert (tmp_path / "report.html").exists()
