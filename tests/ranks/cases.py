@@ -389,9 +389,9 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
     }
     stops = [of.record()["stopped"] for of in ours if isinstance(of, TaskEarlyStopping)]
     ends = {f"{task} stopped": torch.tensor(step) for of in stops for task, step in of.items()}
-    seen = [of.stages for of in ours if isinstance(of, ForgettingMonitor)]
-    stages = {"stages": torch.tensor([of.initial, *of.matrix], dtype=torch.float64) for of in seen}
-    return {**weights, **figures, **watch.losses, **ends, **stages}
+    for monitor in (of for of in ours if isinstance(of, ForgettingMonitor)):
+        figures["stages"] = torch.tensor([monitor.stages.initial, *monitor.stages.matrix], dtype=torch.float64)
+    return {**weights, **figures, **watch.losses, **ends}
 
 
 def other_data(folder: Path) -> str:
