@@ -242,9 +242,9 @@ def _content(cell: Any) -> Any:
 
 
 def _globals(function: FunctionType) -> dict[str, Any]:
-    """Find the functions, classes and plain values that a function refers to by name."""
+    """Find what a function refers to by name, but for modules."""
     found = {name: function.__globals__.get(name) for name in _names(function.__code__)}
-    return {name: of for name, of in found.items() if isinstance(of, (*_PLAIN, FunctionType, type)) and of is not None}
+    return {name: of for name, of in found.items() if of is not None and not isinstance(of, ModuleType)}
 
 
 def _names(code: CodeType) -> list[str]:

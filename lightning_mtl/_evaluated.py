@@ -87,7 +87,8 @@ class EvaluatedModule(PersistentModule):
         self.routing.left_out = frozenset()
         with evaluating(self), torch.no_grad(), self.trainer.precision_plugin.forward_context():
             for batch in batches:
-                moved = self._apply_batch_transfer_handler(self._on_before_batch_transfer(batch), self.device)
+                given = self._on_before_batch_transfer(self.trainer.precision_plugin.convert_input(batch))
+                moved = self._apply_batch_transfer_handler(given, self.device)
                 step = self.run(moved)
                 for task, answer in zip(step.tasks, step.answers, strict=True):
                     counts[task] += len(answer[1])

@@ -127,7 +127,13 @@ def _data(module: MultiTaskModule, data: MultiTaskDataModule, known: dict[int, s
     reads = {task.name: task.resolve(data.sources) for task in module.tasks}
     sources = {name: _source(name, data.sources[name], known) for name in dict.fromkeys(reads.values())}
     rule = [type(data.sampling), repr(data.sampling)]
-    return digest([type(data), settings, rule, sorted(data.not_inputs), reads, sources])
+    own = {name: of for name, of in vars(data).items() if name not in _books(data)}
+    return digest([type(data), settings, own, rule, sorted(data.not_inputs), reads, sources])
+
+
+def _books(data: MultiTaskDataModule) -> set[str]:
+    """Name the attributes that every data module has, so that those of a user's own are left."""
+    return {*vars(MultiTaskDataModule({"s": {"train": [{}]}})), "val_dataloader", "_hparams", "_hparams_initial"}
 
 
 def _source(name: str, source: Source, known: dict[int, str]) -> Mapping[str, Any]:

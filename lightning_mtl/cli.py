@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -52,6 +52,9 @@ class MultiTaskCLI(RecipeCLI):
         monitors: Makes callbacks that watch the first network for all tasks in a comparison; their records make a report beside it.
         args: The command line. Default: that of the process.
     """
+
+    two_stage: ClassVar[bool | float] = False
+    """What `--two_stage` is where it is not given."""
 
     def __init__(
         self,
@@ -105,10 +108,10 @@ class MultiTaskCLI(RecipeCLI):
         )
         parser.add_argument(
             "--two_stage",
-            type=bool | float,
-            default=False,
+            type=bool | float | None,
+            default=None,
             help="Whether to fine-tune each task by itself too, from the network for all tasks: true, for half of a twin's epochs, or "
-            "a share of them (default: false).",
+            f"a share of them (default: {str(self.two_stage).lower()}).",
         )
         parser.add_argument(
             "--cache",
@@ -147,17 +150,17 @@ class MultiTaskCLI(RecipeCLI):
                 self._model,
                 self.datamodule,
                 lambda run: self._trainer(folder, run),
-                two_stage=self.config.two_stage,
+                two_stage=self.two_stage if self.config.two_stage is None else self.config.two_stage,
                 cache=self.config.cache,
                 **options,
             )
-        report = self._report(folder, comparison)
         if self.trainer.is_global_zero:
             comparison.to_csv(folder / "comparison.csv")
             (folder / "comparison.json").write_text(json.dumps(comparison.record(), indent=1))
             comparison.plot(folder / "comparison.png")
             predicts = self._predicts(folder, comparison.arms[1])
-            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, .json, .png, config.yaml.{predicts}{report}")
+            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, .json, .png, config.yaml.{predicts}")
+        self._report(folder, comparison)
         return comparison
 
     def more_runs(self, folder: Path) -> dict[str, dict[str, Any]]:
@@ -180,15 +183,14 @@ class MultiTaskCLI(RecipeCLI):
     def _searches(self) -> bool:
         return self.config.weight_search is not None or self.config.placement is not None
 
-    def _report(self, folder: Path, comparison: Comparison) -> str:
+    def _report(self, folder: Path, comparison: Comparison) -> None:
         """Write the page of what was watched, and name it."""
         if not self._reports:
-            return ""
+            return
         records = {"together": self._reports[0].record(), **self.more_runs(folder)}
-        if not self.trainer.is_global_zero:
-            return ""
-        page = write_report(folder, records, comparison.record(), f"{self._kind.__name__}: did sharing help?")
-        return f"\nThe report: {page}"
+        if self.trainer.is_global_zero:
+            page = write_report(folder, records, comparison.record(), f"{self._kind.__name__}: did sharing help?")
+            print(f"The report: {page}")
 
     def score(self) -> float:
         """Train the network for all tasks alone, and print the mean of its `validate/score` over the seeds."""

@@ -11,10 +11,11 @@ import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
 from ._module import TaskModule
+from ._remembering import Remembering
 from ._run_facts import draws_of, levels_of, sampler_of, stages_of, tasks_of
 
 
-class Report(L.Callback):
+class Report(Remembering):
     """Keep what a run shows, and write it as a page that answers what a multi-task run is asked.
 
     The page, `report.html`, needs no network. It says at the top whether each task gains by sharing, which tasks belong together,
@@ -67,7 +68,7 @@ class Report(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Listen to what the module shows; forget another run."""
-        if not trainer.ckpt_path and trainer.global_step == 0:
+        if self.begins_anew(trainer):
             self._forget()
         self._trainer = trainer
         self._facts["tasks"] = tasks_of(trainer, pl_module)
@@ -95,6 +96,7 @@ class Report(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Let go of the module; other callbacks may have forgotten by now what they were asked before."""
+        super().teardown(trainer, pl_module, stage)
         self._trainer = None
         if isinstance(pl_module, TaskModule):
             pl_module.shown_to = [tell for tell in pl_module.shown_to if tell != self._add]
@@ -104,16 +106,18 @@ class Report(L.Callback):
         series = {key: [of.points, of.every, of.seen, of.newest] for key, of in self._series.items()}
         return {"series": series, "levels": self._facts.get("levels"), "validations": self._validations}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where it was kept."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where it was kept.
+
+        Args:
+            state: What `state_dict` gave.
+        """
         self._forget()
         of = self._reporting.Series
-        self._series = {
-            key: of([list(p) for p in points], *rest) for key, (points, *rest) in state_dict["series"].items()
-        }
-        self._validations = state_dict["validations"]
-        if state_dict["levels"] is not None:
-            self._facts["levels"] = state_dict["levels"]
+        self._series = {key: of([list(p) for p in points], *rest) for key, (points, *rest) in state["series"].items()}
+        self._validations = state["validations"]
+        if state["levels"] is not None:
+            self._facts["levels"] = state["levels"]
 
     # The record
 

@@ -18,7 +18,8 @@ from torch.testing import assert_close
 from lightning_mtl import MetaLearningModule, MultiTaskDataModule, MultiTaskModule
 from lightning_mtl.adaptation import MAML
 from lightning_mtl.callbacks import ElasticWeightConsolidation, Replay
-from lightning_mtl.callbacks._fisher import fisher, untouched
+from lightning_mtl.callbacks._fisher import fisher
+from lightning_mtl.callbacks._probe import aside
 from lightning_mtl.samplers import Phase, Phases
 
 from .builders import columns, rows, splits
@@ -123,9 +124,9 @@ def test_what_looks_at_a_module_leaves_it_as_it_was() -> None:
     torch.manual_seed(3)
     before, drawn = {name: of.clone() for name, of in made.state_dict().items()}, torch.rand(5)
     torch.manual_seed(3)
-    with pytest.raises(ValueError, match="got 4D input"), untouched(made):  # also where a row cannot be run
+    with pytest.raises(ValueError, match="got 4D input"), aside(made):  # also where a row cannot be run
         made(torch.ones(2, 3, 1, 1))
-    with untouched(made):
+    with aside(made):
         assert not made.training
         made(torch.ones(2, 3))
     assert same(before, made.state_dict())

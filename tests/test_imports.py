@@ -17,6 +17,7 @@ MAY_IMPORT = {  # from our own house
     "adaptation": set(),
     "families": set(),
     "_table": set(),
+    "_remembering": set(),
     "callbacks": {
         "_answers",
         "_checks",
@@ -24,6 +25,7 @@ MAY_IMPORT = {  # from our own house
         "_gradients",
         "_history",
         "_random_state",
+        "_remembering",
         "_table",
         "balancers",
         "inputs",
@@ -220,7 +222,7 @@ MAY_IMPORT = {  # from our own house
     "sweep": set(),
     "reporting": {"comparison"},
     "_run_facts": {"_level_map", "_module", "datamodule", "hierarchical", "samplers"},
-    "report": {"_module", "_run_facts", "reporting"},
+    "report": {"_module", "_remembering", "_run_facts", "reporting"},
 }
 TORCH_ONLY = {"adaptation", "families", "heads", "encoders", "balancers", "samplers", "metrics"}
 FREE = {"__init__", "recipes"}

@@ -129,11 +129,15 @@ class ConflictMonitor(PairMonitor):
             "history": self._history.state_dict(),
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with what was seen before."""
-        super().load_state_dict(state_dict)
-        self._means.load_state_dict(state_dict["means"])
-        self._history.load_state_dict(state_dict["history"])
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with what was seen before.
+
+        Args:
+            state: What `state_dict` gave.
+        """
+        super().restore(state)
+        self._means.load_state_dict(state["means"])
+        self._history.load_state_dict(state["history"])
 
     # Looks
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .._answers import evaluating
 from .._distributed import sum_over_ranks
-from .._random_state import random_state, set_random_state
+from ._probe import aside
 
 
 def fisher(module: Any, rows: Iterable[Any], parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -28,12 +26,14 @@ def fisher(module: Any, rows: Iterable[Any], parameters: Mapping[str, nn.Paramet
     some = list(parameters.values())
     squares = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in some]
     count = 0
-    with untouched(module), torch.enable_grad():
+    left_out, module.routing.left_out = module.routing.left_out, frozenset()  # tasks that were dropped have learned too
+    with aside(module):
         for row in rows:
             step = module.run(row)
             losses = [module.tasks[i].weight * loss for i, loss in zip(step.tasks, step.losses, strict=True)]
             count += bool(losses)
             _add_squares(squares, some, losses)
+    module.routing.left_out = left_out
     total = sum_over_ranks(squares[0].new_tensor(count)).clamp(min=1) if squares else 1
     return {name: sum_over_ranks(of) / total for name, of in zip(parameters, squares, strict=True)}
 
@@ -44,16 +44,3 @@ def _add_squares(squares: Sequence[Tensor], parameters: Sequence[nn.Parameter], 
         for square, gradient in zip(squares, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
             if gradient is not None:
                 square.add_(gradient.to(square.dtype).square())
-
-
-@contextmanager
-def untouched(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode, and leave its modes, buffers and all generators as they were."""
-    state, buffers = random_state(), [(of, of.clone()) for of in module.buffers()]
-    try:
-        with evaluating(module):
-            yield
-    finally:
-        set_random_state(state)
-        for buffer, before in buffers:
-            buffer.copy_(before)

@@ -13,14 +13,16 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from .._distributed import flattens
+from .._remembering import Remembering
 from ..metrics import DropAlarm
 from ..samplers import MultiTaskSampler, Phases
 from ._stages import Stages
 
-_KEPT = ("steps", "scores", "alarms", "best")
+_KEPT = ("names", "steps", "scores", "alarms", "best")
 
 
-class ForgettingMonitor(L.Callback):
+class ForgettingMonitor(Remembering):
     """Watch every task's score while training runs, and say when one is being forgotten.
 
     A task's score is its main metric on the split "validation", higher is better. Each score is held against the best level that the
@@ -38,7 +40,7 @@ class ForgettingMonitor(L.Callback):
     Args:
         every: Steps of the optimizer between two evaluations by the monitor itself. Default: it takes what the Trainer's validations
             find, as often as `val_check_interval` and `check_val_every_n_epoch` have them.
-        rows: Rows of each source that the monitor's own evaluations read, always the same ones, drawn at random once. Default: all.
+        rows: Rows of each source that the monitor's own evaluations read, up to the end of a batch, always the same ones, drawn at random once. Default: all.
         tolerance: A drop up to which no alarm is raised, whatever the noise, in units of the metric.
         noise: The standard deviation of a score that does not change, the same for all tasks, if it is known: drops of three of it are then found in nine of ten
             cases by the second evaluation (see `DropAlarm`). Default: as each task's own trace tells it.
@@ -79,7 +81,6 @@ class ForgettingMonitor(L.Callback):
         """Of each task the step of its best score, the scores of all tasks at it, and the checkpoint."""
         self._traces: dict[str, DropAlarm] = {}
         self._phase: int | None = None
-        self._resumed = False
         self._probe: Any = None
         self._folder: Path | None = None
 
@@ -87,10 +88,10 @@ class ForgettingMonitor(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Begin anew, or go on with what a checkpoint knew; in a sequence of phases, see what is known before training."""
-        if not self._resumed:
+        names = [task.name for task in pl_module.tasks if task.main_metric() is not None]
+        if self.begins_anew(trainer) or self.names != names:
             self._forget()
-        self._resumed = False
-        self.names = [task.name for task in pl_module.tasks if task.main_metric() is not None]
+        self.names = names
         self._probe = _probe(trainer, self.rows)
         self._refuse(trainer)
         self._traces = {name: self._traces.get(name) or self._alarm() for name in self.names}
@@ -131,6 +132,7 @@ class ForgettingMonitor(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Let go of the module and the data."""
+        super().teardown(trainer, pl_module, stage)
         self._probe = None
         if hasattr(pl_module, "also_shown"):
             pl_module.also_shown = [show for show in pl_module.also_shown if show != self.values]
@@ -141,16 +143,19 @@ class ForgettingMonitor(L.Callback):
         traces = {name: trace.state_dict() for name, trace in self._traces.items()}
         return {**known, "stages": self.stages.state(), "traces": traces, "phase": self._phase}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave.
+
+        Args:
+            state: The state.
+        """
         self._forget()
         for name in _KEPT:
-            setattr(self, name, state_dict[name])
-        self.stages = Stages(**state_dict["stages"])
-        self._phase, self._resumed = state_dict["phase"], True
-        for name, state in state_dict["traces"].items():
+            setattr(self, name, state[name])
+        self.stages, self._phase = Stages(**state["stages"]), state["phase"]
+        for name, known in state["traces"].items():
             self._traces[name] = self._alarm()
-            self._traces[name].load_state_dict(state)
+            self._traces[name].load_state_dict(known)
 
     # What is known
 
@@ -197,7 +202,13 @@ class ForgettingMonitor(L.Callback):
             raise ValueError(
                 "ForgettingMonitor must have tasks with `metrics`, got none. Give them some, or leave it out."
             )
-        if self._probe is None and (self.every is not None or not trainer.enable_validation):
+        own = self.every is not None or _sequence(trainer) is not None
+        if own and flattens(trainer.strategy):
+            raise ValueError(
+                f"ForgettingMonitor must leave evaluations to the Trainer under {type(trainer.strategy).__name__}, which flattens parameters, got "
+                f"every={self.every}, or phases. Leave it out there, or use 'ddp' or ModelParallelStrategy."
+            )
+        if (own and self._probe is None) or (not own and not trainer.enable_validation):
             raise ValueError(
                 f"ForgettingMonitor must have a split 'validation' of a `MultiTaskDataModule` to evaluate on, got none with every={self.every}. "
                 "Add it to the sources; with loaders of your own leave `every` out and give a validation loader."
@@ -273,6 +284,8 @@ def _probe(trainer: L.Trainer, rows: int | None) -> Any:
 
 def _folder(trainer: L.Trainer) -> Path | None:
     """Name the folder beside the Trainer's checkpoints; None where it writes none."""
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return None
     kept = next((of for of in trainer.checkpoint_callbacks if isinstance(of, ModelCheckpoint)), None)
     return None if kept is None or kept.dirpath is None else Path(kept.dirpath) / "best"
 

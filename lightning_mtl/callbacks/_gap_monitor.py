@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
+from .._remembering import Remembering
 from ..metrics import Drop, DropAlarm
 
 
@@ -47,7 +48,7 @@ class _Trace:
         return replace(self.risen, drop=validate + self.risen.level)
 
 
-class GapMonitor(L.Callback):
+class GapMonitor(Remembering):
     """Watch the training loss of each task against its validation loss, and warn once of each task that overfits.
 
     At each validation the two are compared: the training loss is the mean of what was shown since the last one (see
@@ -75,7 +76,6 @@ class GapMonitor(L.Callback):
     def __init__(self, tolerance: float = 0.0) -> None:
         DropAlarm(tolerance)  # which refuses what it cannot be
         self.tolerance = tolerance
-        self._saved: Mapping[str, Any] = {}
         self._forget([])
 
     def _forget(self, tasks: list[str]) -> None:
@@ -99,9 +99,9 @@ class GapMonitor(L.Callback):
                 "GapMonitor must see validation losses, got a run without validation. Give the sources a split 'validation'."
             )
         watched = [task.name for i, task in enumerate(pl_module.tasks) if not task.auxiliary]
-        if list(self._traces) != watched or (not trainer.ckpt_path and trainer.global_step == 0):
+        anew = self.begins_anew(trainer)
+        if list(self._traces) != watched or anew:
             self._forget(watched)
-        self._go_on()
         pl_module.shown_to.append(self.hear)
         pl_module.also_shown.append(self.values)
 
@@ -123,6 +123,7 @@ class GapMonitor(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Let go of the module."""
+        super().teardown(trainer, pl_module, stage)
         if hasattr(pl_module, "shown_to"):
             pl_module.shown_to = [tell for tell in pl_module.shown_to if tell != self.hear]
             pl_module.also_shown = [show for show in pl_module.also_shown if show != self.values]
@@ -150,21 +151,20 @@ class GapMonitor(L.Callback):
         }
         return {"seen": {name: list(seen) for name, seen in self._seen.items()}, "traces": traces}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep what `state_dict` gave until training goes on."""
-        self._saved = state_dict
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave.
 
-    # Who overfits
-
-    def _go_on(self) -> None:
-        saved, self._saved = self._saved, {}
-        if list(saved.get("traces", ())) != list(self._traces):
-            return
-        self._seen = {name: list(seen) for name, seen in saved["seen"].items()}
-        for task, of in saved["traces"].items():
+        Args:
+            state: The state.
+        """
+        self._forget(list(state["traces"]))
+        self._seen = {name: list(seen) for name, seen in state["seen"].items()}
+        for task, of in state["traces"].items():
             alarm, risen = DropAlarm(self.tolerance), of["risen"]
             alarm.load_state_dict(of["alarm"])
             self._traces[task] = _Trace(**{**of, "alarm": alarm, "risen": risen and Drop(**risen)})
+
+    # Who overfits
 
     def _judge(self, task: str, step: int, train: float | None, validate: float | None, *, loud: bool) -> None:
         if validate is None:

@@ -10,6 +10,7 @@ import lightning as L
 from torch import Tensor
 
 from .._distributed import SHARDED
+from .._remembering import Remembering
 from ._probe import Probe
 
 SHOWN = 8
@@ -30,7 +31,7 @@ class _Module(Protocol):
     def run(self, batch: Any) -> Any: ...
 
 
-class PairMonitor(L.Callback, ABC):
+class PairMonitor(Remembering, ABC):
     """Looks at pairs of tasks every so many steps, aside from training.
 
     Args:
@@ -98,7 +99,8 @@ class PairMonitor(L.Callback, ABC):
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Begin, or go on with what a checkpoint has of the same tasks."""
         names = tuple(task.name for task in pl_module.tasks)
-        if names != self.names or not (trainer.ckpt_path or trainer.global_step):
+        anew = self.begins_anew(trainer)
+        if names != self.names or anew:
             self.names, self._looked_at, self._looks = names, 0, 0
             self._clear(len(names))
         self._probe.clear()
@@ -126,6 +128,7 @@ class PairMonitor(L.Callback, ABC):
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Let go of the module and the batches."""
+        super().teardown(trainer, pl_module, stage)
         self._probe.clear()
         if hasattr(pl_module, "also_shown"):
             pl_module.also_shown = [show for show in pl_module.also_shown if show != self.values]
@@ -134,10 +137,14 @@ class PairMonitor(L.Callback, ABC):
         """Give what was seen."""
         return {"names": list(self.names), "looked_at": self._looked_at, "looks": self._looks}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with what was seen before."""
-        self.names = tuple(state_dict["names"])
-        self._looked_at, self._looks = state_dict["looked_at"], state_dict["looks"]
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with what was seen before.
+
+        Args:
+            state: What `state_dict` gave.
+        """
+        self.names = tuple(state["names"])
+        self._looked_at, self._looks = state["looked_at"], state["looks"]
         self._clear(len(self.names))
 
     # Looks

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from .._checks import require
 from .._distributed import flattens, load_whole, whole
+from .._remembering import Remembering
 from ..samplers import MultiTaskSampler
 from ._patience import Patience
 
@@ -34,7 +35,7 @@ class _Module(Protocol):
     def scores(self) -> dict[str, float]: ...
 
 
-class TaskEarlyStopping(L.Callback):
+class TaskEarlyStopping(Remembering):
     """Stop each task when its validation score has not got better for a while; small tasks overfit while large ones still learn.
 
     A task is judged by its first metric, in the direction in which that is better, after each validation. What happens to a task that
@@ -57,7 +58,7 @@ class TaskEarlyStopping(L.Callback):
         stop_when: Whether training ends when "all" tasks that have a metric have stopped, when "any" has, or a "majority" (more than
             half); None for never. `min_epochs` and `min_steps` of the Trainer count.
         restore: Whether a head gets back the weights of its best validation, when its task is frozen or dropped, and, whatever the
-            action, when training ends. They are kept on the CPU, and in checkpoints. The trunk stays as it is.
+            action, when training ends (after the Trainer's last checkpoint). They are kept on the CPU, and in checkpoints. The trunk stays as it is.
 
     Raises:
         ValueError: A number out of its range, an unknown action, task or `stop_when`; tasks without metrics, or a run without
@@ -136,7 +137,7 @@ class TaskEarlyStopping(L.Callback):
             raise ValueError(
                 "TaskEarlyStopping must see validation scores, got a run without validation. Give the sources a split 'validation'."
             )
-        if not trainer.ckpt_path and trainer.global_step == 0:
+        if self.begins_anew(trainer):
             self._forget()
         self._judged = self._chosen(pl_module)
         shared = {id(p) for p in pl_module.encoder.parameters()}
@@ -191,6 +192,7 @@ class TaskEarlyStopping(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Let go of the module."""
+        super().teardown(trainer, pl_module, stage)
         if isinstance(pl_module, _Module):
             pl_module.routing.left_out = frozenset()
         for norm in self._still:
@@ -201,10 +203,14 @@ class TaskEarlyStopping(L.Callback):
         """Give who is judged how, who has stopped, and the best weights of heads."""
         return {**self._judge.state_dict(), "silent": list(self._silent), "weights": dict(self._weights)}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
-        self._judge.load_state_dict(state_dict)
-        self._silent, self._weights = list(state_dict["silent"]), dict(state_dict["weights"])
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave.
+
+        Args:
+            state: The state.
+        """
+        self._judge.load_state_dict(state)
+        self._silent, self._weights = list(state["silent"]), dict(state["weights"])
 
     # Who is judged
 

@@ -93,11 +93,15 @@ class TransferMonitor(PairMonitor):
         """Give what was seen."""
         return {**super().state_dict(), "affinity": self._affinity.state_dict(), "told": self._told}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with what was seen before."""
-        super().load_state_dict(state_dict)
-        self._affinity.load_state_dict(state_dict["affinity"])
-        self._told = state_dict["told"]
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with what was seen before.
+
+        Args:
+            state: What `state_dict` gave.
+        """
+        super().restore(state)
+        self._affinity.load_state_dict(state["affinity"])
+        self._told = state["told"]
 
     # Looks
 

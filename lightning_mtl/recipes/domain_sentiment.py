@@ -17,7 +17,7 @@ from typing import Any
 import datasets
 import lightning as L
 import torch
-from lightning.pytorch.cli import LightningArgumentParser, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics.regression import ConcordanceCorrCoef, R2Score
 
 from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Regression, Source, Task, split
@@ -76,7 +76,8 @@ class Domains(MultiTaskDataModule):
         sizes = {name: len(source.splits["train"]) for name, source in self.sources.items()}
         turns = [Phase([name], passes=float(passes)) for name in sorted(sizes, key=lambda name: -sizes[name])]
         in_turn = Phases(turns, repeat=False)
-        return MultiTaskDataModule(self.sources, batch_size=self.batch_size, sampling=in_turn, summary=False)
+        settings: Any = {"batch_size": self.batch_size, "num_workers": self.num_workers}
+        return MultiTaskDataModule(self.sources, sampling=in_turn, summary=False, **settings)
 
 
 def of_domain(rows: datasets.Dataset, name: str) -> list[int]:
@@ -117,10 +118,7 @@ class DomainSentiment(MultiTaskModule):
 class DomainCLI(MultiTaskCLI):
     """Compare, and then train on the domains one after another, with replay and without."""
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Let domains go on alone too, unless that is not wanted."""
-        super().add_arguments_to_parser(parser)
-        parser.set_defaults({"two_stage": True})
+    two_stage = True
 
     def more_runs(self, folder: Path) -> dict[str, dict[str, Any]]:
         """Train on the domains in turn, with replay and without.
@@ -133,7 +131,7 @@ class DomainCLI(MultiTaskCLI):
             seed = self._seeds()[0]
             L.seed_everything(seed, verbose=False)
             trainer: Any = self._trainer(folder, f"{name.replace(' ', '-')}/seed{seed}")
-            trainer.fit(self._model(None), self.datamodule.one_after_another(trainer.max_epochs))
+            trainer.fit(self._model(None), self.datamodule.one_after_another(max(1, trainer.max_epochs or 1)))
             found[name] = next(of for of in trainer.callbacks if isinstance(of, Report)).record()
             finish(trainer)
         return found

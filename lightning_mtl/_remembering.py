@@ -1,0 +1,41 @@
+"""What a callback remembers of the run that a checkpoint is of."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import lightning as L
+
+
+class Remembering(L.Callback):
+    """A callback whose state is taken back when training goes on, and only then: Lightning hands it out before a test too."""
+
+    _pending: dict[str, Any] | None = None
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave.
+
+        Args:
+            state: The state.
+        """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep a state until training goes on."""
+        self._pending = state_dict
+
+    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Forget a state that no training took back."""
+        self._pending = None
+
+    def begins_anew(self, trainer: L.Trainer) -> bool:
+        """Take back the state of a checkpoint, if there is one; say whether this is another run than before.
+
+        Args:
+            trainer: The Trainer, which starts to train.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self.restore(pending)
+        return not trainer.ckpt_path and trainer.global_step == 0
