@@ -14,7 +14,7 @@ class Remembering(L.Callback):
     _pending: dict[str, Any] | None = None
 
     @abstractmethod
-    def restore(self, state: dict[str, Any]) -> None:
+    def take_back(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave.
 
         Args:
@@ -37,5 +37,5 @@ class Remembering(L.Callback):
         """
         pending, self._pending = self._pending, None
         if pending is not None:
-            self.restore(pending)
+            self.take_back(pending)
         return not trainer.ckpt_path and trainer.global_step == 0

@@ -106,7 +106,7 @@ class Report(Remembering):
         series = {key: [of.points, of.every, of.seen, of.newest] for key, of in self._series.items()}
         return {"series": series, "levels": self._facts.get("levels"), "validations": self._validations}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def take_back(self, state: dict[str, Any]) -> None:
         """Go on where it was kept.
 
         Args:

@@ -56,7 +56,10 @@ def test_the_command_that_an_agent_of_wandb_starts_runs(tmp_path: Path) -> None:
     made = create_sweep_command_args({"args": chosen})
     words = {"${env}": ["/usr/bin/env"], "${interpreter}": [sys.executable], "${args}": made["args"]}
     command = [part for word in create_sweep_command(space["command"]) for part in words.get(word, [word])]
-    env = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(tmp_path)}
+    known = {
+        name: of for name, of in os.environ.items() if not name.startswith("WANDB_")
+    }  # a run of this process may leave some
+    env = {**known, "WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(tmp_path)}
     done = subprocess.run([*command, *QUICK], capture_output=True, text=True, env=env, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "validate/score" in done.stdout

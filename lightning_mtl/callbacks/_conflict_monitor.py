@@ -129,13 +129,13 @@ class ConflictMonitor(PairMonitor):
             "history": self._history.state_dict(),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def take_back(self, state: dict[str, Any]) -> None:
         """Go on with what was seen before.
 
         Args:
             state: What `state_dict` gave.
         """
-        super().restore(state)
+        super().take_back(state)
         self._means.load_state_dict(state["means"])
         self._history.load_state_dict(state["history"])
 

@@ -143,7 +143,7 @@ class ForgettingMonitor(Remembering):
         traces = {name: trace.state_dict() for name, trace in self._traces.items()}
         return {**known, "stages": self.stages.state(), "traces": traces, "phase": self._phase}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def take_back(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave.
 
         Args:

@@ -151,7 +151,7 @@ class GapMonitor(Remembering):
         }
         return {"seen": {name: list(seen) for name, seen in self._seen.items()}, "traces": traces}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def take_back(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave.
 
         Args:

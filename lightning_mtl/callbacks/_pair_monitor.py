@@ -137,7 +137,7 @@ class PairMonitor(Remembering, ABC):
         """Give what was seen."""
         return {"names": list(self.names), "looked_at": self._looked_at, "looks": self._looks}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def take_back(self, state: dict[str, Any]) -> None:
         """Go on with what was seen before.
 
         Args:

@@ -203,7 +203,7 @@ class TaskEarlyStopping(Remembering):
         """Give who is judged how, who has stopped, and the best weights of heads."""
         return {**self._judge.state_dict(), "silent": list(self._silent), "weights": dict(self._weights)}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def take_back(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave.
 
         Args:

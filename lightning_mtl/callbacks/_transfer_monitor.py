@@ -93,13 +93,13 @@ class TransferMonitor(PairMonitor):
         """Give what was seen."""
         return {**super().state_dict(), "affinity": self._affinity.state_dict(), "told": self._told}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def take_back(self, state: dict[str, Any]) -> None:
         """Go on with what was seen before.
 
         Args:
             state: What `state_dict` gave.
         """
-        super().restore(state)
+        super().take_back(state)
         self._affinity.load_state_dict(state["affinity"])
         self._told = state["told"]
 
