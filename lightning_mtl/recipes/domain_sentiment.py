@@ -139,14 +139,15 @@ class DomainCLI(MultiTaskCLI):
     def _watching(self, run: str) -> list[L.Callback]:
         arm = run.split("/")[0]
         if arm in ("one-after-another", "with-replay"):
-            replay = [Replay(rows=400)] if arm == "with-replay" else []
-            return [*replay, ForgettingMonitor(every=20, keep_best=False), Report()]
+            # Few rows, read often, would be learned by heart.
+            replay = [Replay(rows=2500, batch_size=128)] if arm == "with-replay" else []
+            return [*replay, ForgettingMonitor(every=20, tolerance=0.03, keep_best=False), Report()]
         return super()._watching(run)
 
 
 def monitors() -> list[L.Callback]:
     """Make what watches the network for all domains."""
-    return [ForgettingMonitor(every=20), GapMonitor(), ConflictMonitor(every=20), TransferMonitor(every=20)]
+    return [ForgettingMonitor(every=20, tolerance=0.03), GapMonitor(), ConflictMonitor(every=20), TransferMonitor(every=20)]
 
 
 def main(args: list[str] | None = None) -> Any:
