@@ -19,7 +19,7 @@ def shown(notebook: Any) -> list[str]:
     """What each cell of code shows, less what may turn with other processors: verdicts, gains in percent, seconds."""
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     texts = ["".join(of.get("text") or of["data"]["text/plain"] for of in cell.outputs) for cell in code]
-    return [re.sub(r"no evidence|gains|loses|delta_m.*|(?<=network)s? +\d+", "...", text) for text in texts]
+    return [re.sub(r"no evidence|gains|loses|delta_m.*|(?<=network)s? +<?\d+", "...", text) for text in texts]
 
 
 def test_the_notebook_shows_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
