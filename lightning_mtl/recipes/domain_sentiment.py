@@ -147,7 +147,12 @@ class DomainCLI(MultiTaskCLI):
 
 def monitors() -> list[L.Callback]:
     """Make what watches the network for all domains."""
-    return [ForgettingMonitor(every=20, tolerance=0.03), GapMonitor(), ConflictMonitor(every=20), TransferMonitor(every=20)]
+    return [
+        ForgettingMonitor(every=20, tolerance=0.03),
+        GapMonitor(),
+        ConflictMonitor(every=20),
+        TransferMonitor(every=20),
+    ]
 
 
 def main(args: list[str] | None = None) -> Any:
