@@ -70,6 +70,12 @@ class EvaluatedModule(PersistentModule):
         }
         return {name: sign * float(shown[key]) for name, (key, sign) in keys.items() if key in shown}
 
+    def placed(self, batch: Batch) -> Batch:
+        """Bring a batch to where the Trainer would have it: in its precision, on its device."""
+        given = self._on_before_batch_transfer(self.trainer.precision_plugin.convert_input(batch))
+        moved: Batch = self.trainer.strategy.batch_to_device(given)
+        return moved
+
     def assess(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Score the tasks on these batches aside from training, of which it changes nothing; all ranks must call it together.
 
@@ -87,9 +93,7 @@ class EvaluatedModule(PersistentModule):
         self.routing.left_out = frozenset()
         with evaluating(self), torch.no_grad(), self.trainer.precision_plugin.forward_context():
             for batch in batches:
-                given = self._on_before_batch_transfer(self.trainer.precision_plugin.convert_input(batch))
-                moved = self._apply_batch_transfer_handler(given, self.device)
-                step = self.run(moved)
+                step = self.run(self.placed(batch))
                 for task, answer in zip(step.tasks, step.answers, strict=True):
                     counts[task] += len(answer[1])
                     self._judge("validate", task, *answer, metrics=metrics)

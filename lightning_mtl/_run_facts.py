@@ -17,12 +17,6 @@ _LOOKS = 4000
 """Steps whose phase is asked for, at most."""
 
 
-def sampler_of(trainer: L.Trainer) -> MultiTaskSampler | None:
-    """Find what plans the steps, where a `MultiTaskDataModule` feeds the model."""
-    sampler = getattr(trainer.train_dataloader, "sampler", None)
-    return sampler if isinstance(sampler, MultiTaskSampler) else None
-
-
 def tasks_of(trainer: L.Trainer, module: TaskModule) -> list[dict[str, Any]]:
     """Name the tasks, with their main metric, its direction, and how many training rows have a label."""
     data = getattr(trainer, "datamodule", None)

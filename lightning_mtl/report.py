@@ -11,8 +11,9 @@ import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
 from ._module import TaskModule
+from ._planned import sampler_of
 from ._remembering import Remembering
-from ._run_facts import draws_of, levels_of, sampler_of, stages_of, tasks_of
+from ._run_facts import draws_of, levels_of, stages_of, tasks_of
 
 
 class Report(Remembering):

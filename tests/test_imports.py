@@ -17,6 +17,7 @@ MAY_IMPORT = {  # from our own house
     "adaptation": set(),
     "families": set(),
     "_table": set(),
+    "_planned": {"samplers"},
     "_remembering": set(),
     "callbacks": {
         "_answers",
@@ -24,6 +25,7 @@ MAY_IMPORT = {  # from our own house
         "_distributed",
         "_gradients",
         "_history",
+        "_planned",
         "_random_state",
         "_remembering",
         "_table",
@@ -222,7 +224,7 @@ MAY_IMPORT = {  # from our own house
     "sweep": set(),
     "reporting": {"comparison"},
     "_run_facts": {"_level_map", "_module", "datamodule", "hierarchical", "samplers"},
-    "report": {"_module", "_remembering", "_run_facts", "reporting"},
+    "report": {"_module", "_planned", "_remembering", "_run_facts", "reporting"},
 }
 TORCH_ONLY = {"adaptation", "families", "heads", "encoders", "balancers", "samplers", "metrics"}
 FREE = {"__init__", "recipes"}

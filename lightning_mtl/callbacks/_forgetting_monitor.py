@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from .._distributed import flattens
+from .._planned import sampler_of
 from .._remembering import Remembering
 from ..metrics import DropAlarm
 from ..samplers import MultiTaskSampler, Phases
@@ -272,9 +273,8 @@ class ForgettingMonitor(Remembering):
 
 def _sequence(trainer: L.Trainer) -> MultiTaskSampler | None:
     """Give the sampler where sources come one phase after the other, and none comes back."""
-    sampler = getattr(trainer.train_dataloader, "sampler", None)
-    known = isinstance(sampler, MultiTaskSampler) and isinstance(sampler.rule, Phases) and not sampler.rule.repeat
-    return sampler if known else None
+    sampler = sampler_of(trainer)
+    return sampler if sampler is not None and isinstance(sampler.rule, Phases) and not sampler.rule.repeat else None
 
 
 def _probe(trainer: L.Trainer, rows: int | None) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 
+from .._planned import sampler_of
 from ..samplers import MultiTaskSampler, Phases, Plan, Rows
 
 
@@ -108,12 +109,6 @@ class Phased(L.Callback):
         """Refuse what the callback cannot do."""
 
 
-def sampler_of(trainer: L.Trainer) -> MultiTaskSampler | None:
-    """Give what plans the steps of training, where a `MultiTaskDataModule` feeds them."""
-    sampler = getattr(trainer.train_dataloader, "sampler", None)
-    return sampler if isinstance(sampler, MultiTaskSampler) else None
-
-
 def turns_of(trainer: L.Trainer, module: Any, who: str) -> Turns | None:
     """Give the turns of a run before it begins; none for a single source of a schedule.
 
@@ -168,7 +163,6 @@ def kept_rows(sampler: MultiTaskSampler, source: str, rows: int, use: str) -> li
 def read(trainer: L.Trainer, plan: Plan) -> dict[str, Any]:
     """Read rows as the Trainer would have them: of its loader, in its precision, on its device."""
     loader: Any = trainer.train_dataloader
-    batch = trainer.precision_plugin.convert_input(loader.read(plan))
-    batch = trainer.lightning_module._on_before_batch_transfer(batch)
-    moved: dict[str, Any] = trainer.strategy.batch_to_device(batch)
+    module: Any = trainer.lightning_module
+    moved: dict[str, Any] = module.placed(loader.read(plan))
     return moved

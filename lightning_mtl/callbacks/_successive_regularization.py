@@ -12,9 +12,9 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from .._planned import sampler_of
 from ..samplers import MultiTaskSampler, Phases
 from ._anchored import pull, refuse_cut, refuse_own_unscaling
-from ._phased import sampler_of
 
 Anchor = Literal["task", "epoch", "average"]
 

@@ -15,8 +15,8 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from .._checks import require
 from .._distributed import flattens, load_whole, whole
+from .._planned import sampler_of
 from .._remembering import Remembering
-from ..samplers import MultiTaskSampler
 from ._patience import Patience
 
 Action = Literal["freeze", "drop", "vote"]
@@ -230,7 +230,7 @@ class TaskEarlyStopping(Remembering):
         return dict.fromkeys(able, self.patience)
 
     def _refuse_sources(self, trainer: L.Trainer, module: Any, batch: Any) -> None:
-        if _sampler(trainer) is not None:
+        if sampler_of(trainer) is not None:
             loader: Any = trainer.train_dataloader
             loader.refuse_haste()
         elif isinstance(batch, Mapping):
@@ -267,7 +267,7 @@ class TaskEarlyStopping(Remembering):
         """Leave out the sources that no task learns from any more, and elsewhere the losses; unless nothing would be left."""
         if not self._live(module):
             return
-        sampler = _sampler(trainer)
+        sampler = sampler_of(trainer)
         for source in module.routing.sources:
             readers = [module.tasks[i].name for i in module.routing.reads(source)]
             if any(task not in self._judge.stopped for task in readers):
@@ -290,11 +290,6 @@ class TaskEarlyStopping(Remembering):
             return True
         enough = {"all": count, "any": 1, "majority": count // 2 + 1}
         return self.stop_when is not None and stopped >= enough[self.stop_when]
-
-
-def _sampler(trainer: L.Trainer) -> MultiTaskSampler | None:
-    sampler = getattr(trainer.train_dataloader, "sampler", None)
-    return sampler if isinstance(sampler, MultiTaskSampler) else None
 
 
 def _able(module: Any) -> list[str]:
