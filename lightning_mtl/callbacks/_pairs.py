@@ -15,6 +15,7 @@ def cosines(gramian: Float[Tensor, "*looks tasks tasks"]) -> Float[Tensor, "*loo
     Args:
         gramian: Inner products of the gradients.
     """
+    gramian = (gramian + gramian.mT) / 2  # a product of matrices may round otherwise below the diagonal than above
     norms = gramian.diagonal(dim1=-2, dim2=-1).sqrt()
     return (gramian / (norms.unsqueeze(-1) * norms.unsqueeze(-2))).clamp(-1, 1)
 
