@@ -108,6 +108,13 @@ def test_learning_raises_no_alarm(rise: float) -> None:
         assert not alarms(curve)
 
 
+def test_a_decline_after_learning_is_no_noise() -> None:
+    """Concordance of one task of four, which was trained in the first 180 steps alone, every 20 steps."""
+    learned = [0.065, 0.189, 0.365, 0.473, 0.479, 0.511, 0.513, 0.520, 0.523]
+    forgotten = [0.515, 0.506, 0.489, 0.475, 0.461, 0.451, 0.434, 0.415, 0.411, 0.408, 0.391]
+    assert list(alarms(learned + forgotten)) == [14]
+
+
 def test_a_drop_after_learning_is_found() -> None:
     chance = np.random.default_rng(7)
     curve = -30 * np.exp(-np.arange(EVALUATIONS) / 3) - 4.0 * (np.arange(EVALUATIONS) >= 35)
