@@ -9,6 +9,8 @@ from statistics import fmean, stdev
 
 import torch
 
+from ._plain import plain
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -36,17 +38,13 @@ class Interval:
 
     def record(self, mean: str = "mean") -> dict[str, float | None]:
         """Give it as plain data, with the mean under this name; what is not finite is None."""
-        return {mean: finite(self.mean), "low": finite(self.low), "high": finite(self.high)}
+        made: dict[str, float | None] = plain({mean: self.mean, "low": self.low, "high": self.high})
+        return made
 
     def __str__(self) -> str:
         if math.isinf(self.low):
             return f"{self.mean:+.4f} [one seed]"
         return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
-
-
-def finite(value: float) -> float | None:
-    """Give a number that JSON knows, or None."""
-    return value if math.isfinite(value) else None
 
 
 def t_quantile(degrees: int) -> float:

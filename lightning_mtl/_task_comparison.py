@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ._interval import Interval, finite
+from ._interval import Interval
+from ._plain import plain
 
 ALL = "multi-task"
 """Name of the arm that trains all tasks."""
@@ -58,16 +58,12 @@ class TaskComparison:
             "task": self.task,
             "metric": self.metric,
             "sign": self.sign,
-            "single": _finite(self.single),
-            "multi": _finite(self.multi),
-            "two_stage": None if staged is None else _finite(staged.multi),
+            "single": plain(self.single),
+            "multi": plain(self.multi),
+            "two_stage": None if staged is None else plain(staged.multi),
             **self.difference.record("difference"),
             "verdict": self.verdict,
             "two_stage_difference": None
             if staged is None
             else {**staged.difference.record(), "verdict": staged.verdict},
         }
-
-
-def _finite(values: Sequence[float]) -> list[float | None]:
-    return [finite(value) for value in values]

@@ -11,6 +11,7 @@ import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
 from ._module import TaskModule
+from ._plain import plain
 from ._planned import sampler_of
 from ._remembering import Remembering
 from ._run_facts import draws_of, levels_of, stages_of, tasks_of
@@ -132,7 +133,7 @@ class Report(Remembering):
         self._ask()
         series = {key: of.kept() for key, of in self._series.items()}
         known: dict[str, Any] = {"tasks": [], "levels": None, "stages": None, "draws": None, "monitors": {}}
-        made: dict[str, Any] = self._reporting.plain({**known, **self._facts, "series": series})
+        made: dict[str, Any] = plain({**known, **self._facts, "series": series})
         return made
 
     def _add(self, step: int, values: Mapping[str, float]) -> None:

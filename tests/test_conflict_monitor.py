@@ -21,10 +21,11 @@ from lightning_mtl import (
     Regression,
     Task,
 )
+from lightning_mtl._plain import plain
 from lightning_mtl.balancers import PCGrad
 from lightning_mtl.callbacks import ConflictMonitor
 from lightning_mtl.callbacks._cosine_history import CosineHistory
-from lightning_mtl.callbacks._pairs import PairMeans, cosines, magnitude_similarities, plain
+from lightning_mtl.callbacks._pairs import PairMeans, cosines, magnitude_similarities
 
 from .builders import module, rows, splits, tasks
 from .conftest import TrainerMaker
@@ -71,7 +72,7 @@ def test_means_and_errors_are_those_of_the_looks_that_there_were() -> None:
     assert_close(means.error()[0, 1], looks[3:, 0, 1].std() / 2)
     assert means.error()[1, 0].isnan()
     assert means.counts.tolist() == [[7, 4], [1, 7]]
-    assert plain(means.error())[1][0] is None
+    assert plain(means.error().tolist())[1][0] is None
 
 
 def test_a_history_keeps_the_whole_run_and_few_entries() -> None:

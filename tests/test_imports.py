@@ -17,6 +17,7 @@ MAY_IMPORT = {  # from our own house
     "adaptation": set(),
     "families": set(),
     "_table": set(),
+    "_plain": set(),
     "_planned": {"samplers"},
     "_remembering": set(),
     "callbacks": {
@@ -25,6 +26,7 @@ MAY_IMPORT = {  # from our own house
         "_distributed",
         "_gradients",
         "_history",
+        "_plain",
         "_planned",
         "_random_state",
         "_remembering",
@@ -176,8 +178,8 @@ MAY_IMPORT = {  # from our own house
     "_cost": {"_table"},
     "_meter": {"_cost"},
     "_judging": {"_cost", "_meter", "datamodule", "module"},
-    "_interval": set(),
-    "_task_comparison": {"_interval"},
+    "_interval": {"_plain"},
+    "_task_comparison": {"_interval", "_plain"},
     "_compared_plot": {"_task_comparison"},
     "_compared": {"_compared_plot", "_cost", "_interval", "_table", "_task_comparison"},
     "_digest": set(),
@@ -222,9 +224,9 @@ MAY_IMPORT = {  # from our own house
         "weight_search",
     },
     "sweep": set(),
-    "reporting": {"comparison"},
+    "reporting": {"_plain", "comparison"},
     "_run_facts": {"_level_map", "_module", "datamodule", "hierarchical", "samplers"},
-    "report": {"_module", "_planned", "_remembering", "_run_facts", "reporting"},
+    "report": {"_module", "_plain", "_planned", "_remembering", "_run_facts", "reporting"},
 }
 TORCH_ONLY = {"adaptation", "families", "heads", "encoders", "balancers", "samplers", "metrics"}
 FREE = {"__init__", "recipes"}

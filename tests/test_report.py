@@ -21,8 +21,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from lightning_mtl import HierarchicalModule, Levels, Multiclass, MultiTaskDataModule, Regression, Source, Task
+from lightning_mtl._plain import plain
 from lightning_mtl.report import Report, write_report
-from lightning_mtl.reporting import Section, Series, plain, sections
+from lightning_mtl.reporting import Section, Series, sections
 from lightning_mtl.reporting._series import POINTS
 from lightning_mtl.samplers import Phase, Phases
 

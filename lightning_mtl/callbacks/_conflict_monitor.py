@@ -8,10 +8,11 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from .._plain import plain
 from ..balancers import GradientBalancer
 from ._cosine_history import CosineHistory
 from ._pair_monitor import PairMonitor
-from ._pairs import PairMeans, cosines, magnitude_similarities, plain
+from ._pairs import PairMeans, cosines, magnitude_similarities
 from ._probe import aside
 
 _HELD = 256
@@ -68,11 +69,11 @@ class ConflictMonitor(PairMonitor):
         cosine, similarity, conflict = self._means.mean()
         return {
             "tasks": list(self.names),
-            "cosine": plain(cosine),
-            "magnitude_similarity": plain(similarity),
-            "conflict_rate": plain(conflict),
+            "cosine": plain(cosine.tolist()),
+            "magnitude_similarity": plain(similarity.tolist()),
+            "conflict_rate": plain(conflict.tolist()),
             "looks": self._means.counts[0].long().tolist(),
-            "history": [{"step": step, "cosine": plain(cosine)} for step, cosine in self._history.entries],
+            "history": [{"step": step, "cosine": plain(cosine.tolist())} for step, cosine in self._history.entries],
         }
 
     def values(self) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from .._distributed import flattens
+from .._plain import plain
 from .._planned import sampler_of
 from .._remembering import Remembering
 from ..metrics import DropAlarm
@@ -174,24 +174,26 @@ class ForgettingMonitor(Remembering):
     def record(self) -> dict[str, Any]:
         """Give all of it as plain data."""
         of_best = [self.best[name] for name in self.names if name in self.best]
-        told = {
-            "tasks": self.names,
-            "higher": [True] * len(self.names),
-            "steps": self.steps,
-            "scores": self.scores,
-            "alarms": self.alarms,
-            "stages": self.stages.names,
-            "matrix": self.stages.matrix,
-            "initial": self.stages.initial,
-            "figures": self.stages.figures(),
-            "best": {
-                "tasks": [name for name in self.names if name in self.best],
-                "steps": [best["step"] for best in of_best],
-                "matrix": [best["scores"] for best in of_best],
-                "paths": [best["path"] for best in of_best],
-            },
-        }
-        return {name: _plain(value) for name, value in told.items()}
+        made: dict[str, Any] = plain(
+            {
+                "tasks": self.names,
+                "higher": [True] * len(self.names),
+                "steps": self.steps,
+                "scores": self.scores,
+                "alarms": self.alarms,
+                "stages": self.stages.names,
+                "matrix": self.stages.matrix,
+                "initial": self.stages.initial,
+                "figures": self.stages.figures(),
+                "best": {
+                    "tasks": [name for name in self.names if name in self.best],
+                    "steps": [best["step"] for best in of_best],
+                    "matrix": [best["scores"] for best in of_best],
+                    "paths": [best["path"] for best in of_best],
+                },
+            }
+        )
+        return made
 
     # Evaluations
 
@@ -288,12 +290,3 @@ def _folder(trainer: L.Trainer) -> Path | None:
         return None
     kept = next((of for of in trainer.checkpoint_callbacks if isinstance(of, ModelCheckpoint)), None)
     return None if kept is None or kept.dirpath is None else Path(kept.dirpath) / "best"
-
-
-def _plain(value: Any) -> Any:
-    """Write what is not known as None."""
-    if isinstance(value, Mapping):
-        return {name: _plain(of) for name, of in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(of) for of in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

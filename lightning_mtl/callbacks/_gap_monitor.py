@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
+from .._plain import plain
 from .._remembering import Remembering
 from ..metrics import Drop, DropAlarm
 
@@ -115,7 +116,7 @@ class GapMonitor(Remembering):
         for task, trace in self._traces.items():
             key = f"validate/{task}/loss"
             train.append(fmean(trace.heard) if trace.heard else None)
-            validate.append(_finite(float(shown[key])) if key in shown else None)
+            validate.append(plain(float(shown[key])) if key in shown else None)
             trace.heard = []
             self._judge(task, step, train[-1], validate[-1], loud=trainer.is_global_zero)
         for name, seen in (("steps", step), ("train", train), ("validate", validate)):
@@ -183,7 +184,3 @@ class GapMonitor(Remembering):
                 "label_smoothing=), or stop it at its best: TaskEarlyStopping().",
                 stacklevel=1,
             )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

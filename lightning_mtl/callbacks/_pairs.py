@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -81,12 +79,3 @@ class PairMeans:
             state: What `state_dict` gave.
         """
         self._sums = state["sums"].to("cpu", torch.float64, copy=True)
-
-
-def plain(values: Tensor) -> list[Any]:
-    """Make lists of numbers of a tensor, None where it is not finite.
-
-    Args:
-        values: The numbers.
-    """
-    return [plain(of) if of.ndim else float(of) if of.isfinite() else None for of in values]

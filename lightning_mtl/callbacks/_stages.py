@@ -47,27 +47,26 @@ class Stages:
         self.names.append(name)
         self.matrix.append(scores)
 
-    def figures(self) -> dict[str, float | None]:
-        """Give forgetting, backward and forward transfer of the tasks trained so far; nothing before the second stage is over."""
+    def figures(self) -> dict[str, float]:
+        """Give forgetting, backward and forward transfer of the tasks trained so far; nothing before the second stage is over, or one of them was trained."""
         learned = [i for i, at in enumerate(self.learned_at) if at >= 0]
-        if len(self.names) < 2:
+        if len(self.names) < 2 or not learned:
             return {}
         sizes: Any = {"learned_at": [self.learned_at[i] for i in learned], "stages": len(self.names)}
-        found: dict[str, float | None] = {
+        found = {
             "forgetting": self._after(Forgetting(len(learned), **sizes), learned),
             "backward_transfer": self._after(BackwardTransfer(len(learned), **sizes), learned),
-            "forward_transfer": None,
+            "forward_transfer": math.nan,
         }
         if self.initial is not None:
             before = [self.initial[i] for i in learned]
             found["forward_transfer"] = self._after(ForwardTransfer(len(learned), initial=before, **sizes), learned)
         return found
 
-    def _after(self, metric: Any, tasks: Sequence[int]) -> float | None:
+    def _after(self, metric: Any, tasks: Sequence[int]) -> float:
         for stage, scores in enumerate(self.matrix):
             metric.update(stage, torch.tensor([scores[i] for i in tasks], dtype=torch.float64))
-        value = float(metric.compute())
-        return value if math.isfinite(value) else None
+        return float(metric.compute())
 
     def state(self) -> dict[str, Any]:
         """Give all of it, as it is made of."""

@@ -9,8 +9,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from .._plain import plain
 from ._pair_monitor import PairMonitor
-from ._pairs import PairMeans, plain
+from ._pairs import PairMeans
 from ._probe import Look, aside, moved
 from ._task_groups import task_groups
 from ._updates import factors
@@ -64,8 +65,8 @@ class TransferMonitor(PairMonitor):
         wanted = range(2, count) if self.groups is None else [of for of in self.groups if of <= count]
         return {
             "tasks": list(self.names),
-            "affinity": plain(self._affinity.mean()),
-            "error": plain(self._affinity.error()),
+            "affinity": plain(self._affinity.mean().tolist()),
+            "error": plain(self._affinity.error().tolist()),
             "probes": self._looks,
             "groups": {str(of): self.grouping(of) for of in wanted} if self._looks else {},
         }

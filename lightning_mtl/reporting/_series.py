@@ -1,11 +1,8 @@
-"""What was recorded, as plain data that stays small."""
+"""What was recorded, and stays small."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 POINTS = 500
 """Values of a series that are kept, about."""
@@ -49,27 +46,3 @@ class Series:
         """Give [step, value] of what is kept."""
         left_out = bool(self.newest) and self.newest is not self.points[-1] and self.newest != self.points[-1]
         return [*self.points, self.newest] if left_out else list(self.points)
-
-
-def plain(value: Any) -> Any:
-    """Make data that JSON can hold: no NaN and no infinity, lists for tuples.
-
-    Args:
-        value: Numbers, texts, lists and dictionaries.
-
-    Raises:
-        TypeError: Something else is in it.
-
-    Example:
-        >>> plain({"scores": (1, float("nan"))})
-        {'scores': [1, None]}
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(of) for key, of in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(of) for of in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    raise TypeError(f"A record must hold numbers, texts, lists and dictionaries, got {type(value).__name__}.")
