@@ -255,6 +255,7 @@ class TaskModule(EvaluatedModule):
         self.sharded = isinstance(self.trainer.strategy, SHARDED)
         strategy = self.trainer.strategy
         self.routing.left_out = frozenset()  # an earlier run may have broken off
+        self._let_go_of_callbacks()
         if getattr(getattr(self.trainer, "datamodule", None), "sources", None) is None:
             self.routing.forget()  # what an earlier run was bound to
         own_hook = type(self).on_before_batch_transfer is not L.LightningModule.on_before_batch_transfer
@@ -271,6 +272,15 @@ class TaskModule(EvaluatedModule):
                 "`find_unused_parameters` of DDPStrategy must be true where a step can lack labels for a task, got False. "
                 "Leave it out (strategy='ddp'): it is then set where it is needed."
             )
+
+    def teardown(self, stage: str) -> None:
+        """Let go of the callbacks of a run that is over."""
+        self._let_go_of_callbacks()
+
+    def _let_go_of_callbacks(self) -> None:
+        lists: list[list[Any]] = [self.also_shown, self.shown_to, self.penalties]
+        for hung in lists:
+            hung[:] = [of for of in hung if not isinstance(getattr(of, "__self__", None), L.Callback)]
 
     def _prepare_balancer(self) -> None:
         if self._lost_balancer:

@@ -27,6 +27,7 @@ class Remembering(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Forget a state that no training took back."""
+        super().teardown(trainer, pl_module, stage)
         self._pending = None
 
     def begins_anew(self, trainer: L.Trainer) -> bool:

@@ -97,11 +97,9 @@ class Report(Remembering):
         self._write(trainer)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Let go of the module; other callbacks may have forgotten by now what they were asked before."""
+        """Ask no more: other callbacks may have forgotten by now what they were asked before."""
         super().teardown(trainer, pl_module, stage)
         self._trainer = None
-        if isinstance(pl_module, TaskModule):
-            pl_module.shown_to = [tell for tell in pl_module.shown_to if tell != self._add]
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that was kept."""
@@ -188,6 +186,10 @@ def write_report(
     title: str = "Multi-task learning report",
 ) -> Path:
     """Write the page of one or several runs, `report.html`, and its figures, `report/*.png`.
+
+    The page answers five questions (does each task gain by sharing, which tasks belong together, is the small task overfitting,
+    is a task being forgotten, how much should be shared), with the numbers and figures the answers rest on, or says what was
+    not measured. It is a single file and needs no network.
 
     Args:
         folder: Where it goes; figures of an earlier report there are removed.

@@ -245,6 +245,25 @@ def test_nothing_is_left_behind(trainer: TrainerMaker) -> None:
     assert same(*ends)
 
 
+def test_a_run_that_broke_off_leaves_nothing_behind(trainer: TrainerMaker) -> None:
+    class Broken(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
+            pl_module.penalties.append(own)
+            raise RuntimeError("broken")
+
+    def own(batch: Any) -> None:
+        held.append(list(made.penalties))
+
+    made, again = module(), Distillation(1.0)
+    held: list[list[Any]] = []
+    with pytest.raises(RuntimeError, match="broken"):
+        trainer(callbacks=[Distillation(1.0), Broken()]).fit(made, data())
+    assert len(made.penalties) == 2
+    trainer(callbacks=[again]).fit(made, data())
+    assert held[0] == [own, again.penalty]  # the user's own stays
+    assert made.penalties == [own]
+
+
 @pytest.mark.parametrize("step", [3, 4, 6, 8, 10])
 def test_a_resumed_run_ends_as_the_unbroken_one(step: int, trainer: TrainerMaker, tmp_path: Path) -> None:
     whole, again, without = resumed(trainer, lambda: Distillation(2.0), step, tmp_path / "some.ckpt")

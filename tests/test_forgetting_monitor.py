@@ -15,6 +15,7 @@ from torchmetrics.classification import BinaryAccuracy
 
 from lightning_mtl import Binary, HardSharing, MultiTaskDataModule, MultiTaskModule, Task
 from lightning_mtl.callbacks import ForgettingMonitor
+from lightning_mtl.callbacks._stages import Stages
 from lightning_mtl.samplers import Phase, Phases, Rule
 
 from .models import quiet
@@ -118,6 +119,16 @@ def test_the_matrix_has_a_row_for_each_phase(tmp_path: Path) -> None:
     assert told["figures"]["forward_transfer"] == pytest.approx(sum(gained) / 2)
     assert told["figures"]["forgetting"] > 0.2
     json.dumps(told, allow_nan=False)
+
+
+def test_stages_in_which_no_task_was_scored_have_no_figures() -> None:
+    stages = Stages(["a"])
+    for number, scores in enumerate(([0.5], [0.6])):
+        stages.end(number, f"s{number}", {"without a metric"}, scores)
+    assert stages.figures() == {}
+    stages.end(2, "s2", {"a"}, [0.9])
+    stages.end(3, "s3", {"without a metric"}, [0.7])
+    assert stages.figures()["forgetting"] == pytest.approx(0.2)
 
 
 def test_a_task_that_is_forgotten_is_named_with_its_best_checkpoint(tmp_path: Path) -> None:

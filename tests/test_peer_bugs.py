@@ -59,7 +59,7 @@ class Watch(L.Callback):
         self.steps.append({name: part["id"].tolist() for name, part in batch.items()})
         self.epochs.append(trainer.current_epoch)
         sampler = trainer.datamodule.sampler
-        self.rates.append(sampler.rates.at(sampler.delivered.step - 1))
+        self.rates.append(sampler.rates.at(sampler.running))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == self.save_at:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from torch import nn
 from torch.testing import assert_close
 
 from lightning_mtl import Binary, HierarchicalModule, Levels, Regression, Task
-from lightning_mtl.callbacks import Replay, WeightAnchor
+from lightning_mtl.callbacks import Distillation, Replay, WeightAnchor
 from lightning_mtl.samplers import Phase, Phases, Proportional
 
 from .conftest import TrainerMaker
-from .phased import NAMES, Watch, data, module, resumed, same, watched
+from .phased import NAMES, Save, Watch, data, module, resumed, same, watched
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -75,6 +76,19 @@ def test_in_a_hierarchy_feeds_and_mixes_are_held_too(trainer: TrainerMaker) -> N
     names = {name for name, _ in made.named_parameters()}
     assert set(held.held) == {name for name in names if "two" not in name.split(".")}
     assert any(name.startswith("hierarchy.mixes.one") for name in held.held)
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using .ckpt_path")
+@pytest.mark.parametrize("hold", [WeightAnchor, Distillation])
+def test_a_checkpoint_that_is_tested_leaves_alone_what_is_held(
+    hold: type[WeightAnchor | Distillation], trainer: TrainerMaker, tmp_path: Path
+) -> None:
+    made, held = module(), hold(1.0)
+    run = trainer(callbacks=[held, Save(tmp_path / "early.ckpt", 2)])
+    run.fit(made, data())
+    before = pickle.dumps(held.state_dict())
+    run.validate(made, data(), ckpt_path=tmp_path / "early.ckpt", weights_only=False, verbose=False)
+    assert pickle.dumps(held.state_dict()) == before
 
 
 def test_strength_zero_changes_nothing(trainer: TrainerMaker) -> None:

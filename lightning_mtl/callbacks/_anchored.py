@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from .._checks import require
 from .._distributed import SHARDED
+from .._remembering import Remembering
 from ._phased import Phased
 
 
-class Anchored(Phased):
+class Anchored(Phased, Remembering):
     """The base of callbacks that draw parameters back to where earlier phases left them.
 
     When a phase ends, `hold` notes what is held. The gradient of the penalty is added once in each step of the optimizer, after
@@ -69,7 +70,7 @@ class Anchored(Phased):
         """Find what can be held; forget what another run held."""
         refuse_own_unscaling(trainer, type(self).__name__)
         self._names = {p: name for name, p in pl_module.named_parameters() if p.requires_grad}
-        if not trainer.ckpt_path and trainer.global_step == 0:
+        if self.begins_anew(trainer):
             self.held, self._within = {}, None
         of = {name: p.device for p, name in self._names.items()}
         self.held = {name: [t.to(of[name]) for t in held] for name, held in self.held.items() if name in of}
@@ -100,9 +101,13 @@ class Anchored(Phased):
         """Give what is held."""
         return {"held": dict(self.held), "within": self._within}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what is held."""
-        self.held, self._within = dict(state_dict["held"]), state_dict["within"]
+    def take_back(self, state: dict[str, Any]) -> None:
+        """Take back what is held.
+
+        Args:
+            state: What `state_dict` gave.
+        """
+        self.held, self._within = dict(state["held"]), state["within"]
 
 
 def pull(parameters: Sequence[nn.Parameter], away: list[Tensor] | tuple[Tensor, ...], strength: float) -> None:

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .._checks import require
 from .._distributed import sum_dtype, sum_over_ranks, world_size
+from .._remembering import Remembering
 from ..inputs import WORDS
 from ._anchored import refuse_cut
 from ._distances import KINDS, distances
@@ -21,7 +22,7 @@ from ._phased import Phased, Turn, Turns
 from ._same_inputs import refuse_other_inputs
 
 
-class Distillation(Phased):
+class Distillation(Phased, Remembering):
     """Hold what the network predicts for earlier tasks, on the rows of this phase, to what it predicted before (Li and Hoiem, "Learning without forgetting", ECCV 2016, equation 1).
 
     When one of some `Phases` ends, encoder and heads are copied. In later phases the tasks of earlier ones, whose rows are not there
@@ -63,7 +64,6 @@ class Distillation(Phased):
         self._old: list[int] = []
         self._names: list[str] = []
         self._within: int | None = None
-        self._saved: dict[str, Any] = {}
         self._turn: Turn | None = None
         self._module: Any = None
 
@@ -83,13 +83,8 @@ class Distillation(Phased):
                 "scope='representation', or a loss balancer."
             )
         self._module = pl_module
-        if not trainer.ckpt_path and trainer.global_step == 0:
-            self.teacher, self._within, self._old, self._saved = None, None, [], {}
-        if self._saved:
-            names = [task.name for task in pl_module.tasks]
-            self._copy(pl_module, [names.index(name) for name in self._saved["tasks"]])
-            self.teacher.load_state_dict(self._saved["teacher"])
-            self._saved = {}
+        if self.begins_anew(trainer):
+            self.teacher, self._within, self._old = None, None, []
         pl_module.penalties.append(self.penalty)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -105,18 +100,22 @@ class Distillation(Phased):
         """Let go of the model."""
         super().teardown(trainer, pl_module, stage)
         self._module = None
-        if hasattr(pl_module, "penalties"):
-            pl_module.penalties = [penalty for penalty in pl_module.penalties if penalty != self.penalty]
 
     def state_dict(self) -> dict[str, Any]:
         """Give the copy."""
         names = [] if self.teacher is None else list(self._names)
         return {"within": self._within, "tasks": names, "teacher": self.teacher.state_dict() if names else {}}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the copy until there is a network to be held to it."""
-        self.teacher, self._old = None, []
-        self._within, self._saved = state_dict["within"], state_dict if state_dict["tasks"] else {}
+    def take_back(self, state: dict[str, Any]) -> None:
+        """Take back the copy.
+
+        Args:
+            state: What `state_dict` gave.
+        """
+        self._within, names = state["within"], [task.name for task in self._module.tasks]
+        self._copy(self._module, [names.index(name) for name in state["tasks"]])
+        if self.teacher is not None:
+            self.teacher.load_state_dict(state["teacher"])
 
     # What is added to the loss
 

@@ -109,7 +109,7 @@ class ForgettingMonitor(Remembering):
         if sampler is None:
             return
         rule: Any = sampler.rule
-        phase = rule.phase(sampler.delivered.step - 1, sampler.signals)
+        phase = rule.phase(sampler.running, sampler.signals)
         if self._phase is not None and phase != self._phase:
             self._end_stage(trainer, pl_module)
         self._phase = phase
@@ -132,11 +132,9 @@ class ForgettingMonitor(Remembering):
             self._end_stage(trainer, pl_module)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Let go of the module and the data."""
+        """Let go of the data."""
         super().teardown(trainer, pl_module, stage)
         self._probe = None
-        if hasattr(pl_module, "also_shown"):
-            pl_module.also_shown = [show for show in pl_module.also_shown if show != self.values]
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that is known."""

@@ -122,13 +122,6 @@ class GapMonitor(Remembering):
         for name, seen in (("steps", step), ("train", train), ("validate", validate)):
             self._seen[name].append(seen)
 
-    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Let go of the module."""
-        super().teardown(trainer, pl_module, stage)
-        if hasattr(pl_module, "shown_to"):
-            pl_module.shown_to = [tell for tell in pl_module.shown_to if tell != self.hear]
-            pl_module.also_shown = [show for show in pl_module.also_shown if show != self.values]
-
     def hear(self, step: int, values: Mapping[str, float]) -> None:
         """Note the training losses that are shown."""
         for task, trace in self._traces.items():

@@ -127,11 +127,9 @@ class PairMonitor(Remembering, ABC):
             )
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Let go of the module and the batches."""
+        """Let go of the batches."""
         super().teardown(trainer, pl_module, stage)
         self._probe.clear()
-        if hasattr(pl_module, "also_shown"):
-            pl_module.also_shown = [show for show in pl_module.also_shown if show != self.values]
 
     def state_dict(self) -> dict[str, Any]:
         """Give what was seen."""

@@ -53,7 +53,7 @@ class Turns:
 
     def now(self) -> Turn:
         """Give the turn of the step that is being run."""
-        step, signals = self.sampler.delivered.step - 1, self.sampler.signals
+        step, signals = self.sampler.running, self.sampler.signals
         return self._turn(self._rule.phase(step, signals), self._rule.passed(step, signals))
 
     def every(self) -> list[Turn]:
@@ -103,6 +103,7 @@ class Phased(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Let go of the sampler."""
+        super().teardown(trainer, pl_module, stage)
         self._turns = None
 
     def _look(self, trainer: L.Trainer, module: Any, turns: Turns) -> None:

@@ -68,7 +68,7 @@ class Replay(Phased):
             sources: Those that are replayed.
             size: Rows of a step on each process.
         """
-        step, ranks, size = sampler.delivered.step - 1, sampler.num_replicas, size * sampler.num_replicas
+        step, ranks, size = sampler.running, sampler.num_replicas, size * sampler.num_replicas
         share, more = divmod(size, len(sources))
         plan: Plan = {}
         before = 0

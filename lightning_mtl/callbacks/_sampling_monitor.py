@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 
+from .._planned import sampler_of
 from .._table import table
 from ..samplers import MultiTaskSampler
 
@@ -25,8 +26,8 @@ class SamplingMonitor(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Print the plan."""
-        sampler = getattr(trainer.train_dataloader, "sampler", None)
-        self._sampler = sampler if isinstance(sampler, MultiTaskSampler) and len(sampler.names) > 1 else None
+        sampler = sampler_of(trainer)
+        self._sampler = sampler if sampler is not None and len(sampler.names) > 1 else None
         if self._sampler is not None and self._prints(trainer):
             print(plan(self._sampler))
         if self._sampler is not None and hasattr(pl_module, "also_shown"):
@@ -35,15 +36,13 @@ class SamplingMonitor(L.Callback):
             pl_module.also_shown.append(self.values)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Let go of the module and the sampler."""
+        """Let go of the sampler."""
         self._sampler = None
-        if hasattr(pl_module, "also_shown"):
-            pl_module.also_shown = [show for show in pl_module.also_shown if show != self.values]
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Watch the new loader, where the Trainer made one."""
         if self._sampler is not None:
-            self._sampler = getattr(trainer.train_dataloader, "sampler", None)
+            self._sampler = sampler_of(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print what was drawn."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .._planned import sampler_of
+from .._remembering import Remembering
 from ..samplers import MultiTaskSampler, Phases
 from ._anchored import pull, refuse_cut, refuse_own_unscaling
 
@@ -40,7 +41,7 @@ class _Held:
     delta: float
 
 
-class SuccessiveRegularization(L.Callback):
+class SuccessiveRegularization(Remembering):
     """Hold what lower tasks have learned while a higher one is trained (Hashimoto et al., EMNLP 2017, equations 6 to 10).
 
     While a task of level k is trained, delta * |theta - theta'|^2 is added to what is minimised, for all parameters of the
@@ -118,7 +119,7 @@ class SuccessiveRegularization(L.Callback):
         """Find what can be held; forget the anchors of another run."""
         refuse_own_unscaling(trainer, "SuccessiveRegularization")
         self._held = self._found(pl_module)
-        if not trainer.ckpt_path and trainer.global_step == 0:
+        if self.begins_anew(trainer):
             self.anchors, self._within = {}, None
         of = {held.name: held.parameter for held in self._held}
         self.anchors = {name: anchor.to(of[name].device) for name, anchor in self.anchors.items() if name in of}
@@ -147,15 +148,20 @@ class SuccessiveRegularization(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Let go of the model."""
+        super().teardown(trainer, pl_module, stage)
         self._held = []
 
     def state_dict(self) -> dict[str, Any]:
         """Give the anchors."""
         return {"anchors": dict(self.anchors), "within": self._within}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back the anchors."""
-        self.anchors, self._within = dict(state_dict["anchors"]), state_dict["within"]
+    def take_back(self, state: dict[str, Any]) -> None:
+        """Take back the anchors.
+
+        Args:
+            state: What `state_dict` gave.
+        """
+        self.anchors, self._within = dict(state["anchors"]), state["within"]
 
     # Anchors
 
@@ -188,7 +194,7 @@ class SuccessiveRegularization(L.Callback):
         if sampler is None:
             return sorted(tasks) or self._within
         rule: Any = sampler.rule
-        return rule.phase(sampler.delivered.step - 1, sampler.signals)
+        return rule.phase(sampler.running, sampler.signals)
 
     def _average(self) -> None:
         there = [held for held in self._held if held.name in self.anchors]

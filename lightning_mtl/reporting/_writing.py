@@ -23,25 +23,13 @@ def write_report(
     comparison: Mapping[str, Any] | None = None,
     title: str = TITLE,
 ) -> Path:
-    """Write the page of one or several runs, `report.html`, and its figures, `report/*.png`.
-
-    The page answers five questions (does each task gain by sharing, which tasks belong together, is the small task overfitting,
-    is a task being forgotten, how much should be shared), with the numbers and figures the answers rest on, or says what was
-    not measured. It is a single file and needs no network.
+    """Write the page of one or several runs, `report.html`, and its figures, `report/*.png`; see `lightning_mtl.report.write_report`.
 
     Args:
-        folder: Where it goes; figures of an earlier report there are removed.
-        records: {name of the run: what `Report.record` gave}, e.g. {"joint": ..., "with replay": ...}.
+        folder: Where it goes.
+        records: {name of the run: its record}.
         comparison: What `Comparison.record` gave.
         title: The heading.
-
-    Returns:
-        The page.
-
-    Example:
-        >>> from tempfile import mkdtemp
-        >>> write_report(mkdtemp(), {"joint": {"tasks": [{"name": "topic"}]}}).name
-        'report.html'
     """
     drawn = sections(records, comparison)
     images = pictures(drawn)

@@ -188,6 +188,11 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         at = self.delivered
         return max(1, round(read / max(at.step, 1) * self.steps))
 
+    @property
+    def running(self) -> int:
+        """The step that is being run: the last one that was handed out."""
+        return self.delivered.step - 1
+
     def leave_out(self, sources: Iterable[str]) -> int:
         """Draw sources no more, and tell the step from which they are left out: `LAG` after the last that was delivered.
 

@@ -146,7 +146,7 @@ class Watch(L.Callback):
             {
                 "step": trainer.global_step,
                 "read": {name: part["id"].tolist() for name, part in batch.items()},
-                "rates": sampler.rates.at(sampler.delivered.step - 1),
+                "rates": sampler.rates.at(sampler.running),
                 "announced": sampler.state_dict()["rates"]["announced"],
             }
         )
