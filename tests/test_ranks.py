@@ -14,6 +14,7 @@ from torch.testing import assert_close
 
 from .ranks.cases import run
 from .ranks.cross import CASES, CROSS
+from .ranks.metrics import figures
 
 Results = dict[str, dict[str, Tensor]]
 
@@ -60,6 +61,19 @@ def test_gradients_of_parameters_that_are_cut_over_ranks_are_refused(spawned: tu
     for rank in range(2):
         refusal = (spawned[2] / f"scope{rank}.txt").read_text()
         assert refusal.startswith("`scope` must be 'representation' where parameters are cut over the ranks")
+
+
+def test_metrics_of_a_whole_run_know_on_two_processes_what_they_know_on_one(
+    spawned: tuple[Results, Results, Path],
+) -> None:
+    alone = figures(None)
+    for rank in range(2):
+        found = torch.load(spawned[2] / f"metrics{rank}.pt")
+        assert set(found) == set(alone)
+        for name, value in found.items():
+            assert_close({name: value}, {name: alone[name]}, equal_nan=True)
+    assert alone["events"].sum() > 0
+    assert not alone["events"].equal(alone["events before"])
 
 
 @pytest.mark.slow

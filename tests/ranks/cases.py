@@ -62,6 +62,7 @@ from lightning_mtl.samplers import (
 from tests import episodes
 from tests.builders import leaning, module, splits
 from tests.models import table_rows, word_rows
+from tests.ranks import metrics
 
 ROWS, BATCH = 48, 8
 """Rows of the main source, and of its part in a step on one of two ranks."""
@@ -444,18 +445,19 @@ def refused_scope(folder: Path) -> str:
     return ""
 
 
-def main(cases: list[str], *, refusals: bool = False) -> None:
-    """Run these cases on all ranks, and write what they give into the folder named first on the command line."""
+def main(cases: list[str], *, more: bool = False) -> None:
+    """Run these cases on all ranks (and more: metrics, what is refused), and write what they give into the folder named first on the command line."""
     folder = Path(sys.argv[1])
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     rank = int(os.environ["RANK"])
     torch.save({case: run(case, folder) for case in cases}, folder / f"rank{rank}.pt")
-    if refusals:
+    if more:
+        torch.save(metrics.figures(rank), folder / f"metrics{rank}.pt")
         (folder / f"refusal{rank}.txt").write_text(other_data(folder))
         (folder / f"scope{rank}.txt").write_text(refused_scope(folder))
 
 
 if __name__ == "__main__":
-    main(list(CASES), refusals=True)
+    main(list(CASES), more=True)

@@ -1,15 +1,11 @@
-"""Metrics of a run that two processes know as one does; started like `cases`."""
+"""Metrics of a run that two processes know as one does."""
 
 from __future__ import annotations
 
 import copy
-import logging
-import os
-import sys
-from pathlib import Path
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from lightning_mtl.metrics import (
     BackwardTransfer,
@@ -90,12 +86,3 @@ def runs(rank: int | None) -> dict[str, Tensor]:
         gain.update(each[0])
         ranks.update(each)
     return {"gain": gain.compute(), "ranks": ranks.compute()}
-
-
-if __name__ == "__main__":
-    logging.getLogger("torch.distributed").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo")
-    number = int(os.environ["RANK"])
-    torch.save(figures(number), Path(sys.argv[1]) / f"rank{number}.pt")
-    distributed.destroy_process_group()
