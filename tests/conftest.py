@@ -12,6 +12,8 @@ import lightning as L
 import pytest
 import torch
 
+os.environ["OMP_NUM_THREADS"] = "1"  # of the programs that tests start: side by side, more threads wait for each other
+
 TrainerMaker = Callable[..., L.Trainer]
 
 

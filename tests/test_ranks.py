@@ -32,7 +32,6 @@ def spawn(folder: Path, program: str, ranks: int) -> list[Results]:
         f"tests.ranks.{program}",
     ]
     env = {name: value for name, value in os.environ.items() if name != "PL_GLOBAL_SEED"}  # it would seed all anew
-    env["OMP_NUM_THREADS"] = "1"
     done = subprocess.run([*command, str(folder)], cwd=root, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return [torch.load(folder / f"rank{rank}.pt") for rank in range(ranks)]

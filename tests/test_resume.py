@@ -261,7 +261,7 @@ def start(case: Case, folder: Path) -> None:
         [sys.executable, *(torchrun if case.ranks > 1 else []), "-m", "tests.resume.run", str(folder), given],
         cwd=Path(__file__).parent.parent,
         # Ranks that are started once more must not find the addresses of the dead ones (pytorch/pytorch#135712).
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
+        env={**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
         capture_output=True,
         text=True,
     )
