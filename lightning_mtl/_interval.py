@@ -36,9 +36,9 @@ class Interval:
         """What the interval allows to say about a difference that is better when it is higher."""
         return "gains" if self.low > 0 else "loses" if self.high < 0 else "no evidence"
 
-    def record(self, mean: str = "mean") -> dict[str, float | None]:
-        """Give it as plain data, with the mean under this name; what is not finite is None."""
-        made: dict[str, float | None] = plain({mean: self.mean, "low": self.low, "high": self.high})
+    def record(self) -> dict[str, float | None]:
+        """Give it as plain data; what is not finite is None."""
+        made: dict[str, float | None] = plain({"mean": self.mean, "low": self.low, "high": self.high})
         return made
 
     def __str__(self) -> str:

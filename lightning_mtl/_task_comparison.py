@@ -61,7 +61,7 @@ class TaskComparison:
             "single": plain(self.single),
             "multi": plain(self.multi),
             "two_stage": None if staged is None else plain(staged.multi),
-            **self.difference.record("difference"),
+            "difference": self.difference.record(),
             "verdict": self.verdict,
             "two_stage_difference": None
             if staged is None

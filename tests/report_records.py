@@ -7,6 +7,10 @@ import random
 from itertools import pairwise
 from typing import Any
 
+from lightning_mtl._compared import Comparison
+from lightning_mtl._cost import ArmCost, Cost
+from lightning_mtl._task_comparison import TaskComparison
+
 TASKS: dict[str, tuple[str, int, int]] = {
     "part of speech": ("accuracy", 1, 38_016),
     "chunks": ("span_f1", 1, 8_936),
@@ -147,34 +151,21 @@ def gaps(series: dict[str, Any]) -> dict[str, Any]:
 def comparison() -> dict[str, Any]:
     """A comparison over five seeds, with a third arm."""
     noise = random.Random(7)
-    gained, own = (0.012, 0.021, 0.004, -0.035, 0.0), (0.0, 0.011, -0.002, 0.03, 0.012)
-    bounds = ((0.006, 0.018), (0.011, 0.031), (-0.009, 0.017), (-0.052, -0.018), (-0.02, 0.02))
-    verdicts = ("gains", "gains", "no evidence", "loses", "no evidence")
+    gained, own = (0.012, 0.021, 0.002, -0.035, 0.0), (0.0, 0.011, -0.002, 0.03, 0.012)
     tasks = []
     for i, (name, (metric, sign, _)) in enumerate(TASKS.items()):
         single = [0.8 - 0.06 * i + noise.gauss(0, 0.008) for _ in range(5)]
         multi = [value + sign * gained[i] + noise.gauss(0, 0.004) for value in single]
         two_stage = [value + sign * own[i] + noise.gauss(0, 0.004) for value in multi]
-        ends = sorted(sign * bound for bound in bounds[i])
-        judged = {"difference": [sign * gained[i], *ends], "verdict": verdicts[i]}
-        arms = {"single": single, "multi": multi, "two_stage": two_stage}
-        tasks.append({"task": name, "metric": metric, "sign": sign, **arms, **judged})
-    return {
-        "seeds": [0, 1, 2, 3, 4],
-        "arms": ["single-task", "multi-task", "two-stage"],
-        "tasks": tasks,
-        "delta_m": [0.31, -0.84, 1.46],
-        "costs": {
-            "single-task": cost(1510.0, 32_000_000),
-            "multi-task": cost(402.0, 6_400_000),
-            "two-stage": cost(760.0, 32_000_000),
-        },
-    }
+        tasks.append(TaskComparison(name, metric, sign, tuple(single), tuple(multi), tuple(two_stage)))
+    costs = {"single-task": cost(1510.0, 32_000_000), "multi-task": cost(402.0, 6_400_000)}
+    costs["two-stage"] = cost(760.0, 32_000_000)
+    return Comparison((0, 1, 2, 3, 4), tuple(tasks), costs=costs).record()
 
 
-def cost(seconds: float, parameters: int) -> dict[str, float]:
-    sizes = {"train_bytes": 16.0 * parameters, "serve_bytes": 4.0 * parameters}
-    return {"seconds": seconds, "parameters": parameters, **sizes}
+def cost(seconds: float, parameters: int) -> ArmCost:
+    size = 4 * parameters
+    return ArmCost(((Cost(seconds, parameters, size, size, 2 * size, None, "here"),),))
 
 
 def records() -> dict[str, dict[str, Any]]:

@@ -91,11 +91,7 @@ def test_the_record_is_json_that_holds_all_that_was_found() -> None:
     for told, of in zip(record["tasks"], found.tasks, strict=True):
         read = TaskComparison(told["task"], told["metric"], told["sign"], (*told["single"],), (*told["multi"],))
         assert read == of
-        assert (told["difference"], told["low"], told["high"]) == (
-            of.difference.mean,
-            of.difference.low,
-            of.difference.high,
-        )
+        assert told["difference"] == vars(of.difference)
         assert told["verdict"] == of.verdict
     assert record["delta_m"] == {"mean": None, "low": None, "high": None, "verdict": "no evidence"}
     alone = Comparison((0,), (TaskComparison("a", "m", 1, (1.0,), (2.0,)),)).record()

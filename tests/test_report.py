@@ -24,6 +24,7 @@ from lightning_mtl import HierarchicalModule, Levels, Multiclass, MultiTaskDataM
 from lightning_mtl._plain import plain
 from lightning_mtl.report import Report, write_report
 from lightning_mtl.reporting import Section, Series, sections
+from lightning_mtl.reporting._drawing import _columns
 from lightning_mtl.reporting._series import POINTS
 from lightning_mtl.samplers import Phase, Phases
 
@@ -147,6 +148,19 @@ def test_every_figure_there_are_data_for_is_drawn(whole: Path) -> None:
             assert len(image.convert("L").getcolors() or range(300)) > 2
 
 
+def test_a_table_says_what_each_arm_cost(whole: Path) -> None:
+    text = Page(whole).text
+    for said in ("memory to train, MiB", "memory to serve, MiB", "1,510", "402", "32,000,000", "488", "122"):
+        assert said in text
+
+
+def test_a_legend_has_as_many_columns_as_fit() -> None:
+    assert _columns([16, 14, 18, 19]) == 2
+    assert _columns([16]) == 1
+    assert _columns([3, 3, 3, 3, 3]) == 4
+    assert _columns([40, 40]) == 1
+
+
 def test_figures_without_data_are_left_out(tmp_path: Path) -> None:
     few: dict[str, Any] = {"tasks": [{"name": "a"}], "series": {"validate/a/loss": [[1, 2.0]]}}
     assert Page(write_report(tmp_path, {"run": few})).all("img")
@@ -183,7 +197,7 @@ def test_names_are_escaped_wherever_they_stand(tmp_path: Path) -> None:
         },
     }
     record = {"tasks": [{"name": wild, "metric": wild, "sign": 1, "rows": 3}], "monitors": monitors}
-    of = {"task": wild, "metric": wild, "sign": 1, "single": [1.0], "multi": [2.0], "difference": [1.0, None, None]}
+    of = {"task": wild, "metric": wild, "sign": 1, "single": [1.0], "multi": [2.0], "difference": {"mean": 1.0}}
     page = Page(write_report(tmp_path, {wild: record}, {"seeds": [0], "tasks": [of]}, title=wild))
     assert not page.all("script")
     assert page.text.count(wild) > 10

@@ -63,7 +63,7 @@ def compared(record: Mapping[str, Any] | None) -> Compared | None:
         return None
     arms = [*(record.get("arms") or ()), SINGLE, SHARED] if len(record.get("arms") or ()) < 2 else record["arms"]
     tasks = tuple(_judged(task) for task in record["tasks"])
-    delta = _bounds(record, "delta_m")
+    delta = _bounds(record.get("delta_m"))
     return Compared(len(record.get("seeds") or ()), (arms[0], arms[1]), tasks, delta, record.get("costs") or {})
 
 
@@ -76,7 +76,7 @@ def _judged(task: Mapping[str, Any]) -> Judged:
         single,
         multi,
         own,
-        _bounds(task, "difference"),
+        _bounds(task.get("difference")),
         str(task.get("verdict") or "no evidence"),
     )
 
@@ -86,14 +86,9 @@ def _numbers(values: Sequence[float | None] | None) -> tuple[float, ...]:
     return tuple(float(value) for value in values if value is not None) if values and known(*values) else ()
 
 
-def _bounds(record: Mapping[str, Any], key: str) -> Bounds:
-    """Read [mean, low, high], {"mean", "low", "high"}, or a mean with "low" and "high" beside it."""
-    given = record.get(key)
-    if isinstance(given, Mapping):
-        given = [given.get("mean"), given.get("low"), given.get("high")]
-    elif not isinstance(given, list | tuple):
-        given = [given, record.get("low"), record.get("high")]
-    mean, low, high = (None if value is None else float(value) for value in [*given, None, None, None][:3])
+def _bounds(given: Mapping[str, float | None] | None) -> Bounds:
+    """Read a mean and its interval."""
+    mean, low, high = (None if given is None else given.get(name) for name in ("mean", "low", "high"))
     return mean, low, high
 
 

@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from numpy import array_split
 
 WIDTH = 4.2
 """Width of a figure in inches; it is shown with 100 pixels to the inch."""
@@ -125,10 +126,9 @@ def legend(figure: Figure, axes: Axes) -> None:
 def _columns(sizes: Sequence[int]) -> int:
     """Count the columns that fit: each is as wide as its longest label, with some seven letters for the line."""
     for count in (4, 3, 2):
-        rows = -(-len(sizes) // count)
-        columns = [sizes[i : i + rows] for i in range(0, len(sizes), rows)]
+        columns = [part for part in array_split(sizes, count) if len(part)]  # as matplotlib parts them
         if sum(max(column) + 7 for column in columns) <= 58:
-            return count
+            return len(columns)
     return 1
 
 

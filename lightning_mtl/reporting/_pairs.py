@@ -60,9 +60,11 @@ def _error(value: float | None, places: int) -> str:
 def _cosine(i: int, of: dict[str, Any], run: str) -> Panel:
     values = _pairs_of(of, "cosine")
     cells = [[_signed(value, 2) for value in row] for row in values]
-    caption = "Mean cosine of two tasks' gradients. Blue: they point the same way; orange: apart."
+    caption = "Mean cosine of two tasks' gradients. Blue: they point the same way; orange: apart; full colours from 0.2 on, or the largest."
     names = (of["tasks"], of["tasks"])
-    return grid(f"cosine-{i}", f"Cosine of gradients{run}", values, _around_zero(values), names, cells, caption)
+    return grid(
+        f"cosine-{i}", f"Cosine of gradients{run}", values, _around_zero(values, least=0.2), names, cells, caption
+    )
 
 
 def _rate(i: int, of: dict[str, Any], run: str) -> Panel:
@@ -82,8 +84,9 @@ def _pairs_of(of: dict[str, Any], key: str, times: float = 1.0) -> list[list[flo
     ]
 
 
-def _around_zero(values: Values) -> tuple[Colormap, float, float]:
-    most = max((abs(value) for row in values for value in row if value is not None), default=0.0) or 1.0
+def _around_zero(values: Values, least: float = 0.0) -> tuple[Colormap, float, float]:
+    """Colour by the largest value, or by the least that is worth full colours."""
+    most = max((least, *(abs(value) for row in values for value in row if value is not None))) or 1.0
     return DIVERGING, -most, most
 
 

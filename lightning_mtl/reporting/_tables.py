@@ -47,8 +47,9 @@ def _reached(comparison: Compared) -> Table:
 _COSTS = (
     ("parameters", "parameters", 1),
     ("seconds", "training, seconds", 1),
-    ("train_bytes", "memory to train, MB", 1e6),
-    ("serve_bytes", "size to serve, MB", 1e6),
+    ("training", "memory to train, MiB", 2**20),
+    ("serving", "memory to serve, MiB", 2**20),
+    ("peak", "peak on GPU, MiB", 2**20),
 )
 
 
