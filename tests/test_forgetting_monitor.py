@@ -131,6 +131,48 @@ def test_stages_in_which_no_task_was_scored_have_no_figures() -> None:
     assert stages.figures()["forgetting"] == pytest.approx(0.2)
 
 
+def test_forward_transfer_is_what_came_before_a_task_was_trained_first() -> None:
+    stages = Stages(["a", "b", "c"], initial=[0.5, 0.5, 0.1])
+    matrix = [[0.65, 0.45, 0.2], [0.8, 0.8, 0.3], [0.85, 0.9, 0.7]]
+    for number, scores in enumerate(matrix):
+        stages.end(number, f"s{number}", {"a", "b", "c"} if number == 2 else {"abc"[number], "a"}, scores)
+    assert stages.figures()["forward_transfer"] == pytest.approx(((0.45 - 0.5) + (0.3 - 0.1)) / 2)
+    assert Stages(**stages.state()).figures() == pytest.approx(stages.figures(), nan_ok=True)
+
+
+def test_a_monitor_that_comes_late_knows_no_untrained_network(tmp_path: Path) -> None:
+    sampling = in_turn()
+    half = quiet(tmp_path, max_epochs=1, limit_train_batches=2)
+    half.fit(module(), data(sampling))
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    late = ForgettingMonitor()
+    trainer = quiet(tmp_path, max_epochs=2, callbacks=[late])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Task .* is being forgotten")
+        trainer.fit(module(), data(sampling), ckpt_path=tmp_path / "half.ckpt", weights_only=False)
+    told = late.record()
+    assert (told["initial"], told["figures"]["forward_transfer"]) == (None, None)
+    assert told["matrix"]
+
+
+def test_tasks_that_are_best_at_one_step_share_one_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    monitor = ForgettingMonitor(every=2)
+    kept = ModelCheckpoint(dirpath=tmp_path, save_top_k=0)
+    trainer = quiet(tmp_path, max_epochs=2, callbacks=[monitor, kept], enable_checkpointing=True)
+    save = trainer.save_checkpoint
+
+    def noted(path: Path, **options: Any) -> None:
+        written.append(trainer.global_step)
+        save(path, **options)
+
+    monkeypatch.setattr(trainer, "save_checkpoint", noted)
+    trainer.fit(module(), data())
+    assert len(set(written)) == len(written) > 0
+    for name, best in monitor.best.items():
+        assert torch.load(tmp_path / "best" / f"{name}.ckpt", weights_only=False)["global_step"] == best["step"]
+
+
 def test_a_task_that_is_forgotten_is_named_with_its_best_checkpoint(tmp_path: Path) -> None:
     monitor = ForgettingMonitor(every=2)
     first = Phases([Phase(["a"], passes=6.0), Phase(["b"])], repeat=False)
@@ -140,7 +182,7 @@ def test_a_task_that_is_forgotten_is_named_with_its_best_checkpoint(tmp_path: Pa
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         trainer.fit(made, of)
-    pattern = r"Task 'a' is being forgotten: at step \d+ .* The last safe checkpoint is .*a\.ckpt"
+    pattern = r"Task 'a' is being forgotten: at step \d+ .* Its best checkpoint is safe, that of step \d+: .*a\.ckpt"
     assert sum(bool(re.match(pattern, str(warning.message))) for warning in told) == 1
     alarm = next(of for of in monitor.alarms if of["task"] == "a")
     assert alarm["step"] > 36

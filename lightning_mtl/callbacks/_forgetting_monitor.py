@@ -28,7 +28,7 @@ class ForgettingMonitor(Remembering):
 
     A task's score is its main metric on the split "validation", higher is better. Each score is held against the best level that the
     task had (see `DropAlarm`): a drop beyond what the metric's own noise allows is warned of once, with the task, the step, the
-    drop and the last safe checkpoint. The network is kept as each task has it best, in "best/<task>.ckpt" beside the Trainer's
+    drop and the task's best checkpoint until then, which is safe to go back to. The network is kept as each task has it best, in "best/<task>.ckpt" beside the Trainer's
     checkpoints, with the scores of all tasks at that step. Shown with the training losses are `train/<task>/score`, the latest one, and
     `train/<task>/drawdown`, the best one so far minus it.
 
@@ -99,7 +99,7 @@ class ForgettingMonitor(Remembering):
         self._folder = _folder(trainer) if self.keep_best else None
         if self.stages.tasks != self.names:
             self.stages = Stages(self.names)
-        if _sequence(trainer) is not None and self.stages.initial is None and not self.stages.names:
+        if _sequence(trainer) is not None and trainer.global_step == 0:
             self.stages.initial = self._evaluated(pl_module)
         pl_module.also_shown.append(self.values)
 
@@ -160,13 +160,11 @@ class ForgettingMonitor(Remembering):
 
     def values(self) -> dict[str, float]:
         """Give the latest score of each task, and how far below its best it is."""
-        if not self.scores:
-            return {}
         shown: dict[str, float] = {}
-        for name, scores in zip(self.names, zip(*self.scores, strict=True), strict=True):
-            known = [score for score in scores if math.isfinite(score)]
-            if known:
-                shown |= {f"train/{name}/score": known[-1], f"train/{name}/drawdown": max(known) - known[-1]}
+        for name, best in self.best.items():
+            at = self.names.index(name)
+            latest = next(row[at] for row in reversed(self.scores) if math.isfinite(row[at]))
+            shown |= {f"train/{name}/score": latest, f"train/{name}/drawdown": best["score"] - latest}
         return shown
 
     def record(self) -> dict[str, Any]:
@@ -226,22 +224,25 @@ class ForgettingMonitor(Remembering):
         for name, score in zip(self.names, scores, strict=True):
             if math.isfinite(score):
                 self._judge(trainer, name, score)
-        known = (name for name, score in zip(self.names, scores, strict=True) if self._is_best(name, score))
-        for name in known:
-            self._keep(trainer, name, scores)
+        self._keep(
+            trainer,
+            [name for name, score in zip(self.names, scores, strict=True) if self._is_best(name, score)],
+            scores,
+        )
 
     def _judge(self, trainer: L.Trainer, name: str, score: float) -> None:
         drop = self._traces[name].update(score)
         if drop is None:
             return
-        safe = self.best.get(name, {}).get("path")
+        best = self.best.get(name, {})
+        safe = best.get("path")
         told = {"task": name, "step": trainer.global_step, "drop": drop.drop, "tolerance": drop.tolerance, "safe": safe}
         self.alarms.append(told)
         if trainer.is_global_zero:
             warnings.warn(
                 f"Task {name!r} is being forgotten: at step {trainer.global_step} its score is {drop.drop:.4g} below the level of {drop.level:.4g} "
                 f"that it had, more than the {drop.tolerance:.4g} that noise explains. "
-                + (f"The last safe checkpoint is {safe}. " if safe else "")
+                + (f"Its best checkpoint is safe, that of step {best['step']}: {safe}. " if safe else "")
                 + "To hold it: draw its source more often (sampling=ForgettingDriven()), or the callbacks Replay and ElasticWeightConsolidation.",
                 stacklevel=1,
             )
@@ -250,15 +251,20 @@ class ForgettingMonitor(Remembering):
         before = self.best.get(name)
         return math.isfinite(score) and (before is None or score > before["score"])
 
-    def _keep(self, trainer: L.Trainer, name: str, scores: list[float]) -> None:
-        path = None if self._folder is None else self._folder / f"{name}.ckpt"
-        if path is not None:
+    def _keep(self, trainer: L.Trainer, names: list[str], scores: list[float]) -> None:
+        """Keep the network as these tasks have it best: written once, and copied for each other task."""
+        paths = {} if self._folder is None else {name: self._folder / f"{name}.ckpt" for name in names}
+        for i, path in enumerate(paths.values()):
             if path.is_dir() and trainer.is_global_zero:
                 shutil.rmtree(path)  # a checkpoint cut over the ranks is a folder
-            trainer.save_checkpoint(path, weights_only=True)
-        score = scores[self.names.index(name)]
-        told = {"step": trainer.global_step, "score": score, "scores": list(scores), "path": path and str(path)}
-        self.best[name] = told
+            if i == 0:
+                trainer.save_checkpoint(path, weights_only=True)
+            elif trainer.is_global_zero:
+                _copy(paths[names[0]], path)
+        for name in names:
+            score = scores[self.names.index(name)]
+            told = {"step": trainer.global_step, "score": score, "scores": list(scores)}
+            self.best[name] = {**told, "path": str(paths[name]) if paths else None}
 
     def _end_stage(self, trainer: L.Trainer, module: Any) -> None:
         """Add the phase that has ended to the matrix."""
@@ -288,3 +294,8 @@ def _folder(trainer: L.Trainer) -> Path | None:
         return None
     kept = next((of for of in trainer.checkpoint_callbacks if isinstance(of, ModelCheckpoint)), None)
     return None if kept is None or kept.dirpath is None else Path(kept.dirpath) / "best"
+
+
+def _copy(made: Path, path: Path) -> None:
+    """Copy a checkpoint, which may be a folder."""
+    (shutil.copytree if made.is_dir() else shutil.copyfile)(made, path)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..metrics import BackwardTransfer, Forgetting, ForwardTransfer
+from ..metrics._score_matrix import ScoreMatrix
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Stages:
         matrix: The scores of all tasks after each of these, [stages, tasks].
         initial: Their scores before training.
         learned_at: The stage in which each task was trained last; -1 if in none so far.
+        begun_at: The stage in which it was trained first.
         numbers: The numbers of the phases that the stages are.
     """
 
@@ -30,10 +32,12 @@ class Stages:
     matrix: list[list[float]] = field(default_factory=list)
     initial: list[float] | None = None
     learned_at: list[int] = field(default_factory=list)
+    begun_at: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.learned_at = self.learned_at or [-1] * len(self.tasks)
+        self.begun_at = self.begun_at or list(self.learned_at)
 
     def end(self, number: int, name: str, trained: Collection[str], scores: list[float]) -> None:
         """Add a stage in which these tasks were trained; one that had ended with a run, and went on, is replaced."""
@@ -43,6 +47,7 @@ class Stages:
         for i, task in enumerate(self.tasks):
             if task in trained:
                 self.learned_at[i] = len(self.names)
+                self.begun_at[i] = self.learned_at[i] if self.begun_at[i] < 0 else self.begun_at[i]
         self.numbers.append(number)
         self.names.append(name)
         self.matrix.append(scores)
@@ -52,21 +57,21 @@ class Stages:
         learned = [i for i, at in enumerate(self.learned_at) if at >= 0]
         if len(self.names) < 2 or not learned:
             return {}
-        sizes: Any = {"learned_at": [self.learned_at[i] for i in learned], "stages": len(self.names)}
-        found = {
-            "forgetting": self._after(Forgetting(len(learned), **sizes), learned),
-            "backward_transfer": self._after(BackwardTransfer(len(learned), **sizes), learned),
-            "forward_transfer": math.nan,
+        count, stages = len(learned), len(self.names)
+        last, first = ([at[i] for i in learned] for at in (self.learned_at, self.begun_at))
+        before = [math.nan] * count if self.initial is None else [self.initial[i] for i in learned]
+        return {
+            "forgetting": self._after(Forgetting(count, learned_at=last, stages=stages), learned),
+            "backward_transfer": self._after(BackwardTransfer(count, learned_at=last, stages=stages), learned),
+            "forward_transfer": self._after(
+                ForwardTransfer(count, initial=before, learned_at=first, stages=stages), learned
+            ),
         }
-        if self.initial is not None:
-            before = [self.initial[i] for i in learned]
-            found["forward_transfer"] = self._after(ForwardTransfer(len(learned), initial=before, **sizes), learned)
-        return found
 
-    def _after(self, metric: Any, tasks: Sequence[int]) -> float:
+    def _after(self, metric: ScoreMatrix, tasks: Sequence[int]) -> float:
         for stage, scores in enumerate(self.matrix):
             metric.update(stage, torch.tensor([scores[i] for i in tasks], dtype=torch.float64))
-        return float(metric.compute())
+        return float(metric.terms().nanmean())  # every rank knows all scores, and may be asked alone
 
     def state(self) -> dict[str, Any]:
         """Give all of it, as it is made of."""

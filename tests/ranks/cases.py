@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import lightning as L
@@ -47,6 +48,7 @@ from lightning_mtl.callbacks import (
     TaskEarlyStopping,
     TransferMonitor,
 )
+from lightning_mtl.report import Report
 from lightning_mtl.samplers import (
     EvaluationSampler,
     Explicit,
@@ -327,7 +329,7 @@ CALLBACKS: dict[str, Callable[[], list[L.Callback]]] = {
         Replay(rows=9),
         ElasticWeightConsolidation(3.0, rows=15),
     ],
-    "in a row, predictions held": lambda: [Distillation(2.0), ForgettingMonitor(every=2)],
+    "in a row, predictions held": lambda: [Distillation(2.0), ForgettingMonitor(every=2), Report(mkdtemp())],
     "sharded, in a row, rows replayed": lambda: [Replay(rows=9), ForgettingMonitor(every=2)],
     "a task is dropped": lambda: stopped("drop"),
     "a source is left out": lambda: stopped("drop"),
