@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import median
 from typing import Any
 
 from ._table import table
@@ -49,8 +49,8 @@ class ArmCost:
 
     @property
     def seconds(self) -> float:
-        """Seconds of training of a seed, of all networks together, averaged over the seeds."""
-        return fmean(of.seconds for run in self.runs for of in run) * self.networks + self._before
+        """Seconds of training of a seed, of all networks together: the median over the seeds, since one may be watched by monitors, or disturbed."""
+        return median(sum(of.seconds for of in run) for run in self.runs) + self._before
 
     @property
     def parameters(self) -> int:
@@ -95,7 +95,7 @@ class ArmCost:
 
     @property
     def _before(self) -> float:
-        return fmean(of.seconds for of in self.first) if self.first else 0.0
+        return median(of.seconds for of in self.first) if self.first else 0.0
 
 
 def costs_of(

@@ -26,8 +26,8 @@ class Interval:
         mean = fmean(values)
         if len(values) < 2:
             return cls(mean, float("-inf"), float("inf"))
-        if math.isnan(mean):
-            return cls(mean, mean, mean)
+        if not math.isfinite(mean):
+            return cls(math.nan, math.nan, math.nan)
         half = t_quantile(len(values) - 1) * stdev(values) / len(values) ** 0.5
         return cls(mean, mean - half, mean + half)
 
@@ -47,10 +47,11 @@ class Interval:
         return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
-def t_quantile(degrees: int) -> float:
-    """Compute the 97.5% quantile of Student's t, to 1e-4, by summing up its density."""
-    x = torch.linspace(0, 13, 400_001, dtype=torch.float64)  # the quantile is 12.71 at one degree, and falls
-    density = (1 + x**2 / degrees) ** (-(degrees + 1) / 2)
-    density *= math.gamma((degrees + 1) / 2) / (math.gamma(degrees / 2) * math.sqrt(degrees * math.pi))
-    mass = torch.cumulative_trapezoid(density, x)
-    return float(x[1:][torch.searchsorted(mass, 0.475)])
+def t_quantile(degrees: int, tail: float = 0.025) -> float:
+    """Compute beyond what `tail` of Student's t lies, by summing up its density over the angle whose tangent is t / sqrt(degrees)."""
+    angle = torch.linspace(0, math.pi / 2, 400_001, dtype=torch.float64)
+    mass = torch.cumulative_trapezoid(angle.cos() ** (degrees - 1), angle)
+    wanted = (1 - 2 * tail) * mass[-1]
+    at = int(torch.searchsorted(mass, wanted))
+    within = (wanted - mass[at - 1]) / (mass[at] - mass[at - 1])
+    return math.sqrt(degrees) * math.tan(float(angle[at] + within * angle[1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby, pairwise
 from typing import Any
 
 import lightning as L
@@ -12,9 +11,6 @@ from ._module import TaskModule
 from .datamodule import MultiTaskDataModule
 from .hierarchical import HierarchicalModule
 from .samplers import MultiTaskSampler, Phases
-
-_LOOKS = 4000
-"""Steps whose phase is asked for, at most."""
 
 
 def tasks_of(trainer: L.Trainer, module: TaskModule) -> list[dict[str, Any]]:
@@ -41,18 +37,12 @@ def draws_of(sampler: MultiTaskSampler) -> dict[str, Any]:
     return {"steps": sampler.delivered.step, "sources": sources}
 
 
-def stages_of(sampler: MultiTaskSampler) -> list[dict[str, Any]]:
-    """Tell from which step to which each phase lasted; nothing where sources are not drawn in phases."""
-    rule, steps = sampler.rule, sampler.delivered.step
-    if not isinstance(rule, Phases) or not steps:
-        return []
-    looks = range(0, steps, -(-steps // _LOOKS))
-    found = []
-    for number, same in groupby(looks, lambda step: rule.phase(step, sampler.signals)):
-        found.append({"name": " + ".join(rule.phases[number].sources), "start": next(same), "end": steps})
-    for stage, after in pairwise(found):
-        stage["end"] = after["start"]
-    return found
+def phase_of(sampler: MultiTaskSampler | None) -> tuple[int, str] | None:
+    """Give number and name of the phase that a step is in; nothing where sources are not drawn in phases."""
+    if sampler is None or not isinstance(sampler.rule, Phases):
+        return None
+    number = sampler.rule.phase(sampler.running, sampler.signals)
+    return number, " + ".join(sampler.rule.phases[number].sources)
 
 
 def levels_of(module: TaskModule, batch: Any) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from ._module import TaskModule
 from ._plain import plain
 from ._planned import sampler_of
 from ._remembering import Remembering
-from ._run_facts import draws_of, levels_of, stages_of, tasks_of
+from ._run_facts import draws_of, levels_of, phase_of, tasks_of
 
 
 class Report(Remembering):
@@ -58,6 +58,9 @@ class Report(Remembering):
         self._series: dict[str, Any] = {}
         self._facts: dict[str, Any] = {}
         self._validations = 0
+        self._stages: list[dict[str, Any]] = []
+        self._phase: tuple[int, str] | None = None
+        self._steps = 0
 
     # Hooks of Lightning
 
@@ -77,9 +80,13 @@ class Report(Remembering):
         pl_module.shown_to.append(self._add)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Count the work of the levels, once."""
+        """Count the work of the levels, once; note where a phase begins."""
         if "levels" not in self._facts:
             self._facts["levels"] = levels_of(pl_module, batch)
+        phase = phase_of(sampler_of(trainer))
+        if phase is not None and phase != self._phase:
+            self._phase = phase
+            self._stages.append({"name": phase[1], "start": trainer.global_step})
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the results of a validation."""
@@ -104,7 +111,8 @@ class Report(Remembering):
     def state_dict(self) -> dict[str, Any]:
         """Give all that was kept."""
         series = {key: [of.points, of.every, of.seen, of.newest] for key, of in self._series.items()}
-        return {"series": series, "levels": self._facts.get("levels"), "validations": self._validations}
+        kept = {"validations": self._validations, "phase": self._phase}
+        return {"series": series, "levels": self._facts.get("levels"), "stages": list(self._stages), **kept}
 
     def take_back(self, state: dict[str, Any]) -> None:
         """Go on where it was kept.
@@ -115,7 +123,8 @@ class Report(Remembering):
         self._forget()
         of = self._reporting.Series
         self._series = {key: of([list(p) for p in points], *rest) for key, (points, *rest) in state["series"].items()}
-        self._validations = state["validations"]
+        self._validations, self._stages = state["validations"], list(state["stages"])
+        self._phase = None if state["phase"] is None else tuple(state["phase"])
         if state["levels"] is not None:
             self._facts["levels"] = state["levels"]
 
@@ -130,8 +139,10 @@ class Report(Remembering):
         """
         self._ask()
         series = {key: of.kept() for key, of in self._series.items()}
-        known: dict[str, Any] = {"tasks": [], "levels": None, "stages": None, "draws": None, "monitors": {}}
-        made: dict[str, Any] = plain({**known, **self._facts, "series": series})
+        known: dict[str, Any] = {"tasks": [], "levels": None, "draws": None, "monitors": {}}
+        ends = [*(stage["start"] for stage in self._stages[1:]), self._steps]
+        stages = [{**stage, "end": end} for stage, end in zip(self._stages, ends, strict=False)]
+        made: dict[str, Any] = plain({**known, **self._facts, "stages": stages, "series": series})
         return made
 
     def _add(self, step: int, values: Mapping[str, float]) -> None:
@@ -144,9 +155,9 @@ class Report(Remembering):
         """Ask the Trainer, while there is one, for what changes as training goes on."""
         if self._trainer is None:
             return
-        self._facts["monitors"] = self._monitors()
+        self._facts["monitors"], self._steps = self._monitors(), self._trainer.global_step
         if (sampler := sampler_of(self._trainer)) is not None:
-            self._facts |= {"draws": draws_of(sampler), "stages": stages_of(sampler)}
+            self._facts["draws"] = draws_of(sampler)
 
     def _monitors(self) -> dict[str, Any]:
         """Ask every other callback that keeps a record; a second one of a class has a number."""

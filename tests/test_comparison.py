@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ B = TaskComparison("b", "mse", -1, (2.0, 2.0, 4.0), (1.0, 3.0, 4.0))
 @pytest.mark.parametrize("degrees", [1, 2, 4, 9, 30])
 def test_quantiles_are_those_of_student(degrees: int) -> None:
     assert t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), abs=2e-4)
+    for tail in (0.005, 0.025 / 30, 1e-4):
+        assert t_quantile(degrees, tail) == pytest.approx(stats.t.ppf(1 - tail, degrees), rel=1e-4)
+
+
+@pytest.mark.parametrize("values", [[math.inf, 1.0], [-math.inf, 2.0, 3.0], [math.nan, 1.0]])
+def test_what_is_not_finite_is_no_evidence(values: list[float]) -> None:
+    found = Interval.of(values)
+    assert found.verdict == "no evidence"
+    assert found.record() == {"mean": None, "low": None, "high": None}
 
 
 def test_intervals_are_those_of_a_paired_test() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from statistics import fmean
 
@@ -72,6 +73,12 @@ def test_order_of_methods_is_irrelevant_and_ranks_add_up() -> None:
     order = torch.tensor([3, 0, 4, 1, 2])
     assert_close(mean_rank(values[order], higher), mean_rank(values, higher)[order])
     assert mean_rank(values, higher).sum().item() == pytest.approx(15)
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_what_is_not_a_number_ranks_last(higher: bool) -> None:
+    values = torch.tensor([[0.9], [math.nan], [0.8], [math.nan]])
+    assert mean_rank(values, [higher]).tolist() == ([1.0, 3.5, 2.0, 3.5] if higher else [2.0, 3.5, 1.0, 3.5])
 
 
 def test_mean_ranks_are_averaged_and_merged() -> None:

@@ -224,7 +224,7 @@ MAY_IMPORT = {  # from our own house
         "weight_search",
     },
     "sweep": set(),
-    "reporting": {"_plain", "comparison"},
+    "reporting": {"_interval", "_plain", "comparison", "metrics"},
     "_run_facts": {"_level_map", "_module", "datamodule", "hierarchical", "samplers"},
     "report": {"_module", "_plain", "_planned", "_remembering", "_run_facts", "reporting"},
 }

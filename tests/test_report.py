@@ -161,6 +161,10 @@ def test_a_legend_has_as_many_columns_as_fit() -> None:
     assert _columns([40, 40]) == 1
 
 
+def test_a_comparison_alone_is_of_its_tasks(tmp_path: Path) -> None:
+    assert "5 tasks" in Page(write_report(tmp_path, {}, comparison())).text
+
+
 def test_figures_without_data_are_left_out(tmp_path: Path) -> None:
     few: dict[str, Any] = {"tasks": [{"name": "a"}], "series": {"validate/a/loss": [[1, 2.0]]}}
     assert Page(write_report(tmp_path, {"run": few})).all("img")
@@ -256,6 +260,15 @@ def test_sections_are_in_order() -> None:
 
 
 # A run
+
+
+def test_stages_are_told_in_steps_of_the_optimizer(trainer: TrainerMaker, tmp_path: Path) -> None:
+    report = Report()
+    trainer(max_epochs=2, accumulate_grad_batches=4, callbacks=[report]).fit(module(), data())
+    first, second = report.record()["stages"]
+    assert first == {"name": "sign", "start": 0, "end": second["start"]}
+    assert second["end"] == 4  # of two epochs of six batches
+    assert 0 < second["start"] < 4
 
 
 def test_a_run_ends_with_page_figures_and_record(trainer: TrainerMaker, tmp_path: Path) -> None:

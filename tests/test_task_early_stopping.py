@@ -285,6 +285,21 @@ def test_heads_with_running_averages_stand_still_too(trainer: TrainerMaker) -> N
     assert all(part.training for part in made.heads.modules())
 
 
+def test_a_run_that_breaks_off_leaves_running_averages_free(trainer: TrainerMaker) -> None:
+    class Broken(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+            if trainer.global_step == 12:
+                raise RuntimeError("broken")
+
+    layers = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 1))
+    made = adam([Task("sign", head=Multiclass(2)), Task("size", head=Regression(layers=layers))])
+    with pytest.raises(RuntimeError, match="broken"):
+        trainer(max_epochs=4, callbacks=[TaskEarlyStopping({"size": 1}, min_delta=NEVER), Broken()]).fit(
+            made, together()
+        )
+    assert all(part.training for part in made.heads.modules())
+
+
 def test_what_a_head_shares_with_the_trunk_moves_on(trainer: TrainerMaker) -> None:
     shared = encoder()
     head = Regression(layers=nn.Linear(8, 1))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader
 from lightning_mtl import HardSharing, MultiTaskDataModule, MultiTaskModule, Regression, Task
 from lightning_mtl.callbacks import TransferMonitor
 from lightning_mtl.callbacks._probe import moved
-from lightning_mtl.callbacks._updates import factors
+from lightning_mtl.callbacks._updates import steps
 
 from .builders import rows, splits, tasks
 from .conftest import TrainerMaker
@@ -23,6 +24,11 @@ from .conftest import TrainerMaker
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "SGD": lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9, weight_decay=0.1),
     "AdamW": lambda groups: torch.optim.AdamW(groups, lr=0.002, weight_decay=0.1),
+    "RMSprop": lambda groups: torch.optim.RMSprop(groups, lr=0.002, centered=True, momentum=0.5),
+    "Adagrad": lambda groups: torch.optim.Adagrad(groups, lr=0.01, lr_decay=0.1),
+    "Adadelta": lambda groups: torch.optim.Adadelta(groups, lr=0.5, eps=1e-3),
+    "Adamax": lambda groups: torch.optim.Adamax(groups, lr=0.002),
+    "NAdam": lambda groups: torch.optim.NAdam(groups, lr=0.002),
     "AMSGrad": lambda groups: torch.optim.Adam(groups, lr=0.002, betas=(0.8, 0.9), eps=1e-3, amsgrad=True),
 }
 
@@ -58,25 +64,32 @@ def losses(of: MultiTaskModule, batch: dict[str, Tensor]) -> list[Tensor]:
     return [nn.functional.cross_entropy(sign, batch["sign"]), (size.squeeze(-1) - batch["size"]).square().mean()]
 
 
+def forgetful(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+    """The same optimizer for other parameters, with what it knows of the sizes of gradients, but without momentum and decay."""
+    taken = set(inspect.signature(type(optimizer)).parameters) - {"params"}
+    group = {name: value for name, value in optimizer.param_groups[0].items() if name in taken}
+    group |= {"weight_decay": 0.0, **({"betas": (0.0, group["betas"][1])} if "betas" in group else {})}
+    group |= {"momentum": 0.0} if "momentum" in group else {}
+    made: torch.optim.Optimizer = type(optimizer)(list(parameters), **group)
+    first = [p for of in optimizer.param_groups for p in of["params"]]
+    for p, known in zip(parameters, first, strict=False):
+        made.state[p] = copy.deepcopy(optimizer.state[known])
+    return made
+
+
 def affinities(
     of: MultiTaskModule, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer, weight: float
 ) -> Tensor:
     """TAG by hand: step for one task on a copy of the network, and look at all losses."""
     of = copy.deepcopy(of).eval()
-    state, group = optimizer.state_dict()["state"], optimizer.param_groups[0]
     made = torch.zeros(2, 2, dtype=torch.float64)
     for i in range(2):
         stepped = copy.deepcopy(of)
         before = losses(stepped, batch)
         shared = list(stepped.encoder.parameters())
-        for number, (p, g) in enumerate(zip(shared, torch.autograd.grad(before[i], shared), strict=True)):
-            divisor: Any = 1.0
-            if "betas" in group:
-                of_p = state[number]
-                squares = of_p["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
-                divisor = (squares / (1 - group["betas"][1] ** int(of_p["step"]))).sqrt() + group["eps"]
-            with torch.no_grad():
-                p.sub_(group["lr"] * (1.0, weight)[i] * g / divisor)
+        for p, g in zip(shared, torch.autograd.grad(before[i], shared), strict=True):
+            p.grad = (1.0, weight)[i] * g
+        forgetful(optimizer, shared).step()
         made[i] = 1 - (torch.stack(losses(stepped, batch)) / torch.stack(before)).detach()
     return made
 
@@ -98,9 +111,9 @@ def test_a_look_is_what_a_step_of_the_optimizer_does(optimizer: str, weight: flo
 def test_looks_are_averaged(trainer: TrainerMaker) -> None:
     """Four looks are the looks of four runs that end there."""
     made, each = batches(8), []
-    for steps in (2, 4, 6, 8):
-        one = TransferMonitor(every=steps)
-        trainer(callbacks=[one], max_steps=steps, max_epochs=-1).fit(network(OPTIMIZERS["AdamW"]), fed(made))
+    for count in (2, 4, 6, 8):
+        one = TransferMonitor(every=count)
+        trainer(callbacks=[one], max_steps=count, max_epochs=-1).fit(network(OPTIMIZERS["AdamW"]), fed(made))
         each.append(torch.tensor(one.record()["affinity"], dtype=torch.float64))
     monitor = TransferMonitor(every=2)
     fit = trainer(callbacks=[monitor], max_steps=8, max_epochs=-1)
@@ -226,7 +239,27 @@ def test_each_parameter_has_the_rate_of_its_group() -> None:
     second = torch.optim.AdamW([c, idle], lr=0.5)
     c.grad = torch.tensor([4.0, 0.0])
     second.step()
-    made = factors([first, second], [a, b, c, idle, nn.Parameter(torch.ones(2))])
-    assert [float(of) for of in made[:2]] == pytest.approx([0.1, 0.3])
-    assert_close(made[2], torch.tensor([0.5 / 4, 0.5 / 1e-8]))
+    made = steps([first, second], [a, b, c, idle, nn.Parameter(torch.ones(2))], [torch.ones(2)] * 5)
+    assert [float(of[0]) for of in made[:2]] == pytest.approx([0.1, 0.3])
+    kept = 0.001 * (0.999 * torch.tensor([16.0, 0.0]) + 1) / (1 - 0.999**2)
+    assert_close(made[2], 0.5 / (kept.sqrt() + 1e-8))
     assert not any(float(of.abs().sum()) for of in made[3:])
+
+
+def test_no_step_is_larger_than_the_optimizer_makes_them() -> None:
+    """Where squares of gradients are nearly zero, what is small beside them must not be divided by them."""
+    p = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.Adam([p], lr=0.01)
+    for _ in range(5000):
+        p.grad = torch.full((3,), 1e-12)
+        optimizer.step()
+    (made,) = steps([optimizer], [p], [torch.tensor([1e-3, 1.0, 1e3])])
+    assert float(made.max()) < 0.01 / 0.001**0.5 * 1.01
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Rprop, torch.optim.Adafactor])
+def test_an_optimizer_that_is_not_known_is_named(optimizer: Any, trainer: TrainerMaker) -> None:
+    with pytest.warns(UserWarning, match=f"does not know how {optimizer.__name__} scales gradients"):
+        trainer(callbacks=[TransferMonitor(every=2)]).fit(
+            network(lambda groups: optimizer(groups, lr=0.01)), fed(batches(3))
+        )

@@ -195,6 +195,13 @@ class TaskEarlyStopping(Remembering):
         super().teardown(trainer, pl_module, stage)
         if isinstance(pl_module, _Module):
             pl_module.routing.left_out = frozenset()
+        self._let_norms_go()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Let go of the norms of a run that breaks off, for which there is no teardown."""
+        self._let_norms_go()
+
+    def _let_norms_go(self) -> None:
         for norm in self._still:
             norm.train()
         self._norms, self._still = [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from ._pair_monitor import PairMonitor
 from ._pairs import PairMeans
 from ._probe import Look, aside, moved
 from ._task_groups import task_groups
-from ._updates import factors
+from ._updates import steps, unknown
 
 
 class TransferMonitor(PairMonitor):
@@ -26,9 +27,10 @@ class TransferMonitor(PairMonitor):
     parameters for each task. The parameters are the very same afterwards; nothing of training changes. A run whose first epoch is shorter than
     `every` has a look at its end. Batches are not in checkpoints: a resumed run looks at those that came since.
 
-    The step is rate * `Task.weight` * gradient, with the rate of each parameter's group; where the optimizer keeps squares of gradients (Adam and its
-    kin), divided by their root: the raw gradient times a rate for Adam would vanish in rounding, and is not what is done. Momentum,
-    weight decay and balancers' weights are left out: they are of all tasks together. Under a rate that warms up from 0, nothing moves.
+    The step is that of the optimizer for the gradient times `Task.weight`: with the rate of each parameter's group, and scaled by what the optimizer keeps of
+    gradients (Adam and its kin, RMSprop, Adagrad, Adadelta), to which this one is added as in a step: the raw gradient times a rate for Adam would vanish in rounding. Momentum,
+    weight decay, rectification (RAdam) and balancers' weights are left out: they are of all tasks together. Of other optimizers a step of plain gradient
+    descent is taken, with a warning. Under a rate that warms up from 0, nothing moves.
 
     A change is relative to |L_j|, so that its sign means the same where losses are below zero; a look at a task whose loss is exactly zero is left
     out. Losses and gradients are those of all ranks. Shown with the training losses is `train/<a>~<b>/affinity` for up to 8 tasks, what a
@@ -60,13 +62,14 @@ class TransferMonitor(PairMonitor):
         return self._generate_state_key(every=self.every)
 
     def record(self) -> dict[str, Any]:
-        """Give "affinity" (row i: what the update of task i does) and its standard "error", the number of "probes", and "groups" by their number."""
+        """Give "affinity" (row i: what the update of task i does) its standard "error" and number of "looks", the number of "probes", and "groups" by their number."""
         count = len(self.names)
         wanted = range(2, count) if self.groups is None else [of for of in self.groups if of <= count]
         return {
             "tasks": list(self.names),
             "affinity": plain(self._affinity.mean().tolist()),
             "error": plain(self._affinity.error().tolist()),
+            "looks": self._affinity.counts.long().tolist(),
             "probes": self._looks,
             "groups": {str(of): self.grouping(of) for of in wanted} if self._looks else {},
         }
@@ -89,6 +92,16 @@ class TransferMonitor(PairMonitor):
             return {}
         self._told = self._looks
         return self._shown("affinity", self._affinity.mean(), both=True)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Begin, or go on; say of which optimizers the steps are not known."""
+        super().on_train_start(trainer, pl_module)
+        if names := unknown(trainer.optimizers):
+            warnings.warn(
+                f"TransferMonitor does not know how {' and '.join(names)} scales gradients, and looks at steps of plain gradient descent at its rate: read "
+                "affinities as signs, not as sizes.",
+                stacklevel=1,
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Give what was seen."""
@@ -123,10 +136,8 @@ class TransferMonitor(PairMonitor):
         """Give the losses of all tasks after a step for each."""
         after = torch.full((len(self.names), len(self.names)), torch.nan, dtype=torch.float64)
         shared = look.rows.parameters
-        scales = factors(trainer.optimizers, shared)
         for task in there:
-            weight = module.tasks[task].weight
-            steps = [weight * scale * row for scale, row in zip(scales, look.rows.of(task), strict=True)]
-            with moved(shared, steps):
+            weighted = [module.tasks[task].weight * row for row in look.rows.of(task)]
+            with moved(shared, steps(trainer.optimizers, shared, weighted)):
                 after[task] = self._probe.losses(trainer, module)
         return after

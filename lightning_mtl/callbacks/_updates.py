@@ -7,30 +7,65 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
+
+_KNOWN = (ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop)
 
 
-def factors(optimizers: Sequence[Optimizer], parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """Say what the gradient of each parameter is multiplied by in a step of its optimizer, apart from momentum and decay.
+def steps(
+    optimizers: Sequence[Optimizer], parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]
+) -> list[Tensor]:
+    """Say how far its optimizer would move each parameter against this gradient, apart from momentum, decay and rectification.
 
-    It is the learning rate; of optimizers that keep squares of gradients (those of the family of Adam), divided by sqrt(v / (1 - beta_2^t)) + eps.
-    A parameter that such an optimizer never moved stays where it is.
+    That is rate * gradient; where an optimizer scales gradients by what they have been, as it would scale this one: with it, so that no step is larger
+    than the optimizer would make. A parameter that it never moved stays where it is.
 
     Args:
         optimizers: The optimizers.
         parameters: The parameters; one that no optimizer has stays where it is.
+        gradients: The gradient of each.
     """
     groups = {id(p): (of, group) for of in optimizers for group in of.param_groups for p in group["params"]}
-    return [_factor(p, *groups[id(p)]) if id(p) in groups else torch.zeros_like(p) for p in parameters]
+    return [
+        _step(g, *groups[id(p)], groups[id(p)][0].state.get(p, {})) if id(p) in groups else torch.zeros_like(g)
+        for p, g in zip(parameters, gradients, strict=True)
+    ]
 
 
-def _factor(p: nn.Parameter, optimizer: Optimizer, group: dict[str, Any]) -> Tensor:
-    rate = torch.as_tensor(group["lr"], dtype=p.dtype, device=p.device)
-    if "betas" not in group:
-        return rate
-    state = optimizer.state.get(p, {})
-    squares: Tensor | None = state.get("max_exp_avg_sq", state.get("exp_avg_sq"))
-    if squares is None:
-        return rate if state else torch.zeros_like(rate)
-    share: float = 1 - group["betas"][1] ** float(state["step"])
-    return rate / ((squares / share).sqrt() + float(group["eps"]))
+def unknown(optimizers: Sequence[Optimizer]) -> list[str]:
+    """Name the optimizers of which it is not known how they scale gradients.
+
+    Args:
+        optimizers: The optimizers.
+    """
+    return sorted({type(of).__name__ for of in optimizers if not isinstance(of, _KNOWN)})
+
+
+def _step(g: Tensor, optimizer: Optimizer, group: dict[str, Any], state: dict[str, Any]) -> Tensor:
+    rate = torch.as_tensor(group["lr"], dtype=g.dtype, device=g.device)
+    if isinstance(optimizer, SGD | ASGD) or not isinstance(optimizer, _KNOWN):
+        return rate * g
+    return rate * g / _scale(g, group, state) if state else torch.zeros_like(g)
+
+
+def _scale(g: Tensor, group: dict[str, Any], state: dict[str, Tensor]) -> Tensor:
+    """Give what the gradient would be divided by, which it is part of itself."""
+    count, eps = float(state["step"]) + 1, float(group["eps"])
+    made: Tensor
+    if "exp_avg_sq" in state:  # Adam and its kin
+        beta = group["betas"][1]
+        squares = beta * state["exp_avg_sq"] + (1 - beta) * g.square()
+        squares = torch.maximum(squares, state.get("max_exp_avg_sq", squares))
+        made = (squares / (1 - beta**count)).sqrt() + eps
+    elif "exp_inf" in state:  # Adamax
+        made = torch.maximum(group["betas"][1] * state["exp_inf"], g.abs() + eps)
+    elif "sum" in state:  # Adagrad
+        made = ((state["sum"] + g.square()).sqrt() + eps) * (1 + (count - 1) * group["lr_decay"])
+    elif "acc_delta" in state:  # Adadelta
+        squares = group["rho"] * state["square_avg"] + (1 - group["rho"]) * g.square()
+        made = (squares + eps).sqrt() / (state["acc_delta"] + eps).sqrt()
+    else:  # RMSprop
+        squares = group["alpha"] * state["square_avg"] + (1 - group["alpha"]) * g.square()
+        mean = state["grad_avg"] * group["alpha"] + (1 - group["alpha"]) * g if group["centered"] else 0
+        made = (squares - mean * mean).sqrt() + eps
+    return made

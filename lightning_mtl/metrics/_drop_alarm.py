@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from ._checks import require
 
 LEAST = 6  # evaluations before the first two that are judged
+FEWEST = LEAST + 2
+"""Evaluations until there can be an alarm."""
 LEVEL = 8  # evaluations whose mean is a level
 KEPT = 48  # evaluations that say how much the score wavers
 APART = 6  # of two evaluations that are compared for that, at most
@@ -60,7 +62,7 @@ class DropAlarm:
     Measured on 4,000 traces of 50 evaluations: of noise alone 7% raise an alarm if it is Gaussian (at most 12% of any 200 traces, in 99 of 100 cases), 8% if it is
     that of the accuracy of 200 rows (10% near an accuracy of 0.95), 11% if it is Student's t with 5 degrees; of Gaussian traces of 100, 200 and 500 evaluations 15%, 23% and 30%. Noise is what differs
     from one evaluation to the next: a score that wanders is judged for where it goes, and where half of each deviation is left at the next evaluation, 49% of
-    traces raise an alarm (a quarter: 22%); `tolerance` says how much of that matters. A drop of three standard deviations that comes after evaluation 15 and lasts is found by the first evaluation that has it in 6% of cases, by the
+    traces raise an alarm (a quarter: 22%); `tolerance` says how much of that matters. A drop of three standard deviations that comes at a place drawn from evaluations 16 to 46 and lasts is found by the first evaluation that has it in 6% of cases, by the
     second in 70%, the third in 79%, the fourth in 86%; one of four in 16%, 93%, 96% and 98%. More cannot be had at once where the noise must be estimated: a t-test that takes for
     granted that all before was one level finds 86% of drops of three by the second evaluation if 10% of false alarms are granted, and one that is told
     level and noise 94%. While a score still rises, its level lags behind, and drops are found later.

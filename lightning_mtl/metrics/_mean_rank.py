@@ -15,7 +15,7 @@ from ._kept import Kept
 def mean_rank(values: Float[Tensor, "methods metrics"], higher_is_better: Sequence[bool]) -> Float[Tensor, " methods"]:
     """Rank the methods in each metric, 1 for the best, and average over metrics.
 
-    Methods with equal values share the mean of their ranks. It knows no sizes of differences, and a method's rank depends on
+    Methods with equal values share the mean of their ranks; a value that is NaN ranks last. It knows no sizes of differences, and a method's rank depends on
     which others are compared.
 
     Args:
@@ -34,6 +34,7 @@ def mean_rank(values: Float[Tensor, "methods metrics"], higher_is_better: Sequen
     remedy = "Give one for each metric."
     require(len(higher_is_better) == count, "higher_is_better", f"{count} flags", higher_is_better, remedy)
     signed = torch.where(torch.tensor(higher_is_better, device=values.device), values, -values)
+    signed = torch.where(signed.isnan(), -torch.inf, signed)
     better = (signed[None] > signed[:, None]).sum(1)
     equal = (signed[None] == signed[:, None]).sum(1)
     return (better + (equal + 1) / 2).to(values).mean(1)

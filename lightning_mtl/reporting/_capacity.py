@@ -13,6 +13,7 @@ from ._run import Run
 from ._words import counted, interval, known, listed, number, percent, verb
 
 QUESTION = "How much capacity should be shared?"
+_MORE = "Going on alone is layers of its own and more training: a gain may come of either."
 _MISSING = "Not measured: run `compare` with its two-stage arm, which trains all tasks together and then each alone."
 
 
@@ -26,6 +27,7 @@ def capacity(runs: Sequence[Run], comparison: Compared | None) -> Finding:
     sections = ("comparison",) * bool(gains or costs) + ("levels",) * bool(levels)
     if not gains:
         return Finding(QUESTION, _MISSING, "missing", evidence, sections)
+    evidence = (*evidence, _MORE)
     clear = any(gain.verdict != "no evidence" for _, gain in gains)
     return Finding(QUESTION, _answer(gains), "good" if clear else "open", evidence, sections)
 
@@ -47,8 +49,8 @@ def _answer(gains: Sequence[tuple[Judged, Interval]]) -> str:
 
 
 _SAID = {
-    "gains": ("wants layers of its own", "want layers of their own"),
-    "loses": ("is better off in the shared network", "are better off in the shared network"),
+    "gains": ("gains by going on alone", "gain by going on alone"),
+    "loses": ("loses by going on alone", "lose by going on alone"),
     "no evidence": ("", ""),
 }
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..metrics._drop_alarm import FEWEST
 from ._finding import Finding, Table
-from ._run import Run
+from ._run import Run, column, fewest
 from ._words import counted, known, listed, number, quoted, whole
 
 QUESTION = "Is a task being forgotten?"
@@ -47,9 +48,9 @@ def _answer(watched: Sequence[Run], many: bool) -> str:
     if alarmed:
         said = [f"{listed(_tasks_alarmed(run))}{f' in {quoted([run.name])}' if many else ''}" for run in alarmed]
         return f"Yes: {'; '.join(said)}.{f' No alarm in {quoted(calm)}.' if calm else ''}"
-    looks = min(len(run.monitor(KIND).get("steps") or []) for run in watched)
-    if looks < 2:
-        return "Cannot be said: a drop needs at least two validations."
+    looks = min(fewest(run.monitor(KIND), "scores") for run in watched)
+    if looks < FEWEST:
+        return f"Cannot be said: an alarm needs {FEWEST} validations of a task, there {'was' if looks == 1 else 'were'} {looks}."
     return f"No sign of it: no alarm in {counted(looks, 'validation')}{' of each run' if len(watched) > 1 else ''}."
 
 
@@ -92,7 +93,7 @@ def _cell(run: Run, name: str) -> str:
 def drawdown(of: dict[str, Any], name: str) -> tuple[float, float] | None:
     """Give how far a task fell below its best so far: at worst, and at the end."""
     at = of["tasks"].index(name)
-    scores = [float(row[at]) for row in of.get("scores") or [] if at < len(row) and row[at] is not None]
+    scores = column(of.get("scores"), at)
     if not scores:
         return None
     best, worst = scores[0], 0.0

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from ._finding import Finding, Table
-from ._run import Run, tasks_of
+from ..metrics._drop_alarm import FEWEST
+from ._finding import Finding, Table, Tone
+from ._run import Run, column, fewest, tasks_of
 from ._words import counted, listed, number, quoted, whole
 
 QUESTION = "Is the small task overfitting?"
@@ -27,8 +28,9 @@ def overfitting(runs: Sequence[Run]) -> Finding:
     cells = [(name, whole(count), *(_cell(run, name) for run in watched)) for name, count in rows.items()]
     evidence = ["The gap is validation loss minus training loss; an alarm is by the rule of GapMonitor, not a test."]
     evidence += [line for run in watched for line in _stopped(run, len(runs) > 1)]
-    tone = "bad" if alarmed else "open"
-    return Finding(QUESTION, _answer(rows, alarmed), tone, tuple(evidence), _WHERE, Table(header, tuple(cells)))  # type: ignore[arg-type]
+    answer = _answer(rows, alarmed, min(fewest(run.monitor(_KIND), "validate") for run in watched))
+    tone: Tone = "bad" if alarmed else "open"
+    return Finding(QUESTION, answer, tone, tuple(evidence), _WHERE, Table(header, tuple(cells)))
 
 
 def _rows(runs: Sequence[Run], watched: Sequence[Run]) -> dict[str, int | float | None]:
@@ -39,7 +41,9 @@ def _rows(runs: Sequence[Run], watched: Sequence[Run]) -> dict[str, int | float 
     return dict(sorted(found.items(), key=lambda of: inf if of[1] is None else of[1]))
 
 
-def _answer(rows: dict[str, int | float | None], alarmed: Sequence[str]) -> str:
+def _answer(rows: dict[str, int | float | None], alarmed: Sequence[str], looks: int) -> str:
+    if not alarmed and looks < FEWEST:
+        return f"Cannot be said: an alarm needs {FEWEST} validations of a task, there {'was' if looks == 1 else 'were'} {looks}."
     small, count = next(iter(rows.items()), ("", None))
     if count is None:
         return f"Yes: {listed(alarmed)}." if alarmed else "No sign of it: no alarm for any task."
@@ -74,8 +78,7 @@ def _alarm(alarms: Sequence[dict[str, Any]]) -> str:
 
 
 def _newest(rows: Any, at: int) -> float | None:
-    found = [float(row[at]) for row in rows or [] if at < len(row) and row[at] is not None]
-    return found[-1] if found else None
+    return next(reversed(column(rows, at)), None)
 
 
 def _stopped(run: Run, many: bool) -> list[str]:

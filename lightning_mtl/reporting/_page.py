@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ._compared import compared
+from ._compared import Compared, compared
 from ._figures import Section
 from ._finding import Finding, Table
 from ._run import Run, runs_of, tasks_of
@@ -40,7 +40,7 @@ def page(
     runs, judged = runs_of(records), compared(comparison)
     there = {section.key: section.title for section in sections}
     parts = [
-        f"<header><h1>{escape(title)}</h1><p class='lead'>{escape(_lead(runs))}</p></header>",
+        f"<header><h1>{escape(title)}</h1><p class='lead'>{escape(_lead(runs, judged))}</p></header>",
         _answers(found, there),
         _tables("Tasks", [task_table(runs)]),
     ]
@@ -56,9 +56,9 @@ def page(
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n{body}\n</main></body></html>\n'
 
 
-def _lead(runs: Sequence[Run]) -> str:
+def _lead(runs: Sequence[Run], judged: Compared | None) -> str:
     steps = [series[-1][0] for run in runs for series in (run.record.get("series") or {}).values() if series]
-    said = [counted(len(tasks_of(runs)), "task")]
+    said = [counted(len(tasks_of(runs)) or len(judged.tasks if judged else ()), "task")]
     said += [f"{len(runs)} runs: {', '.join(run.name for run in runs)}"] if len(runs) > 1 else []
     said += [counted(max(steps), "step")] if steps else []
     return " \u00b7 ".join(said)
@@ -66,11 +66,7 @@ def _lead(runs: Sequence[Run]) -> str:
 
 def _answers(found: Sequence[Finding], there: Mapping[str, str]) -> str:
     cards = "\n".join(_card(finding, there) for finding in found)
-    return f"<section id='questions'><h2>{_number(len(found))} questions</h2><div class='answers'>\n{cards}\n</div></section>"
-
-
-def _number(count: int) -> str:
-    return "Five" if count == 5 else str(count)
+    return f"<section id='questions'><h2>Five questions</h2><div class='answers'>\n{cards}\n</div></section>"
 
 
 def _card(finding: Finding, there: Mapping[str, str]) -> str:

@@ -75,6 +75,26 @@ def tasks_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def column(rows: Any, at: int) -> list[float]:
+    """Read a column of rows of numbers, without what is not known.
+
+    Args:
+        rows: The rows, or None.
+        at: Number of the column.
+    """
+    return [float(row[at]) for row in rows or [] if at < len(row) and row[at] is not None]
+
+
+def fewest(of: Mapping[str, Any], key: str) -> int:
+    """Count the validations of the task that has the fewest.
+
+    Args:
+        of: The record of a monitor.
+        key: What it has of each task in each validation.
+    """
+    return min((len(column(of.get(key), i)) for i in range(len(of.get("tasks") or []))), default=0)
+
+
 def square(given: Any, size: int) -> list[list[float | None]]:
     """Read a matrix of a record; None where a number is missing.
 

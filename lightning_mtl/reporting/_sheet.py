@@ -12,8 +12,7 @@ h2 { font-size: 1.3rem; line-height: 1.3; margin: 52px 0 14px; }
 h3 { font-size: 1.06rem; line-height: 1.35; margin: 0; }
 p { margin: 0; }
 a { color: var(--blue); }
-.lead, .note, figcaption, footer { color: var(--soft); }
-.note { margin: -6px 0 14px; max-width: 75ch; }
+.lead, figcaption, footer { color: var(--soft); }
 .card, .panel { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; }
 .answers { display: grid; gap: 16px; }
 .card { display: grid; grid-template-columns: 250px minmax(0, 1fr); gap: 8px 36px; padding: 22px 26px; border-left: 5px solid var(--tone); }

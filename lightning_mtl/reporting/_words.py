@@ -86,8 +86,12 @@ def interval(bounds: Sequence[Number | None]) -> str:
         '+0.500 [+0.250, +0.750]'
         >>> interval([0.5, None, None])
         '+0.500 (one seed, no interval)'
+        >>> interval([None, None, None])
+        'unknown'
     """
     mean, low, high = bounds
+    if not known(mean):
+        return "unknown"
     if not known(low, high):
         return f"{number(mean, sign=True)} (one seed, no interval)"
     return f"{number(mean, sign=True)} [{number(low, sign=True)}, {number(high, sign=True)}]"
