@@ -26,6 +26,8 @@ class EvaluatedModule(PersistentModule):
     metrics: TaskMetrics
     _main_metrics: list[tuple[str, int] | None]
     _totals: Tensor | None
+    scored: dict[str, int]
+    """Labels of each task in the latest evaluation, on all ranks together."""
 
     @abstractmethod
     def run(self, batch: Batch) -> Step:
@@ -99,7 +101,12 @@ class EvaluatedModule(PersistentModule):
                     self._judge("validate", task, *answer, metrics=metrics)
         set_random_state(state)
         self.routing.left_out = left_out
-        return self._main(metrics.compute("validate", sum_over_ranks(counts).tolist()), "validate")
+        known = sum_over_ranks(counts).tolist()
+        self._note(known)
+        return self._main(metrics.compute("validate", known), "validate")
+
+    def _note(self, counts: list[float]) -> None:
+        self.scored = {task.name: int(count) for task, count in zip(self.tasks, counts, strict=True)}
 
     def _main(self, found: dict[int, dict[str, Tensor]], stage: str) -> dict[str, float]:
         """Pick the main metric of each task, higher is better."""
@@ -125,6 +132,7 @@ class EvaluatedModule(PersistentModule):
     def _log_evaluation(self, stage: str) -> None:
         sums, counts = sum_over_ranks(self._no_totals() if self._totals is None else self._totals).T.tolist()
         self._totals = None
+        self._note(counts)
         means = {task.name: sums[i] / counts[i] for i, task in enumerate(self.tasks) if counts[i]}
         values = {f"{stage}/{name}/loss": mean for name, mean in means.items()}
         values[f"{stage}/loss"] = sum(task.weight * means[task.name] for task in self.tasks if task.name in means)

@@ -109,6 +109,7 @@ class TaskModule(EvaluatedModule):
         """Whether parameters are cut over the ranks, so that each must run every source of a step, labels or not."""
         self._resumed: list[Any] | None = None
         self._totals: Tensor | None = None
+        self.scored = {}
         _refuse_tasks(tasks)
         self._adopt([_own(task) for task in tasks])
 

@@ -168,6 +168,27 @@ def test_it_waits_until_it_can_judge() -> None:
     assert list(alarms([0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.1])) == [7]
 
 
+def test_what_two_rows_make_is_no_drop() -> None:
+    """An accuracy that was the same ten times has a noise all the same: that of the rows it is a mean over."""
+    for rows in (60, 1000):
+        for wrong, found in ((1, False), (2, False), (3, True)):
+            alarm = DropAlarm()
+            trace = [0.98] * 10 + [0.98 - wrong / rows] * 4
+            assert any(alarm.update(score, rows) for score in trace) == found
+
+
+@pytest.mark.parametrize(
+    ("rows", "rate", "most"), [(200, 0.99, 0.15), (200, 0.995, 0.15), (200, 0.999, 0.1), (60, 0.98, 0.15)]
+)
+def test_accuracies_near_one_raise_few_alarms(rows: int, rate: float, most: float) -> None:
+    traces = np.random.default_rng(0).binomial(rows, rate, (TRACES, EVALUATIONS)) / rows
+    alarms_of = [DropAlarm() for _ in traces]
+    raised = [
+        any(of.update(float(score), rows) for score in trace) for of, trace in zip(alarms_of, traces, strict=True)
+    ]
+    assert np.mean(raised) <= most
+
+
 def test_a_drop_within_the_tolerance_does_not_matter() -> None:
     trace = [0.9] * 9 + [0.85] * 5
     assert list(alarms(trace, 0.04)) == [9]

@@ -275,7 +275,7 @@ def test_gradients_that_the_optimizer_unscales(trainer: TrainerMaker) -> None:
     [
         ({"strength": -1.0}, "`strength` must be finite and at least 0, got -1.0. 0 holds nothing."),
         ({"strength": float("inf")}, "`strength` must be finite and at least 0, got inf."),
-        ({"strength": 1.0, "rows": 0}, "`rows` must be at least 1, got 0. 200 are usually enough."),
+        ({"strength": 1.0, "rows": 0}, "`rows` must be a whole number of at least 1, got 0. 200 are usually enough."),
     ],
 )
 def test_arguments_out_of_range(options: dict[str, Any], says: str) -> None:

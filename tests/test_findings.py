@@ -70,7 +70,13 @@ def test_any_part_may_be_missing(key: str, instead: str | None) -> None:
 def test_a_monitor_may_know_nothing_but_its_tasks(kind: str) -> None:
     found = findings({"run": {"monitors": {kind: {"tasks": NAMES}}}})
     assert all(finding.tone in ("open", "missing") for finding in found)
-    assert sum(finding.tone == "open" for finding in found) == 1
+    said = [
+        finding.answer
+        for finding in found
+        if not finding.answer.startswith("Not measured: add") and "compare" not in finding.answer
+    ]
+    assert len(said) == 1
+    assert said[0].startswith(("Cannot be said", "Not measured: ", "There is no evidence"))
 
 
 def test_what_is_not_measured_says_what_to_add() -> None:
@@ -151,7 +157,9 @@ def test_effects_within_their_error_are_no_evidence() -> None:
     assert found.answer == "There is no evidence that any task helps or hurts another (2 directions looked at)."
     assert found.tone == "open"
     assert "A split into 2 that affinity suggests, though no effect is beyond chance: a and b | c." in found.evidence
-    assert answer(TOGETHER, transfer([[0.5, 0.02], [-0.02, 0.5]], error=None)).tone == "open"
+    once = answer(TOGETHER, transfer([[0.5, 0.02], [-0.02, 0.5]], error=None, count=1))
+    assert once.tone == "missing"
+    assert once.answer.startswith("Not measured: 1 probe of a pair of tasks gave no interval, which takes two.")
 
 
 @pytest.mark.parametrize("count", [2, 3, 20, 400])
@@ -174,7 +182,7 @@ def test_gradients_that_point_apart_are_named_with_a_caveat() -> None:
     assert "gradients of a and b point apart more often than not: in 80% [64%, 90%] of 50 looks" in found.evidence[0]
     assert "do not by themselves say" in found.evidence[-1]
     assert answer(TOGETHER, {"monitors": {"ConflictMonitor": of | {"looks": [[5] * 3] * 3}}}).answer.startswith(
-        "No two tasks"
+        "There is no evidence that two tasks point apart"
     )
 
 
@@ -197,7 +205,7 @@ def test_the_smallest_task_comes_first() -> None:
     assert found.table is not None
     assert [row[:2] for row in found.table.rows] == [("b", "50"), ("a", "1,000")]
     assert "alarm at step 300: validation loss rose by 0.200, tolerance 0.100, gap 0.500" in found.table.rows[0][2]
-    assert found.table.rows[1][2] == "no alarm; +0.200 at the end (training 0.500, validation 0.700)"
+    assert found.table.rows[1][2] == "no alarm; +0.200 at step 8 (training 0.500, validation 0.700)"
 
 
 def test_no_alarm_is_no_sign() -> None:
@@ -209,6 +217,18 @@ def test_no_alarm_is_no_sign() -> None:
     other = answer(SMALL, gaps("a"))
     assert other.answer == "No sign of it for b (50 training rows, the fewest). There were alarms for a."
     assert other.tone == "bad"
+
+
+def test_a_gap_is_of_a_validation_with_training_before_it() -> None:
+    record = gaps()
+    record["monitors"]["GapMonitor"]["train"][-1] = [None, None]
+    found = answer(SMALL, record)
+    assert found.table is not None
+    assert found.table.rows[1][2] == "no alarm; 0 at step 7 (training 1.00, validation 1.00)"
+    record["monitors"]["GapMonitor"]["train"] = [[None, None]] * 9
+    bare = answer(SMALL, record).table
+    assert bare is not None
+    assert bare.rows[0][2] == "no alarm; no validation with a training loss before it"
 
 
 def test_rows_may_be_unknown() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from lightning_mtl.metrics import ForgettingEvents
@@ -100,3 +101,9 @@ def test_a_state_that_is_loaded_in_the_middle_changes_nothing(settled: bool) -> 
 def test_no_example_is_refused() -> None:
     with pytest.raises(ValueError, match="`examples` must be at least 1, got 0"):
         ForgettingEvents(0)
+
+
+def test_flags_of_another_number_or_type_are_refused() -> None:
+    metric = ForgettingEvents(5)
+    with pytest.raises((ValueError, TypeCheckError), match="correct"):  # shapes are checked in tests alone
+        metric.update(torch.tensor([0]), torch.tensor([True, False, True]))

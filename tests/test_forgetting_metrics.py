@@ -241,3 +241,15 @@ def test_half_precision_leaves_them_alone() -> None:
 def test_what_cannot_be_is_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("metric", [Drawdown(3), WorstCase(3)], ids=["drawdown", "worst case"])
+def test_another_number_of_scores_is_refused(metric: Drawdown | WorstCase) -> None:
+    with pytest.raises(ValueError, match="`scores` must be 3 numbers, got 1"):
+        metric.update(torch.tensor([0.5]))
+
+
+def test_the_worst_case_is_not_known_before_a_task_is_learned() -> None:
+    metric = WorstCase(2)
+    metric.update(torch.tensor([0.9, 0.1]))
+    assert metric.wc_accuracy().isnan()

@@ -226,8 +226,8 @@ def test_a_last_stream_is_never_replayed(trainer: TrainerMaker) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"rows": 0}, "`rows` must be at least 1, got 0. 100 of each source"),
-        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0. Leave it out"),
+        ({"rows": 0}, "`rows` must be a whole number of at least 1, got 0. 100 of each source"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1, got 0. Leave it out"),
     ],
 )
 def test_arguments_out_of_range(options: dict[str, Any], says: str) -> None:

@@ -26,6 +26,7 @@ from lightning_mtl.report import Report, write_report
 from lightning_mtl.reporting import Section, Series, sections
 from lightning_mtl.reporting._drawing import _columns
 from lightning_mtl.reporting._series import POINTS
+from lightning_mtl.reporting._stages import _by_column
 from lightning_mtl.samplers import Phase, Phases
 
 from .builders import module, rows, splits
@@ -152,6 +153,13 @@ def test_a_table_says_what_each_arm_cost(whole: Path) -> None:
     text = Page(whole).text
     for said in ("memory to train, MiB", "memory to serve, MiB", "1,510", "402", "32,000,000", "488", "122"):
         assert said in text
+
+
+def test_scores_that_were_kept_are_dark() -> None:
+    shades = _by_column([[0.984, 0.9, 0.0], [0.984, 0.2, 0.0], [0.98, None, -1.0]])
+    assert [row[0] for row in shades] == pytest.approx([1.0, 1.0, 1 - 0.004 / 0.0984])
+    assert [row[1] for row in shades] == [1.0, pytest.approx(0.0), None]
+    assert [row[2] for row in shades] == [1.0, 1.0, 0.0]
 
 
 def test_a_legend_has_as_many_columns_as_fit() -> None:

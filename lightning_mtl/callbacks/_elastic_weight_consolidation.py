@@ -52,7 +52,9 @@ class ElasticWeightConsolidation(Anchored):
 
     def __init__(self, strength: float, rows: int = 200) -> None:
         super().__init__(strength)
-        require(rows >= 1, "rows", "at least 1", rows, "200 are usually enough.")
+        require(
+            isinstance(rows, int) and rows >= 1, "rows", "a whole number of at least 1", rows, "200 are usually enough."
+        )
         self.rows = rows
 
     def hold(self, trainer: L.Trainer, module: Any, ended: int) -> None:

@@ -89,6 +89,10 @@ class ForgettingMonitor(Remembering):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Begin anew, or go on with what a checkpoint knew; in a sequence of phases, see what is known before training."""
+        if not hasattr(pl_module, "also_shown"):
+            raise ValueError(
+                f"ForgettingMonitor must watch a module of lightning_mtl, got {type(pl_module).__name__}. Use `MultiTaskModule`."
+            )
         names = [task.name for task in pl_module.tasks if task.main_metric() is not None]
         if self.begins_anew(trainer) or self.names != names:
             self._forget()
@@ -207,6 +211,11 @@ class ForgettingMonitor(Remembering):
                 f"ForgettingMonitor must leave evaluations to the Trainer under {type(trainer.strategy).__name__}, which flattens parameters, got "
                 f"every={self.every}, or phases. Leave it out there, or use 'ddp' or ModelParallelStrategy."
             )
+        if not own and not trainer.enable_validation and self._probe is not None:
+            raise ValueError(
+                f"ForgettingMonitor must have validations of the Trainer where `every` is left out, got limit_val_batches={trainer.limit_val_batches}. "
+                "Allow some, or give `every`: then it evaluates by itself."
+            )
         if (own and self._probe is None) or (not own and not trainer.enable_validation):
             raise ValueError(
                 f"ForgettingMonitor must have a split 'validation' of a `MultiTaskDataModule` to evaluate on, got none with every={self.every}. "
@@ -224,14 +233,12 @@ class ForgettingMonitor(Remembering):
         for name, score in zip(self.names, scores, strict=True):
             if math.isfinite(score):
                 self._judge(trainer, name, score)
-        self._keep(
-            trainer,
-            [name for name, score in zip(self.names, scores, strict=True) if self._is_best(name, score)],
-            scores,
-        )
+        best = [name for name, score in zip(self.names, scores, strict=True) if self._is_best(name, score)]
+        self._keep(trainer, best, scores)
 
     def _judge(self, trainer: L.Trainer, name: str, score: float) -> None:
-        drop = self._traces[name].update(score)
+        module: Any = trainer.lightning_module
+        drop = self._traces[name].update(score, module.scored.get(name))
         if drop is None:
             return
         best = self.best.get(name, {})

@@ -114,11 +114,12 @@ class PairMonitor(Remembering, ABC):
             self._look_now(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Look at the end of the first epoch if none came before; say so if there was nothing to see."""
-        if trainer.current_epoch or self._looks:
-            return
-        if self._aside(pl_module) and trainer.global_step != self._looked_at:
+        """Look at the end of an epoch if there was nothing to see before."""
+        if not self._looks and self._aside(pl_module) and trainer.global_step != self._looked_at:
             self._look_now(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Say so if there was nothing to see at all."""
         if not self._looks:
             warnings.warn(
                 f"{type(self).__name__} found no two tasks with labels and trained weights that they share, so it shows nothing: leave it out, or "

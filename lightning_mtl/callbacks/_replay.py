@@ -40,9 +40,17 @@ class Replay(Phased):
 
     def __init__(self, rows: int = 200, batch_size: int | None = None) -> None:
         super().__init__()
-        require(rows >= 1, "rows", "at least 1", rows, "100 of each source go a long way.")
-        fits = batch_size is None or batch_size >= 1
-        require(fits, "batch_size", "at least 1", batch_size, "Leave it out for that of the data module.")
+        require(
+            isinstance(rows, int) and rows >= 1,
+            "rows",
+            "a whole number of at least 1",
+            rows,
+            "100 of each source go a long way.",
+        )
+        fits = batch_size is None or (isinstance(batch_size, int) and batch_size >= 1)
+        require(
+            fits, "batch_size", "a whole number of at least 1", batch_size, "Leave it out for that of the data module."
+        )
         self.rows, self.batch_size = rows, batch_size
         self._kept: dict[Any, tuple[list[int], Rows]] = {}
 

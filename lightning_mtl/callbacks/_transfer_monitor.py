@@ -24,8 +24,7 @@ class TransferMonitor(PairMonitor):
     The affinity Z of task i to task j is 1 - L_j(after) / L_j(before), equation 1, where the shared parameters made the step that the optimizer
     would make for task i alone: positive helps. Every `every` steps it is measured on the last batch of each source, in evaluation mode,
     and averaged over training; a look costs some four steps for four tasks that read one source, and holds a gradient of the shared
-    parameters for each task. The parameters are the very same afterwards; nothing of training changes. A run whose first epoch is shorter than
-    `every` has a look at its end. Batches are not in checkpoints: a resumed run looks at those that came since.
+    parameters for each task. The parameters are the very same afterwards; nothing of training changes. Where `every` is longer than an epoch, there is a look at its end until one has shown something. Batches are not in checkpoints: a resumed run looks at those that came since.
 
     The step is that of the optimizer for the gradient times `Task.weight`: with the rate of each parameter's group, and scaled by what the optimizer keeps of
     gradients (Adam and its kin, RMSprop, Adagrad, Adadelta), to which this one is added as in a step: the raw gradient times a rate for Adam would vanish in rounding. Momentum,

@@ -22,7 +22,7 @@ class Drawdown(Kept):
         smoothing: Weight of the past in a running average of scores, from 0 (none) to below 1; it begins with the first score.
 
     Raises:
-        ValueError: No task, or a smoothing out of its range.
+        ValueError: No task, or a smoothing out of its range; from `update`: another number of scores.
 
     Example:
         >>> import torch
@@ -52,6 +52,8 @@ class Drawdown(Kept):
         Args:
             scores: Of each task; NaN where it is not known.
         """
+        tasks = len(self.latest)
+        require(len(scores) == tasks, "scores", f"{tasks} numbers", len(scores), "Write NaN for unknown ones.")
         new = scores.to(self.latest)
         past = torch.where(self.latest.isnan(), new, self.latest)
         smoothed = self.smoothing * past + (1 - self.smoothing) * new

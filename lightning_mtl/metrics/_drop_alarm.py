@@ -17,6 +17,7 @@ KEPT = 48  # evaluations that say how much the score wavers
 APART = 6  # of two evaluations that are compared for that, at most
 MANY, GROWTH = 50, 0.2  # tolerances grow after so many evaluations
 ROUNDING = 1e-6  # of float32 figures
+FEW_ROWS = 2.5  # so many rows say nothing: two that are wrong now and then
 
 
 class Bounds(NamedTuple):
@@ -60,7 +61,7 @@ class DropAlarm:
     Once it has warned, it is silent until two evaluations in a row are back within the tolerance that each of two has. It warns again after that.
 
     Measured on 4,000 traces of 50 evaluations: of noise alone 7% raise an alarm if it is Gaussian (at most 12% of any 200 traces, in 99 of 100 cases), 8% if it is
-    that of the accuracy of 200 rows (10% near an accuracy of 0.95), 11% if it is Student's t with 5 degrees; of Gaussian traces of 100, 200 and 500 evaluations 15%, 23% and 30%. Noise is what differs
+    that of the accuracy of 200 rows (10% near an accuracy of 0.95; 13, 11 and 4% near 0.99, 0.995 and 0.999, where `update` is told the rows), 11% if it is Student's t with 5 degrees; of Gaussian traces of 100, 200 and 500 evaluations 15%, 23% and 30%. Noise is what differs
     from one evaluation to the next: a score that wanders is judged for where it goes, and where half of each deviation is left at the next evaluation, 49% of
     traces raise an alarm (a quarter: 22%); `tolerance` says how much of that matters. A drop of three standard deviations that comes at a place drawn from evaluations 16 to 46 and lasts is found by the first evaluation that has it in 6% of cases, by the
     second in 70%, the third in 79%, the fourth in 86%; one of four in 16%, 93%, 96% and 98%. More cannot be had at once where the noise must be estimated: a t-test that takes for
@@ -72,7 +73,7 @@ class DropAlarm:
 
     Args:
         tolerance: The least drop that matters, in units of the score; 0 for whatever is more than chance. A score that
-            never wavered warns of any drop beyond rounding.
+            never wavered warns of any drop beyond rounding, or, where `update` is told its rows, of what three rows make.
         noise: The standard deviation of the score, if it is known, in units of the score. Default: as the trace tells it.
 
     Raises:
@@ -97,11 +98,12 @@ class DropAlarm:
         self._best = -math.inf
         self._bar: float | None = None  # while silent: what the score must be back to
 
-    def update(self, score: float) -> Drop | None:
+    def update(self, score: float, rows: int | None = None) -> Drop | None:
         """Take in the latest score, and say whether it raises an alarm.
 
         Args:
             score: Higher is better. One that is not finite is passed over.
+            rows: How many rows it is a mean over, if it is known: then what two of them make of the level is no drop.
         """
         if not math.isfinite(score):
             return None
@@ -111,7 +113,7 @@ class DropAlarm:
             self._past = [*self._past, *self._last[:-2]][-KEPT:]
         self._last = self._last[-2:]
         if self._bar is None:
-            return self._judged() if len(self._past) >= LEAST else None
+            return self._judged(rows) if len(self._past) >= LEAST else None
         if len(self._last) == 2 and min(self._last) >= self._bar:
             self._bar = None
         return None
@@ -128,9 +130,10 @@ class DropAlarm:
         self._best = -math.inf if state["best"] is None else state["best"]
         self._bar = state["bar"]
 
-    def _judged(self) -> Drop | None:
+    def _judged(self, rows: int | None) -> Drop | None:
         self._best = max(self._best, fmean(self._past[-LEVEL:]))
-        least, unit = max(self.tolerance, ROUNDING * abs(self._best)), self._unit()
+        share = FEW_ROWS / rows if rows else ROUNDING
+        least, unit = max(self.tolerance, share * abs(self._best)), self._unit()
         at_once, together, each = (max(factor * unit, least) for factor in self._bounds[:3])
         drops = [self._best - score for score in self._last]
         found: Drop | None = None

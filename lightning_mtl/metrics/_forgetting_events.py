@@ -31,7 +31,7 @@ class ForgettingEvents(Kept):
         examples: How many there are.
 
     Raises:
-        ValueError: No example.
+        ValueError: No example; from `update`: other numbers of indices and flags, or flags that are not yes or no.
 
     Example:
         >>> import torch
@@ -66,6 +66,11 @@ class ForgettingEvents(Kept):
             indices: Their numbers, from 0; one may occur more than once.
             correct: Whether each was right, before the step changed the network.
         """
+        remedy = "Give each example its number, and whether it was right."
+        require(len(correct) == len(indices), "correct", f"{len(indices)} flags", len(correct), remedy)
+        require(
+            correct.dtype == torch.bool, "correct", "of type torch.bool", correct.dtype, "Compare answers with labels."
+        )
         self.step = self.step + 1
         order = indices.argsort(stable=True)  # presentations of one example stand side by side
         rows, right = indices[order], correct[order]

@@ -50,7 +50,7 @@ class MeanRank(Kept):
         higher_is_better: Of each metric.
 
     Raises:
-        ValueError: No method.
+        ValueError: No method; from `update`: another number of them.
 
     Example:
         >>> import torch
@@ -79,6 +79,10 @@ class MeanRank(Kept):
         Args:
             values: Of each method in each metric.
         """
+        methods = len(self.total)
+        require(
+            len(values) == methods, "values", f"of {methods} methods", len(values), "Write NaN for one without a value."
+        )
         self.total, self.updates = self.total + mean_rank(values, self.directions), self.updates + 1
 
     def compute(self) -> Float[Tensor, " methods"]:

@@ -22,7 +22,7 @@ class WorstCase(Kept):
         tasks: How many there are.
 
     Raises:
-        ValueError: No task.
+        ValueError: No task; from `update`: another number of scores.
 
     Example:
         >>> import torch
@@ -74,6 +74,8 @@ class WorstCase(Kept):
         Args:
             scores: Of each task; NaN where it is not known.
         """
+        tasks = len(self.latest)
+        require(len(scores) == tasks, "scores", f"{tasks} numbers", len(scores), "Write NaN for unknown ones.")
         new = scores.to(self.latest)
         self.latest = torch.where(new.isnan(), self.latest, new)
         self.lowest = self.lowest.fmin(new)
@@ -92,9 +94,13 @@ class WorstCase(Kept):
             return self._min_accuracy()
 
     def wc_accuracy(self) -> Float[Tensor, ""]:
-        """Weigh the current task's latest score, A / k + (1 - 1 / k) min-ACC, where it is the k-th: WC-ACC (equation 4). To be called on all ranks."""
+        """Weigh the current task's latest score, A / k + (1 - 1 / k) min-ACC, where it is the k-th: WC-ACC (equation 4).
+
+        NaN before the first `switch`. To be called on all ranks.
+        """
         with self.together():
-            now = torch.where(self._is(self.current), self.latest, 0.0).sum()
+            here = self._is(self.current)
+            now = torch.where(here.any(), torch.where(here, self.latest, 0.0).sum(), torch.nan)
             share = 1 / (1 + self._before().sum())
             return torch.where(share < 1, share * now + (1 - share) * self._min_accuracy(), now)
 

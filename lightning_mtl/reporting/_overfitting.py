@@ -8,8 +8,8 @@ from typing import Any
 
 from ..metrics._drop_alarm import FEWEST
 from ._finding import Finding, Table, Tone
-from ._run import Run, column, fewest, tasks_of
-from ._words import counted, listed, number, quoted, whole
+from ._run import Run, fewest, tasks_of
+from ._words import counted, known, listed, number, quoted, whole
 
 QUESTION = "Is the small task overfitting?"
 _KIND = "GapMonitor"
@@ -26,7 +26,9 @@ def overfitting(runs: Sequence[Run]) -> Finding:
     alarmed = [name for name in rows if any(_alarms(run, name) for run in watched)]
     header = ("task", "training rows", *([run.name for run in watched] if len(runs) > 1 else ["gap"]))
     cells = [(name, whole(count), *(_cell(run, name) for run in watched)) for name, count in rows.items()]
-    evidence = ["The gap is validation loss minus training loss; an alarm is by the rule of GapMonitor, not a test."]
+    evidence = [
+        "The gap is validation loss minus the training loss shown before it; an alarm is by the rule of GapMonitor, not a test."
+    ]
     evidence += [line for run in watched for line in _stopped(run, len(runs) > 1)]
     answer = _answer(rows, alarmed, min(fewest(run.monitor(_KIND), "validate") for run in watched))
     tone: Tone = "bad" if alarmed else "open"
@@ -49,7 +51,8 @@ def _answer(rows: dict[str, int | float | None], alarmed: Sequence[str], looks: 
         return f"Yes: {listed(alarmed)}." if alarmed else "No sign of it: no alarm for any task."
     of = f"{small} ({counted(count, 'training row')}, the fewest)"
     others = [name for name in alarmed if name != small]
-    more = f" There were alarms for {listed(others)}." if others else " No alarm for another task."
+    rest = " No alarm for another task." if len(rows) > 1 else ""
+    more = f" There were alarms for {listed(others)}." if others else rest
     return f"Yes: {of}.{more}" if small in alarmed else f"No sign of it for {of}.{more}"
 
 
@@ -62,9 +65,12 @@ def _cell(run: Run, name: str) -> str:
     if name not in (of.get("tasks") or ()):
         return "not watched"
     at = of["tasks"].index(name)
-    train, held = _newest(of.get("train"), at), _newest(of.get("validate"), at)
-    gap = None if train is None or held is None else held - train
-    end = f"{number(gap, True)} at the end (training {number(train)}, validation {number(held)})"
+    pairs = zip(of.get("train") or [], of.get("validate") or [], of.get("steps") or [], strict=False)
+    both = [(held[at], train[at], step) for train, held, step in pairs if known(train[at], held[at])]
+    if not both:
+        return f"{_alarm(_alarms(run, name))}; no validation with a training loss before it"
+    held, train, step = both[-1]
+    end = f"{number(held - train, True)} at step {whole(step)} (training {number(train)}, validation {number(held)})"
     return f"{_alarm(_alarms(run, name))}; {end}"
 
 
@@ -75,10 +81,6 @@ def _alarm(alarms: Sequence[dict[str, Any]]) -> str:
     more = f" (the first of {len(alarms)} alarms)" if len(alarms) > 1 else ""
     step = whole(alarms[0].get("step"))
     return f"alarm at step {step}{more}: validation loss rose by {rise}, tolerance {tolerance}, gap {gap}"
-
-
-def _newest(rows: Any, at: int) -> float | None:
-    return next(reversed(column(rows, at)), None)
 
 
 def _stopped(run: Run, many: bool) -> list[str]:

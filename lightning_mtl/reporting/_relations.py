@@ -49,6 +49,9 @@ def relations(runs: Sequence[Run]) -> Finding:
         answer = f"{_of_conflicts(against)} Whether they help each other is not measured: add `TransferMonitor`."
         return Finding(QUESTION, answer, "open", (*against, *_caveat(conflict)), _WHERE)
     found = effects(transfer)
+    if not found:
+        answer = f"Not measured: {counted(transfer.get('probes'), 'probe')} of a pair of tasks gave no interval, which takes two. Lower `every` of `TransferMonitor`."
+        return Finding(QUESTION, answer, "missing", (*against, *_caveat(conflict)), _WHERE)
     clear = [effect for effect in found if effect.low > 0 or effect.high < 0]
     evidence = [str(effect) + "." for effect in sorted(clear, key=lambda effect: -abs(effect.mean))]
     evidence += [*_groups(transfer, clear), *against, _method(transfer, len(found)), *_caveat(conflict)]
@@ -130,7 +133,7 @@ def wilson(rate: float, count: int | float, tail: float = 0.025) -> tuple[float,
 
 def _of_conflicts(against: Sequence[str]) -> str:
     if not against:
-        return "No two tasks point apart more often than not."
+        return "There is no evidence that two tasks point apart more often than not."
     return f"{counted(len(against), 'pair')} {verb(against, 'points', 'point')} apart more often than not."
 
 

@@ -13,6 +13,8 @@ from ._grids import Values, grid
 from ._run import Run
 from ._words import number
 
+_LEAST = 0.1
+"""The part of a task's best score that a difference of full colours is, at least."""
 _FEW = 16
 """Stages that are shaded; more would be stripes."""
 
@@ -108,13 +110,16 @@ def _matrix(i: int, run: Run, many: bool) -> Panel | None:
 
 
 def _by_column(values: Values) -> list[list[float | None]]:
-    """Bring each task's scores to [0, 1], since tasks have metrics of their own."""
+    """Bring each task's scores to [0, 1], its best to 1, since tasks have metrics of their own."""
     columns = [[value for value in column if value is not None] for column in zip(*values, strict=True)]
-    ends = [(min(column, default=0.0), max(column, default=1.0)) for column in columns]
+    tops = [max(column, default=0.0) for column in columns]
+    widths = [
+        max(top - min(column, default=top), _LEAST * abs(top)) or 1.0 for top, column in zip(tops, columns, strict=True)
+    ]
     return [
         [
-            None if value is None else (value - low) / ((high - low) or 1.0)
-            for value, (low, high) in zip(row, ends, strict=True)
+            None if value is None else 1 - (top - value) / width
+            for value, top, width in zip(row, tops, widths, strict=True)
         ]
         for row in values
     ]
