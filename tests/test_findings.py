@@ -213,7 +213,10 @@ def test_no_alarm_is_no_sign() -> None:
     assert found.answer == "No sign of it for b (50 training rows, the fewest). No alarm for another task."
     assert found.tone == "open"
     few = answer(SMALL, gaps(count=7))
-    assert (few.answer, few.tone) == ("Cannot be said: an alarm needs 8 validations of a task, there were 7.", "open")
+    assert (few.answer, few.tone) == (
+        "Cannot be said: an alarm needs 8 validations of a task, there were 7.",
+        "missing",
+    )
     other = answer(SMALL, gaps("a"))
     assert other.answer == "No sign of it for b (50 training rows, the fewest). There were alarms for a."
     assert other.tone == "bad"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..metrics._drop_alarm import FEWEST
-from ._finding import Finding, Table
+from ._finding import Finding, Table, Tone
 from ._run import Run, column, fewest
-from ._words import counted, known, listed, number, quoted, whole
+from ._words import counted, known, listed, number, quoted, too_few, whole
 
 QUESTION = "Is a task being forgotten?"
 KIND = "ForgettingMonitor"
@@ -29,8 +29,12 @@ def forgotten(runs: Sequence[Run]) -> Finding:
     many = len(runs) > 1
     evidence = [line for run in watched for line in (*_figures(run, many), *_safe(run, many))]
     evidence += [_SINGLE] if len(watched) > 1 else []
-    tone = "bad" if any(_tasks_alarmed(run) for run in watched) else "open"
-    return Finding(QUESTION, _answer(watched, many), tone, tuple(evidence), ("forgetting",), _table(watched, many))  # type: ignore[arg-type]
+    looks = min(fewest(run.monitor(KIND), "scores") for run in watched)
+    alarmed = any(_tasks_alarmed(run) for run in watched)
+    tone: Tone = "bad" if alarmed else "missing" if looks < FEWEST else "open"
+    return Finding(
+        QUESTION, _answer(watched, many, looks), tone, tuple(evidence), ("forgetting",), _table(watched, many)
+    )
 
 
 def alarms_of(run: Run, task: str) -> list[dict[str, Any]]:
@@ -42,15 +46,14 @@ def _tasks_alarmed(run: Run) -> list[str]:
     return [name for name in run.monitor(KIND).get("tasks") or [] if alarms_of(run, name)]
 
 
-def _answer(watched: Sequence[Run], many: bool) -> str:
+def _answer(watched: Sequence[Run], many: bool, looks: int) -> str:
     alarmed = [run for run in watched if _tasks_alarmed(run)]
     calm = [run.name for run in watched if run not in alarmed]
     if alarmed:
         said = [f"{listed(_tasks_alarmed(run))}{f' in {quoted([run.name])}' if many else ''}" for run in alarmed]
         return f"Yes: {'; '.join(said)}.{f' No alarm in {quoted(calm)}.' if calm else ''}"
-    looks = min(fewest(run.monitor(KIND), "scores") for run in watched)
     if looks < FEWEST:
-        return f"Cannot be said: an alarm needs {FEWEST} validations of a task, there {'was' if looks == 1 else 'were'} {looks}."
+        return too_few(looks)
     return f"No sign of it: no alarm in {counted(looks, 'validation')}{' of each run' if len(watched) > 1 else ''}."
 
 

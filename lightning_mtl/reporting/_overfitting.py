@@ -9,7 +9,7 @@ from typing import Any
 from ..metrics._drop_alarm import FEWEST
 from ._finding import Finding, Table, Tone
 from ._run import Run, fewest, tasks_of
-from ._words import counted, known, listed, number, quoted, whole
+from ._words import counted, known, listed, number, quoted, too_few, whole
 
 QUESTION = "Is the small task overfitting?"
 _KIND = "GapMonitor"
@@ -30,8 +30,9 @@ def overfitting(runs: Sequence[Run]) -> Finding:
         "The gap is validation loss minus the training loss shown before it; an alarm is by the rule of GapMonitor, not a test."
     ]
     evidence += [line for run in watched for line in _stopped(run, len(runs) > 1)]
-    answer = _answer(rows, alarmed, min(fewest(run.monitor(_KIND), "validate") for run in watched))
-    tone: Tone = "bad" if alarmed else "open"
+    looks = min(fewest(run.monitor(_KIND), "validate") for run in watched)
+    answer = _answer(rows, alarmed) if alarmed or looks >= FEWEST else too_few(looks)
+    tone: Tone = "bad" if alarmed else "open" if looks >= FEWEST else "missing"
     return Finding(QUESTION, answer, tone, tuple(evidence), _WHERE, Table(header, tuple(cells)))
 
 
@@ -43,9 +44,7 @@ def _rows(runs: Sequence[Run], watched: Sequence[Run]) -> dict[str, int | float 
     return dict(sorted(found.items(), key=lambda of: inf if of[1] is None else of[1]))
 
 
-def _answer(rows: dict[str, int | float | None], alarmed: Sequence[str], looks: int) -> str:
-    if not alarmed and looks < FEWEST:
-        return f"Cannot be said: an alarm needs {FEWEST} validations of a task, there {'was' if looks == 1 else 'were'} {looks}."
+def _answer(rows: dict[str, int | float | None], alarmed: Sequence[str]) -> str:
     small, count = next(iter(rows.items()), ("", None))
     if count is None:
         return f"Yes: {listed(alarmed)}." if alarmed else "No sign of it: no alarm for any task."

@@ -70,7 +70,7 @@ def _answers(found: Sequence[Finding], there: Mapping[str, str]) -> str:
 
 
 def _card(finding: Finding, there: Mapping[str, str]) -> str:
-    badge = _OPEN if finding.tone == "open" and _OPEN in finding.answer else _BADGES[finding.tone]
+    badge = _OPEN if finding.tone == "open" and "no evidence" in finding.answer else _BADGES[finding.tone]
     lines = "".join(f"<li>{escape(line)}</li>" for line in finding.evidence)
     links = ", ".join(f"<a href='#{key}'>{escape(there[key])}</a>" for key in finding.sections if key in there)
     return (

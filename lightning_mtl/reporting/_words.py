@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..metrics._drop_alarm import FEWEST
+
 MINUS = "\u2212"
 Number = int | float
 
@@ -133,6 +135,15 @@ def counted(count: Number | None, noun: str) -> str:
     if count is None:
         return f"an unknown number of {noun}s"
     return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
+
+
+def too_few(looks: int) -> str:
+    """Say that there were too few validations for an alarm.
+
+    Args:
+        looks: How many there were.
+    """
+    return f"Cannot be said: an alarm needs {FEWEST} validations of a task, there {'was' if looks == 1 else 'were'} {looks}."
 
 
 def verb(names: Sequence[str], one: str, many: str) -> str:
