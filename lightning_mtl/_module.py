@@ -256,7 +256,7 @@ class TaskModule(EvaluatedModule):
         self.sharded = isinstance(self.trainer.strategy, SHARDED)
         strategy = self.trainer.strategy
         self.routing.left_out = frozenset()  # an earlier run may have broken off
-        self._let_go_of_callbacks()
+        self._let_go_of_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
         if getattr(getattr(self.trainer, "datamodule", None), "sources", None) is None:
             self.routing.forget()  # what an earlier run was bound to
         own_hook = type(self).on_before_batch_transfer is not L.LightningModule.on_before_batch_transfer
@@ -276,12 +276,14 @@ class TaskModule(EvaluatedModule):
 
     def teardown(self, stage: str) -> None:
         """Let go of the callbacks of a run that is over."""
-        self._let_go_of_callbacks()
+        self._let_go_of_callbacks([])
 
-    def _let_go_of_callbacks(self) -> None:
+    def _let_go_of_callbacks(self, but: Sequence[L.Callback]) -> None:
         lists: list[list[Any]] = [self.also_shown, self.shown_to, self.penalties]
         for hung in lists:
-            hung[:] = [of for of in hung if not isinstance(getattr(of, "__self__", None), L.Callback)]
+            owners = [getattr(of, "__self__", None) for of in hung]
+            left = [not isinstance(owner, L.Callback) or owner in but for owner in owners]
+            hung[:] = [of for of, stays in zip(hung, left, strict=True) if stays]
 
     def _prepare_balancer(self) -> None:
         if self._lost_balancer:
@@ -364,7 +366,7 @@ class TaskModule(EvaluatedModule):
                 step.tasks, answers=[(answer.detach(), target, rows) for answer, target, rows in step.answers]
             )
         total = sum(self._nothing(step, present), self._total(losses, step.tasks, present, means))
-        for penalty in self.penalties:
+        for penalty in dict.fromkeys(self.penalties):
             more = penalty(batch)
             total = total if more is None else total + more
         return total if step.losses or total.requires_grad else total.requires_grad_()  # what it hangs on may be frozen
@@ -624,7 +626,7 @@ class TaskModule(EvaluatedModule):
         if (balance := self.balance) is not None:
             weights_of = zip(balance.tasks, balance.weights.tolist(), strict=True)
             values |= {f"train/{name}/loss_weight": weight for name, weight in weights_of}
-        for more in self.also_shown:
+        for more in dict.fromkeys(self.also_shown):
             values |= more()
         for task, answer in zip(progress.last.tasks, progress.last.answers, strict=True):
             self._judge("train", task, *answer)
@@ -655,7 +657,7 @@ class TaskModule(EvaluatedModule):
         trainer.callback_metrics.update(tensors)
         trainer.logged_metrics.update(tensors)
         trainer.progress_bar_metrics["train/loss"] = values["train/loss"]
-        for tell in self.shown_to:
+        for tell in dict.fromkeys(self.shown_to):
             tell(self._progress.step, values)
         for logger in trainer.loggers:
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=self._progress.step - 1)

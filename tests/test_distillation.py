@@ -264,6 +264,29 @@ def test_a_run_that_broke_off_leaves_nothing_behind(trainer: TrainerMaker) -> No
     assert made.penalties == [own]
 
 
+def test_a_callback_of_the_users_own_may_add_a_penalty_from_the_start(trainer: TrainerMaker) -> None:
+    class Own(L.Callback):
+        steps, calls = 0, 0
+
+        def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+            pl_module.penalties.append(self.penalty)
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.steps += 1
+            if self.steps == 3:
+                raise RuntimeError("broken")
+
+        def penalty(self, batch: Any) -> None:
+            self.calls += 1
+
+    made, own = module(), Own()
+    with pytest.raises(RuntimeError, match="broken"):
+        trainer(callbacks=[own]).fit(made, data())
+    trainer(callbacks=[own]).fit(made, data())
+    assert own.calls == own.steps == 15  # once in each step, though it was added twice
+    assert made.penalties == []
+
+
 @pytest.mark.parametrize("step", [3, 4, 6, 8, 10])
 def test_a_resumed_run_ends_as_the_unbroken_one(step: int, trainer: TrainerMaker, tmp_path: Path) -> None:
     whole, again, without = resumed(trainer, lambda: Distillation(2.0), step, tmp_path / "some.ckpt")
