@@ -30,7 +30,9 @@ class ConflictMonitor(PairMonitor):
     weighed level by level), every
     `every` steps, it runs the last batch of each source once more, in evaluation mode, for the gradients of each task's loss by the shared
     parameters, added up over the ranks: so tasks are compared that never meet in a step. A look costs a forward pass of each source and a
-    backward pass of each task, and holds a gradient of the shared parameters for each. Nothing of training changes. Where `every` is longer than an epoch, there is a look at its end until one has shown something. Batches are not in checkpoints: a resumed run looks at those that came since.
+    backward pass of each task, and holds a gradient of the shared parameters for each. Nothing of training changes. Where
+    `every` is longer than an epoch, there is a look at its end until one has shown something. Batches are not in checkpoints: a resumed run
+    looks at those that came since.
 
     Shown with the training losses are `train/<a>~<b>/cosine` for up to 8 tasks, and over all pairs `train/cosine` and
     `train/conflict_rate`, the share of cosines below 0, of the looks since the last time.

@@ -28,8 +28,8 @@ class ForgettingMonitor(Remembering):
 
     A task's score is its main metric on the split "validation", higher is better. Each score is held against the best level that the
     task had (see `DropAlarm`): a drop beyond what the metric's own noise allows is warned of once, with the task, the step, the
-    drop and the task's best checkpoint until then, which is safe to go back to. The network is kept as each task has it best, in "best/<task>.ckpt" beside the Trainer's
-    checkpoints, with the scores of all tasks at that step. Shown with the training losses are `train/<task>/score`, the latest one, and
+    drop and the task's best checkpoint until then, which is safe to go back to. The network is kept as each task has it best, in
+    "best/<task>.ckpt" beside the Trainer's checkpoints, with the scores of all tasks at that step. Shown with the training losses are `train/<task>/score`, the latest one, and
     `train/<task>/drawdown`, the best one so far minus it.
 
     Where the sources come one phase after the other (`Phases` with repeat=False), all tasks are also evaluated before training

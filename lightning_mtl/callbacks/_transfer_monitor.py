@@ -21,15 +21,16 @@ from ._updates import steps, unknown
 class TransferMonitor(PairMonitor):
     """Measure how much an update for one task lowers the loss of each other, and which tasks belong together (TAG; Fifty et al., NeurIPS 2021).
 
-    The affinity Z of task i to task j is 1 - L_j(after) / L_j(before), equation 1, where the shared parameters made the step that the optimizer
-    would make for task i alone: positive helps. Every `every` steps it is measured on the last batch of each source, in evaluation mode,
-    and averaged over training; a look costs some four steps for four tasks that read one source, and holds a gradient of the shared
-    parameters for each task. The parameters are the very same afterwards; nothing of training changes. Where `every` is longer than an epoch, there is a look at its end until one has shown something. Batches are not in checkpoints: a resumed run looks at those that came since.
+    The affinity Z of task i to task j is 1 - L_j(after) / L_j(before), equation 1, where the shared parameters made the step that the optimizer would
+    make for task i alone: positive helps. Every `every` steps it is measured on the last batch of each source, in evaluation mode, and averaged over
+    training; a look costs some four steps for four tasks that read one source, and holds a gradient of the shared parameters for each task. The
+    parameters are the very same afterwards; nothing of training changes. Where `every` is longer than an epoch, there is a look at its end until one
+    has shown something. Batches are not in checkpoints: a resumed run looks at those that came since.
 
-    The step is that of the optimizer for the gradient times `Task.weight`: with the rate of each parameter's group, and scaled by what the optimizer keeps of
-    gradients (Adam and its kin, RMSprop, Adagrad, Adadelta), to which this one is added as in a step: the raw gradient times a rate for Adam would vanish in rounding. Momentum,
-    weight decay, rectification (RAdam) and balancers' weights are left out: they are of all tasks together. Of other optimizers a step of plain gradient
-    descent is taken, with a warning. Under a rate that warms up from 0, nothing moves.
+    The step is that of the optimizer for the gradient times `Task.weight`: with the rate of each parameter's group, and scaled by what the optimizer
+    keeps of gradients (Adam and its kin, RMSprop, Adagrad, Adadelta), to which this one is added as in a step: the raw gradient times a rate for Adam
+    would vanish in rounding. Momentum, weight decay, rectification (RAdam) and balancers' weights are left out: they are of all tasks together. Of
+    other optimizers a step of plain gradient descent is taken, with a warning. Under a rate that warms up from 0, nothing moves.
 
     A change is relative to |L_j|, so that its sign means the same where losses are below zero; a look at a task whose loss is exactly zero is left
     out. Losses and gradients are those of all ranks. Shown with the training losses is `train/<a>~<b>/affinity` for up to 8 tasks, what a
