@@ -71,7 +71,7 @@ class DropAlarm:
     that is told level and noise 94%. While a score still rises, its level lags behind, and drops are found later.
 
     Where the noise is given, the bounds are 4.6, 2.3 and 1 of it from the first: the second evaluation finds 92% of drops of three standard
-    deviations (the first 29%), and of Gaussian noise alone 23% of traces of 50 evaluations raise an alarm.
+    deviations (the first 29%), and of Gaussian noise alone 23% of traces of 50 evaluations raise an alarm (at most 30% of any 200, in 99 of 100 cases).
 
     Args:
         tolerance: The least drop that matters, in units of the score; 0 for whatever is more than chance. A score that
