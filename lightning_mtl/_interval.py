@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import fmean, stdev
 
 import torch
@@ -23,11 +24,11 @@ class Interval:
     @classmethod
     def of(cls, values: Sequence[float]) -> Interval:
         """Estimate the mean of paired differences."""
+        if not all(map(math.isfinite, values)):
+            return cls(math.nan, math.nan, math.nan)
         mean = fmean(values)
         if len(values) < 2:
             return cls(mean, float("-inf"), float("inf"))
-        if not math.isfinite(mean):
-            return cls(math.nan, math.nan, math.nan)
         half = t_quantile(len(values) - 1) * stdev(values) / len(values) ** 0.5
         return cls(mean, mean - half, mean + half)
 
@@ -47,6 +48,7 @@ class Interval:
         return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
+@cache
 def t_quantile(degrees: int, tail: float = 0.025) -> float:
     """Compute beyond what `tail` of Student's t lies, by summing up its density over the angle whose tangent is t / sqrt(degrees)."""
     angle = torch.linspace(0, math.pi / 2, 400_001, dtype=torch.float64)

@@ -278,9 +278,13 @@ class TaskModule(EvaluatedModule):
         """Let go of the callbacks of a run that is over."""
         self._let_go_of_callbacks([])
 
+    @property
+    def _hung(self) -> list[list[Any]]:
+        """Lists of functions that callbacks hang into the module."""
+        return [self.also_shown, self.shown_to, self.penalties]
+
     def _let_go_of_callbacks(self, but: Sequence[L.Callback]) -> None:
-        lists: list[list[Any]] = [self.also_shown, self.shown_to, self.penalties]
-        for hung in lists:
+        for hung in self._hung:
             owners = [getattr(of, "__self__", None) for of in hung]
             left = [not isinstance(owner, L.Callback) or owner in but for owner in owners]
             hung[:] = [of for of, stays in zip(hung, left, strict=True) if stays]
@@ -311,6 +315,8 @@ class TaskModule(EvaluatedModule):
         states, self._resumed = self._resumed, None
         if states is not None and self.trainer.ckpt_path and self.global_rank < len(states):
             set_random_state(states[self.global_rank])
+        for hung in self._hung:  # a run that broke off may have left the same
+            hung[:] = [of for i, of in enumerate(hung) if of not in hung[:i]]
         self._history.clear()
         if self._gradients is not None:
             self._gradients.reset()
@@ -366,7 +372,7 @@ class TaskModule(EvaluatedModule):
                 step.tasks, answers=[(answer.detach(), target, rows) for answer, target, rows in step.answers]
             )
         total = sum(self._nothing(step, present), self._total(losses, step.tasks, present, means))
-        for penalty in dict.fromkeys(self.penalties):
+        for penalty in self.penalties:
             more = penalty(batch)
             total = total if more is None else total + more
         return total if step.losses or total.requires_grad else total.requires_grad_()  # what it hangs on may be frozen
@@ -626,7 +632,7 @@ class TaskModule(EvaluatedModule):
         if (balance := self.balance) is not None:
             weights_of = zip(balance.tasks, balance.weights.tolist(), strict=True)
             values |= {f"train/{name}/loss_weight": weight for name, weight in weights_of}
-        for more in dict.fromkeys(self.also_shown):
+        for more in self.also_shown:
             values |= more()
         for task, answer in zip(progress.last.tasks, progress.last.answers, strict=True):
             self._judge("train", task, *answer)
@@ -657,7 +663,7 @@ class TaskModule(EvaluatedModule):
         trainer.callback_metrics.update(tensors)
         trainer.logged_metrics.update(tensors)
         trainer.progress_bar_metrics["train/loss"] = values["train/loss"]
-        for tell in dict.fromkeys(self.shown_to):
+        for tell in self.shown_to:
             tell(self._progress.step, values)
         for logger in trainer.loggers:
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=self._progress.step - 1)

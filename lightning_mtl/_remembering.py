@@ -25,6 +25,11 @@ class Remembering(L.Callback):
         """Keep a state until training goes on."""
         self._pending = state_dict
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Take back a state after which there was nothing left to train, so that it is not lost."""
+        if self._pending is not None:
+            self.begins_anew(trainer)
+
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Forget a state that no training took back."""
         super().teardown(trainer, pl_module, stage)

@@ -16,6 +16,9 @@ from ._planned import sampler_of
 from ._remembering import Remembering
 from ._run_facts import draws_of, levels_of, phase_of, tasks_of
 
+_STAGES = 1000
+"""With more phases than these, which are repeated ones, none is told."""
+
 
 class Report(Remembering):
     """Keep what a run shows, and write it as a page that answers what a multi-task run is asked.
@@ -84,7 +87,7 @@ class Report(Remembering):
         if "levels" not in self._facts:
             self._facts["levels"] = levels_of(pl_module, batch)
         phase = phase_of(sampler_of(trainer))
-        if phase is not None and phase != self._phase:
+        if phase is not None and phase != self._phase and len(self._stages) <= _STAGES:
             self._phase = phase
             self._stages.append({"name": phase[1], "start": trainer.global_step})
 
@@ -100,6 +103,7 @@ class Report(Remembering):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the page, when all callbacks have seen the end of training."""
+        super().on_fit_end(trainer, pl_module)
         self._ask()
         self._write(trainer)
 
@@ -141,7 +145,8 @@ class Report(Remembering):
         series = {key: of.kept() for key, of in self._series.items()}
         known: dict[str, Any] = {"tasks": [], "levels": None, "draws": None, "monitors": {}}
         ends = [*(stage["start"] for stage in self._stages[1:]), self._steps]
-        stages = [{**stage, "end": end} for stage, end in zip(self._stages, ends, strict=False)]
+        noted = self._stages if len(self._stages) <= _STAGES else []
+        stages = [{**stage, "end": end} for stage, end in zip(noted, ends, strict=False)]
         made: dict[str, Any] = plain({**known, **self._facts, "stages": stages, "series": series})
         return made
 

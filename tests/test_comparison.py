@@ -33,7 +33,9 @@ def test_quantiles_are_those_of_student(degrees: int) -> None:
         assert t_quantile(degrees, tail) == pytest.approx(stats.t.ppf(1 - tail, degrees), rel=1e-4)
 
 
-@pytest.mark.parametrize("values", [[math.inf, 1.0], [-math.inf, 2.0, 3.0], [math.nan, 1.0]])
+@pytest.mark.parametrize(
+    "values", [[math.inf, 1.0], [math.inf, -math.inf], [math.nan], [-math.inf, 2.0, 3.0], [math.nan, 1.0]]
+)
 def test_what_is_not_finite_is_no_evidence(values: list[float]) -> None:
     found = Interval.of(values)
     assert found.verdict == "no evidence"

@@ -177,6 +177,21 @@ def test_what_two_rows_make_is_no_drop() -> None:
             assert any(alarm.update(score, rows) for score in trace) == found
 
 
+def test_of_traces_with_few_values_the_noise_is_known() -> None:
+    """A slope must not make small steps of what are none."""
+    trace = [0.98] * 6 + [0.96] + [0.98] * 8 + [1.0] + [0.98] * 8 + [0.96] + [0.98] * 5
+    assert waver(trace) == pytest.approx(np.std(trace), rel=0.25)
+
+
+def test_rows_say_nothing_of_scores_with_many_values() -> None:
+    """A drop of a tenth of the level, fifty times the noise, on a split of 20 rows."""
+    for noise in (None, 0.002):
+        alarm, chance = DropAlarm(noise=noise), np.random.default_rng(0)
+        trace = -1 - 0.1 * (np.arange(30) >= 20) + 0.002 * chance.standard_normal(30)
+        raised = [i for i, score in enumerate(trace) if alarm.update(float(score), 20)]
+        assert raised == [20]
+
+
 @pytest.mark.parametrize(
     ("rows", "rate", "most"), [(200, 0.99, 0.15), (200, 0.995, 0.15), (200, 0.999, 0.1), (60, 0.98, 0.15)]
 )

@@ -213,10 +213,12 @@ def test_no_alarm_is_no_sign() -> None:
     assert found.answer == "No sign of it for b (50 training rows, the fewest). No alarm for another task."
     assert found.tone == "open"
     few = answer(SMALL, gaps(count=7))
-    assert (few.answer, few.tone) == (
-        "Cannot be said: an alarm needs 8 validations of a task, there were 7.",
-        "missing",
-    )
+    assert few.answer.startswith("Cannot be said for b (50 training rows, the fewest): an alarm needs 8 validations")
+    assert few.answer.endswith("there were 7. No alarm for another task.")
+    assert few.tone == "missing"
+    both = answer(SMALL, gaps("a", count=7))
+    assert both.answer.endswith("there were 7. There were alarms for a.")
+    assert both.tone == "bad"
     other = answer(SMALL, gaps("a"))
     assert other.answer == "No sign of it for b (50 training rows, the fewest). There were alarms for a."
     assert other.tone == "bad"

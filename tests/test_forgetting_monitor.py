@@ -10,6 +10,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
 from torch import nn
 from torchmetrics.classification import BinaryAccuracy
 
@@ -169,6 +170,15 @@ def test_tasks_that_are_best_at_one_step_share_one_writing(tmp_path: Path, monke
     monkeypatch.setattr(trainer, "save_checkpoint", noted)
     trainer.fit(module(), data())
     assert len(set(written)) == len(written) > 0
+    for name, best in monitor.best.items():
+        assert torch.load(tmp_path / "best" / f"{name}.ckpt", weights_only=False)["global_step"] == best["step"]
+
+
+def test_what_is_written_later_is_not_copied(tmp_path: Path) -> None:
+    monitor = ForgettingMonitor(every=2)
+    kept = ModelCheckpoint(dirpath=tmp_path, save_top_k=0)
+    options: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AsyncCheckpointIO()]}
+    quiet(tmp_path, max_epochs=2, callbacks=[monitor, kept], **options).fit(module(), data())
     for name, best in monitor.best.items():
         assert torch.load(tmp_path / "best" / f"{name}.ckpt", weights_only=False)["global_step"] == best["step"]
 

@@ -279,6 +279,14 @@ def test_stages_are_told_in_steps_of_the_optimizer(trainer: TrainerMaker, tmp_pa
     assert 0 < second["start"] < 4
 
 
+def test_many_repeated_phases_are_not_kept(trainer: TrainerMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_mtl.report._STAGES", 3)
+    report, in_turns = Report(), Phases([Phase([name], steps=1) for name in ("sign", "size")])
+    trainer(max_epochs=1, callbacks=[report]).fit(module(), data(sampling=in_turns))
+    assert report.record()["stages"] == []
+    assert len(report.state_dict()["stages"]) == 4
+
+
 def test_a_run_ends_with_page_figures_and_record(trainer: TrainerMaker, tmp_path: Path) -> None:
     report = Report()
     fit = trainer(max_epochs=2, log_every_n_steps=2, callbacks=[report, Counting(), Counting()])

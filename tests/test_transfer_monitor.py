@@ -244,6 +244,8 @@ def test_each_parameter_has_the_rate_of_its_group() -> None:
     kept = 0.001 * (0.999 * torch.tensor([16.0, 0.0]) + 1) / (1 - 0.999**2)
     assert_close(made[2], 0.5 / (kept.sqrt() + 1e-8))
     assert not any(float(of.abs().sum()) for of in made[3:])
+    (up,) = steps([torch.optim.SGD([a], lr=0.1, maximize=True)], [a], [torch.ones(2)])
+    assert_close(up, torch.full((2,), -0.1))
 
 
 def test_no_step_is_larger_than_the_optimizer_makes_them() -> None:

@@ -91,6 +91,21 @@ def test_a_checkpoint_that_is_tested_leaves_alone_what_is_held(
     assert pickle.dumps(held.state_dict()) == before
 
 
+@pytest.mark.filterwarnings("ignore:`Trainer.fit` stopped")
+@pytest.mark.parametrize("hold", [WeightAnchor, Distillation])
+def test_what_is_held_is_not_lost_where_nothing_is_left_to_train(
+    hold: type[WeightAnchor | Distillation], trainer: TrainerMaker, tmp_path: Path
+) -> None:
+    first, again = hold(1.0), hold(1.0)
+    run = trainer(callbacks=[first])
+    run.fit(module(), data())
+    run.save_checkpoint(tmp_path / "end.ckpt")
+    trainer(callbacks=[again]).fit(module(), data(), ckpt_path=tmp_path / "end.ckpt")
+    before, after = (of.get("held") or of["teacher"] for of in (first.state_dict(), again.state_dict()))
+    assert after
+    assert_close(after, before)
+
+
 def test_strength_zero_changes_nothing(trainer: TrainerMaker) -> None:
     ends = []
     for callbacks in ([], [WeightAnchor(0.0)]):

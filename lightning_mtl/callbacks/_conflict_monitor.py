@@ -112,7 +112,7 @@ class ConflictMonitor(PairMonitor):
                 self._read()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Read what is there; say so if there was nothing to see."""
+        """Read what is there; look, if there was nothing to see before."""
         self._read()
         super().on_train_epoch_end(trainer, pl_module)
 

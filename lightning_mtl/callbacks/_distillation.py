@@ -73,6 +73,7 @@ class Distillation(Phased, Remembering):
         """Refuse a run in which nothing can be held."""
         if stage == "fit":
             refuse_cut(trainer, "Distillation")
+            self._module = pl_module
         super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -82,7 +83,6 @@ class Distillation(Phased, Remembering):
                 "`scope` must be 'representation' where Distillation adds to the loss, got 'parameters', which makes gradients without it. Use "
                 "scope='representation', or a loss balancer."
             )
-        self._module = pl_module
         if self.begins_anew(trainer):
             self.teacher, self._within, self._old = None, None, []
         pl_module.penalties.append(self.penalty)

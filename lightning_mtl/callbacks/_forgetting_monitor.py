@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 
 from .._distributed import flattens
@@ -261,10 +262,11 @@ class ForgettingMonitor(Remembering):
     def _keep(self, trainer: L.Trainer, names: list[str], scores: list[float]) -> None:
         """Keep the network as these tasks have it best: written once, and copied for each other task."""
         paths = {} if self._folder is None else {name: self._folder / f"{name}.ckpt" for name in names}
+        once = not isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO)  # which writes later
         for i, path in enumerate(paths.values()):
-            if path.is_dir() and trainer.is_global_zero:
-                shutil.rmtree(path)  # a checkpoint cut over the ranks is a folder
-            if i == 0:
+            if i == 0 or not once:
+                if path.is_dir() and trainer.is_global_zero:
+                    shutil.rmtree(path)  # a checkpoint cut over the ranks is a folder
                 trainer.save_checkpoint(path, weights_only=True)
             elif trainer.is_global_zero:
                 _copy(paths[names[0]], path)
@@ -304,5 +306,17 @@ def _folder(trainer: L.Trainer) -> Path | None:
 
 
 def _copy(made: Path, path: Path) -> None:
-    """Copy a checkpoint, which may be a folder."""
-    (shutil.copytree if made.is_dir() else shutil.copyfile)(made, path)
+    """Copy a checkpoint, which may be a folder; one that was there is replaced when the copy is whole."""
+    part = path.with_name(f"{path.name}.part")
+    _remove(part)
+    (shutil.copytree if made.is_dir() else shutil.copyfile)(made, part)
+    if path.is_dir() or made.is_dir():
+        _remove(path)
+    part.replace(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

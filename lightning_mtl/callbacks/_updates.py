@@ -18,7 +18,7 @@ def steps(
     """Say how far its optimizer would move each parameter against this gradient, apart from momentum, decay and rectification.
 
     That is rate * gradient; where an optimizer scales gradients by what they have been, as it would scale this one: with it, so that no step is larger
-    than the optimizer would make. A parameter that it never moved stays where it is.
+    than the optimizer would make. A parameter that one of these never moved stays where it is.
 
     Args:
         optimizers: The optimizers.
@@ -43,6 +43,7 @@ def unknown(optimizers: Sequence[Optimizer]) -> list[str]:
 
 def _step(g: Tensor, optimizer: Optimizer, group: dict[str, Any], state: dict[str, Any]) -> Tensor:
     rate = torch.as_tensor(group["lr"], dtype=g.dtype, device=g.device)
+    rate = -rate if group.get("maximize") else rate
     if isinstance(optimizer, SGD | ASGD) or not isinstance(optimizer, _KNOWN):
         return rate * g
     return rate * g / _scale(g, group, state) if state else torch.zeros_like(g)

@@ -105,7 +105,8 @@ class DropAlarm:
 
         Args:
             score: Higher is better. One that is not finite is passed over.
-            rows: How many rows it is a mean over, if it is known: then what two of them make of the level is no drop.
+            rows: How many rows it is a mean over, if it is known: where the trace has few values, as accuracies near 1 have, what two rows make of it is
+                then no drop.
         """
         if not math.isfinite(score):
             return None
@@ -134,7 +135,8 @@ class DropAlarm:
 
     def _judged(self, rows: int | None) -> Drop | None:
         self._best = max(self._best, fmean(self._past[-LEVEL:]))
-        share = FEW_ROWS / rows if rows else ROUNDING
+        by_rows = rows is not None and rows > 0 and self.noise is None and coarse(self._past)
+        share = max(FEW_ROWS / rows, ROUNDING) if rows and by_rows else ROUNDING
         least, unit = max(self.tolerance, share * abs(self._best)), self._unit()
         at_once, together, each = (max(factor * unit, least) for factor in self._bounds[:3])
         drops = [self._best - score for score in self._last]
@@ -159,12 +161,17 @@ class DropAlarm:
 
 def waver(scores: list[float]) -> float:
     """Estimate the standard deviation of a trace about its level, whatever trend or few jumps there are."""
-    if len(scores) < 4:
+    if len(scores) < 4 or coarse(scores):  # there every step would look like noise beside a slope
         return _spread(scores)
     slope = linear_regression(range(len(scores)), scores).slope
     flat = [score - slope * i for i, score in enumerate(scores)]
     lost = math.sqrt((len(scores) - 1) / (len(scores) - 2))  # of the differences, to the slope
     return min(_spread(scores), lost * _spread(flat))  # a jump makes a slope that is none
+
+
+def coarse(scores: list[float]) -> bool:
+    """Say whether a trace has few values, as accuracies of few rows, or near 1, have."""
+    return 2 * len(set(scores)) <= len(scores)
 
 
 def _spread(scores: list[float]) -> float:

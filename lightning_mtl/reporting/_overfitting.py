@@ -8,7 +8,7 @@ from typing import Any
 
 from ..metrics._drop_alarm import FEWEST
 from ._finding import Finding, Table, Tone
-from ._run import Run, fewest, tasks_of
+from ._run import Run, column, fewest, tasks_of
 from ._words import counted, known, listed, number, quoted, too_few, whole
 
 QUESTION = "Is the small task overfitting?"
@@ -30,8 +30,8 @@ def overfitting(runs: Sequence[Run]) -> Finding:
         "The gap is validation loss minus the training loss shown before it; an alarm is by the rule of GapMonitor, not a test."
     ]
     evidence += [line for run in watched for line in _stopped(run, len(runs) > 1)]
-    looks = min(fewest(run.monitor(_KIND), "validate") for run in watched)
-    answer = _answer(rows, alarmed) if alarmed or looks >= FEWEST else too_few(looks)
+    looks = min(_looks(run, next(iter(rows), "")) for run in watched)
+    answer = _answer(rows, alarmed, looks)
     tone: Tone = "bad" if alarmed else "open" if looks >= FEWEST else "missing"
     return Finding(QUESTION, answer, tone, tuple(evidence), _WHERE, Table(header, tuple(cells)))
 
@@ -44,15 +44,24 @@ def _rows(runs: Sequence[Run], watched: Sequence[Run]) -> dict[str, int | float 
     return dict(sorted(found.items(), key=lambda of: inf if of[1] is None else of[1]))
 
 
-def _answer(rows: dict[str, int | float | None], alarmed: Sequence[str]) -> str:
+def _looks(run: Run, small: str) -> int:
+    """Count the validations of the small task; of all tasks, where none is known to be the small one."""
+    of = run.monitor(_KIND)
+    names = of.get("tasks") or []
+    return len(column(of.get("validate"), names.index(small))) if small in names else fewest(of, "validate")
+
+
+def _answer(rows: dict[str, int | float | None], alarmed: Sequence[str], looks: int) -> str:
     small, count = next(iter(rows.items()), ("", None))
     if count is None:
-        return f"Yes: {listed(alarmed)}." if alarmed else "No sign of it: no alarm for any task."
+        calm = "No sign of it: no alarm for any task." if looks >= FEWEST else too_few(looks)
+        return f"Yes: {listed(alarmed)}." if alarmed else calm
     of = f"{small} ({counted(count, 'training row')}, the fewest)"
     others = [name for name in alarmed if name != small]
+    calm = f"No sign of it for {of}." if looks >= FEWEST else too_few(looks, of)
     rest = " No alarm for another task." if len(rows) > 1 else ""
     more = f" There were alarms for {listed(others)}." if others else rest
-    return f"Yes: {of}.{more}" if small in alarmed else f"No sign of it for {of}.{more}"
+    return f"Yes: {of}.{more}" if small in alarmed else f"{calm}{more}"
 
 
 def _alarms(run: Run, name: str) -> list[dict[str, Any]]:

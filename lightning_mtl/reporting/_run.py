@@ -86,13 +86,14 @@ def column(rows: Any, at: int) -> list[float]:
 
 
 def fewest(of: Mapping[str, Any], key: str) -> int:
-    """Count the validations of the task that has the fewest.
+    """Count the validations of the task that has the fewest; tasks without any are left out.
 
     Args:
         of: The record of a monitor.
         key: What it has of each task in each validation.
     """
-    return min((len(column(of.get(key), i)) for i in range(len(of.get("tasks") or []))), default=0)
+    counts = (len(column(of.get(key), i)) for i in range(len(of.get("tasks") or [])))
+    return min((count for count in counts if count), default=0)
 
 
 def square(given: Any, size: int) -> list[list[float | None]]:

@@ -137,13 +137,14 @@ def counted(count: Number | None, noun: str) -> str:
     return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
 
 
-def too_few(looks: int) -> str:
+def too_few(looks: int, of: str = "") -> str:
     """Say that there were too few validations for an alarm.
 
     Args:
         looks: How many there were.
+        of: Of what it cannot be said.
     """
-    return f"Cannot be said: an alarm needs {FEWEST} validations of a task, there {'was' if looks == 1 else 'were'} {looks}."
+    return f"Cannot be said{of and f' for {of}'}: an alarm needs {FEWEST} validations of a task, there {'was' if looks == 1 else 'were'} {looks}."
 
 
 def verb(names: Sequence[str], one: str, many: str) -> str:
