@@ -61,14 +61,14 @@ class DropAlarm:
     Once it has warned, it is silent until two evaluations in a row are back within the tolerance that each of two has. It warns again after that.
 
     Measured on 4,000 traces of 50 evaluations: of noise alone 7% raise an alarm if it is Gaussian (at most 12% of any 200 traces, in 99 of 100
-    cases), 8% if it is that of the accuracy of 200 rows (10% near an accuracy of 0.95; 13, 11 and 4% near 0.99, 0.995 and 0.999, where `update` is
-    told the rows), 11% if it is Student's t with 5 degrees; of Gaussian traces of 100, 200 and 500 evaluations 15%, 23% and 30%. Noise is what
-    differs from one evaluation to the next: a score that wanders is judged for where it goes, and where half of each deviation is left at the next
-    evaluation, 49% of traces raise an alarm (a quarter: 22%); `tolerance` says how much of that matters. A drop of three standard deviations that
-    comes at a place drawn from evaluations 16 to 46 and lasts is found by the first evaluation that has it in 6% of cases, by the second in 70%, the
-    third in 79%, the fourth in 86%; one of four in 16%, 93%, 96% and 98%. More cannot be had at once where the noise must be estimated: a t-test that
-    takes for granted that all before was one level finds 86% of drops of three by the second evaluation if 10% of false alarms are granted, and one
-    that is told level and noise 94%. While a score still rises, its level lags behind, and drops are found later.
+    cases), 9% if it is that of an accuracy of 0.85 or 0.95 of 200 rows (near 0.99, 0.995 and 0.999 13, 11 and 4% where `update` is told the rows, and
+    15, 18 and 52% where it is not), 12% if it is Student's t with 5 degrees; of Gaussian traces of 100, 200 and 500 evaluations 15%, 23% and 30%.
+    Noise is what differs from one evaluation to the next: a score that wanders is judged for where it goes, and where half of each deviation is left
+    at the next evaluation, 49% of traces raise an alarm (a quarter: 22%); `tolerance` says how much of that matters. A drop of three standard
+    deviations that comes at a place drawn from evaluations 16 to 46 and lasts is found by the first evaluation that has it in 6% of cases, by the
+    second in 70%, the third in 79%, the fourth in 86%; one of four in 16%, 93%, 96% and 98%. More cannot be had at once where the noise must be
+    estimated: a t-test that takes for granted that all before was one level finds 86% of drops of three by the second evaluation if 10% of false
+    alarms are granted, and one that is told level and noise 94%. While a score still rises, its level lags behind, and drops are found later.
 
     Where the noise is given, the bounds are 4.6, 2.3 and 1 of it from the first: the second evaluation finds 92% of drops of three standard
     deviations (the first 29%), and of Gaussian noise alone 23% of traces of 50 evaluations raise an alarm (at most 30% of any 200, in 99 of 100 cases).
