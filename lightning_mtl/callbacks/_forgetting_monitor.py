@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.plugins.io import AsyncCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 
 from .._distributed import flattens
@@ -19,6 +16,7 @@ from .._planned import sampler_of
 from .._remembering import Remembering
 from ..metrics import DropAlarm
 from ..samplers import MultiTaskSampler, Phases
+from ._best_checkpoints import folder_of, write_checkpoints
 from ._stages import Stages
 
 _KEPT = ("names", "steps", "scores", "alarms", "best")
@@ -101,7 +99,7 @@ class ForgettingMonitor(Remembering):
         self._probe = _probe(trainer, self.rows)
         self._refuse(trainer)
         self._traces = {name: self._traces.get(name) or self._alarm() for name in self.names}
-        self._folder = _folder(trainer) if self.keep_best else None
+        self._folder = folder_of(trainer) if self.keep_best else None
         if self.stages.tasks != self.names:
             self.stages = Stages(self.names)
         if _sequence(trainer) is not None and trainer.global_step == 0:
@@ -260,16 +258,9 @@ class ForgettingMonitor(Remembering):
         return math.isfinite(score) and (before is None or score > before["score"])
 
     def _keep(self, trainer: L.Trainer, names: list[str], scores: list[float]) -> None:
-        """Keep the network as these tasks have it best: written once, and copied for each other task."""
+        """Keep the network as these tasks have it best."""
         paths = {} if self._folder is None else {name: self._folder / f"{name}.ckpt" for name in names}
-        once = not isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO)  # which writes later
-        for i, path in enumerate(paths.values()):
-            if i == 0 or not once:
-                if path.is_dir() and trainer.is_global_zero:
-                    shutil.rmtree(path)  # a checkpoint cut over the ranks is a folder
-                trainer.save_checkpoint(path, weights_only=True)
-            elif trainer.is_global_zero:
-                _copy(paths[names[0]], path)
+        write_checkpoints(trainer, list(paths.values()))
         for name in names:
             score = scores[self.names.index(name)]
             told = {"step": trainer.global_step, "score": score, "scores": list(scores)}
@@ -295,28 +286,3 @@ def _sequence(trainer: L.Trainer) -> MultiTaskSampler | None:
 def _probe(trainer: L.Trainer, rows: int | None) -> Any:
     data: Any = getattr(trainer, "datamodule", None)
     return data.probe("validation", rows) if hasattr(data, "probe") else None
-
-
-def _folder(trainer: L.Trainer) -> Path | None:
-    """Name the folder beside the Trainer's checkpoints; None where it writes none."""
-    if trainer.fast_dev_run:  # type: ignore[attr-defined]
-        return None
-    kept = next((of for of in trainer.checkpoint_callbacks if isinstance(of, ModelCheckpoint)), None)
-    return None if kept is None or kept.dirpath is None else Path(kept.dirpath) / "best"
-
-
-def _copy(made: Path, path: Path) -> None:
-    """Copy a checkpoint, which may be a folder; one that was there is replaced when the copy is whole."""
-    part = path.with_name(f"{path.name}.part")
-    _remove(part)
-    (shutil.copytree if made.is_dir() else shutil.copyfile)(made, part)
-    if path.is_dir() or made.is_dir():
-        _remove(path)
-    part.replace(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
