@@ -9,7 +9,7 @@ import lightning as L
 
 
 class Remembering(L.Callback):
-    """A callback whose state is taken back when training goes on, and only then: Lightning hands it out before a test too."""
+    """A callback whose state is taken back by a fit, as training goes on, and only then: Lightning hands it out before a test too."""
 
     _pending: dict[str, Any] | None = None
 

@@ -10,7 +10,7 @@ from ._level_map import level_work
 from ._module import TaskModule
 from .datamodule import MultiTaskDataModule
 from .hierarchical import HierarchicalModule
-from .samplers import MultiTaskSampler, Phases
+from .samplers import MultiTaskSampler
 
 
 def tasks_of(trainer: L.Trainer, module: TaskModule) -> list[dict[str, Any]]:
@@ -35,14 +35,6 @@ def draws_of(sampler: MultiTaskSampler) -> dict[str, Any]:
         for name in sampler.names
     }
     return {"steps": sampler.delivered.step, "sources": sources}
-
-
-def phase_of(sampler: MultiTaskSampler | None) -> tuple[int, str] | None:
-    """Give number and name of the phase that a step is in; nothing where sources are not drawn in phases."""
-    if sampler is None or not isinstance(sampler.rule, Phases):
-        return None
-    number = sampler.rule.phase(sampler.running, sampler.signals)
-    return number, " + ".join(sampler.rule.phases[number].sources)
 
 
 def levels_of(module: TaskModule, batch: Any) -> list[dict[str, Any]]:

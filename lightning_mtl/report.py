@@ -12,9 +12,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from ._module import TaskModule
 from ._plain import plain
-from ._planned import sampler_of
+from ._planned import phase_of, sampler_of
 from ._remembering import Remembering
-from ._run_facts import draws_of, levels_of, phase_of, tasks_of
+from ._run_facts import draws_of, levels_of, tasks_of
 
 _STAGES = 1000
 """With more phases than these, which are repeated ones, none is told."""
@@ -62,7 +62,7 @@ class Report(Remembering):
         self._facts: dict[str, Any] = {}
         self._validations = 0
         self._stages: list[dict[str, Any]] = []
-        self._phase: tuple[int, str] | None = None
+        self._phase: int | None = None
         self._steps = 0
 
     # Hooks of Lightning
@@ -86,10 +86,12 @@ class Report(Remembering):
         """Count the work of the levels, once; note where a phase begins."""
         if "levels" not in self._facts:
             self._facts["levels"] = levels_of(pl_module, batch)
-        phase = phase_of(sampler_of(trainer))
-        if phase is not None and phase != self._phase and len(self._stages) <= _STAGES:
+        sampler = sampler_of(trainer)
+        phase = phase_of(sampler) if len(self._stages) <= _STAGES else None
+        if sampler is not None and phase is not None and phase != self._phase:
+            rule: Any = sampler.rule
             self._phase = phase
-            self._stages.append({"name": phase[1], "start": trainer.global_step})
+            self._stages.append({"name": " + ".join(rule.phases[phase].sources), "start": trainer.global_step})
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the results of a validation."""
@@ -128,7 +130,7 @@ class Report(Remembering):
         of = self._reporting.Series
         self._series = {key: of([list(p) for p in points], *rest) for key, (points, *rest) in state["series"].items()}
         self._validations, self._stages = state["validations"], list(state["stages"])
-        self._phase = None if state["phase"] is None else tuple(state["phase"])
+        self._phase = state["phase"]
         if state["levels"] is not None:
             self._facts["levels"] = state["levels"]
 

@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from .._distributed import flattens
 from .._plain import plain
-from .._planned import sampler_of
+from .._planned import phase_of, sampler_of
 from .._remembering import Remembering
 from ..metrics import DropAlarm
 from ..samplers import MultiTaskSampler, Phases
@@ -25,11 +25,11 @@ _KEPT = ("names", "steps", "scores", "alarms", "best")
 class ForgettingMonitor(Remembering):
     """Watch every task's score while training runs, and say when one is being forgotten.
 
-    A task's score is its main metric on the split "validation", higher is better. Each score is held against the best level that the
-    task had (see `DropAlarm`): a drop beyond what the metric's own noise allows is warned of once, with the task, the step, the
-    drop and the task's best checkpoint until then, which is safe to go back to. The network is kept as each task has it best, in
-    "best/<task>.ckpt" beside the Trainer's checkpoints, with the scores of all tasks at that step. Shown with the training losses are `train/<task>/score`, the latest one, and
-    `train/<task>/drawdown`, the best one so far minus it.
+    A task's score is its main metric on the split "validation", higher is better. Each score is held against the best level that the task
+    had (see `DropAlarm`): a drop beyond what the metric's own noise allows is warned of once, with the task, the step, the drop and the
+    task's best checkpoint until then, which is safe to go back to. The network is kept as each task has it best, in "best/<task>.ckpt"
+    beside the Trainer's checkpoints, with the scores of all tasks at that step. Shown with the training losses are `train/<task>/score`,
+    the latest one, and `train/<task>/drawdown`, the best one so far minus it.
 
     Where the sources come one phase after the other (`Phases` with repeat=False), all tasks are also evaluated before training
     and at the end of each phase. That makes the matrix of stages and tasks, with forgetting (Chaudhry et al., ECCV 2018),
@@ -111,8 +111,7 @@ class ForgettingMonitor(Remembering):
         sampler = _sequence(trainer)
         if sampler is None:
             return
-        rule: Any = sampler.rule
-        phase = rule.phase(sampler.running, sampler.signals)
+        phase = phase_of(sampler)
         if self._phase is not None and phase != self._phase:
             self._end_stage(trainer, pl_module)
         self._phase = phase
@@ -210,12 +209,13 @@ class ForgettingMonitor(Remembering):
                 f"ForgettingMonitor must leave evaluations to the Trainer under {type(trainer.strategy).__name__}, which flattens parameters, got "
                 f"every={self.every}, or phases. Leave it out there, or use 'ddp' or ModelParallelStrategy."
             )
-        if not own and not trainer.enable_validation and self._probe is not None:
+        blind = not own and not trainer.enable_validation
+        if blind and self._probe is not None:
             raise ValueError(
                 f"ForgettingMonitor must have validations of the Trainer where `every` is left out, got limit_val_batches={trainer.limit_val_batches}. "
                 "Allow some, or give `every`: then it evaluates by itself."
             )
-        if (own and self._probe is None) or (not own and not trainer.enable_validation):
+        if blind or (own and self._probe is None):
             raise ValueError(
                 f"ForgettingMonitor must have a split 'validation' of a `MultiTaskDataModule` to evaluate on, got none with every={self.every}. "
                 "Add it to the sources; with loaders of your own leave `every` out and give a validation loader."

@@ -12,7 +12,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from .._planned import sampler_of
+from .._planned import phase_of, sampler_of
 from .._remembering import Remembering
 from ..samplers import MultiTaskSampler, Phases
 from ._anchored import pull, refuse_cut, refuse_own_unscaling
@@ -191,10 +191,7 @@ class SuccessiveRegularization(Remembering):
         if self.anchor != "task":
             return trainer.current_epoch
         sampler = sampler_of(trainer)
-        if sampler is None:
-            return sorted(tasks) or self._within
-        rule: Any = sampler.rule
-        return rule.phase(sampler.running, sampler.signals)
+        return phase_of(sampler) if sampler is not None else sorted(tasks) or self._within
 
     def _average(self) -> None:
         there = [held for held in self._held if held.name in self.anchors]

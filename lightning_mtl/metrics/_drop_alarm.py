@@ -135,8 +135,8 @@ class DropAlarm:
 
     def _judged(self, rows: int | None) -> Drop | None:
         self._best = max(self._best, fmean(self._past[-LEVEL:]))
-        by_rows = rows is not None and rows > 0 and self.noise is None and coarse(self._past)
-        share = max(FEW_ROWS / rows, ROUNDING) if rows and by_rows else ROUNDING
+        counts = rows if self.noise is None and coarse(self._past) else None
+        share = max(FEW_ROWS / counts, ROUNDING) if counts else ROUNDING
         least, unit = max(self.tolerance, share * abs(self._best)), self._unit()
         at_once, together, each = (max(factor * unit, least) for factor in self._bounds[:3])
         drops = [self._best - score for score in self._last]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._plain import plain
 from ..comparison import Interval
 from ._compared import OWN, SHARED, SINGLE, Compared, Judged
 from ._finding import Finding
@@ -56,7 +55,7 @@ _SAID = {
 
 
 def _evidence(task: Judged, gain: Interval) -> str:
-    bounds = plain((gain.mean, gain.low, gain.high))
+    bounds = [*gain.record().values()]
     said = {"gains": "better than the shared network", "loses": "worse than the shared network"}
     turned = "" if task.sign > 0 else ", counted so that higher is better"
     return f"{task.name}: {OWN} minus shared, {task.metric}{turned}: {interval(bounds)}: {said.get(gain.verdict, 'no evidence either way')}."
