@@ -39,7 +39,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_mtl import MultiTaskDataModule
-from lightning_mtl._loader import MultiTaskLoader
+from lightning_mtl.data import MultiTaskLoader
 from lightning_mtl.samplers import MultiTaskSampler, Rows, Uniform
 
 FEATURES, BATCH, ROWS = 16, 8, 50_000

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_mtl import HardSharing, Multiclass, MultiTaskModule, Task
-from lightning_mtl._history import LossHistory
+from lightning_mtl.callbacks import LossHistory
 
 CLASSES = 4
 

@@ -1,6 +1,6 @@
 """lightning-mtl: multi-task learning for PyTorch Lightning."""
 
-from .datamodule import MultiTaskDataModule
+from .data import MultiTaskDataModule, Source, split
 from .encoders import (
     BagOfWords,
     Encoder,
@@ -14,14 +14,11 @@ from .encoders import (
     Tabular,
     Vocabulary,
 )
-from .episodes import EpisodeDataModule
-from .fine_tuning import FineTuning
 from .heads import Arcs, Binary, Head, Multiclass, Multilabel, Regression, Tagging
 from .hierarchical import HierarchicalModule
-from .meta import MetaLearningModule
-from .module import MultiTaskModule
-from .source import Source
-from .splitting import split
+from .meta import EpisodeDataModule, MetaLearningModule
+from .modules import MultiTaskModule
+from .optim import FineTuning
 from .task import Task
 
 __all__ = [

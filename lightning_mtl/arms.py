@@ -6,12 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import lightning as L
 
-from ._compared import Comparison
-from ._cost import Cost, costs_of
-from ._judging import Judged, refuse_once, run_arm
-from ._task_comparison import TaskComparison
-from .datamodule import MultiTaskDataModule
-from .module import MultiTaskModule
+from .comparison import Comparison, Cost, Judged, TaskComparison, costs_of, refuse_once, run_arm
+from .data import MultiTaskDataModule
+from .modules import MultiTaskModule
 
 
 def compare_arms(

@@ -11,10 +11,9 @@ from statistics import fmean
 
 import lightning as L
 
-from ._interval import Interval
-from ._judging import Judged, refuse_once, run_arm
 from ._table import table
-from .datamodule import MultiTaskDataModule
+from .comparison import Interval, Judged, refuse_once, run_arm
+from .data import MultiTaskDataModule
 from .hierarchical import HierarchicalModule
 
 Levels = Mapping[str, int]

@@ -13,11 +13,11 @@ import lightning as L
 import torch
 from torch.quasirandom import SobolEngine
 
-from ._judging import Judged, fit, judged, refuse_once, scored
 from ._table import table
 from .balancers import Balancer, FromGramian, Static
-from .datamodule import MultiTaskDataModule
-from .module import MultiTaskModule
+from .comparison import Judged, fit, judged, refuse_once, scored
+from .data import MultiTaskDataModule
+from .modules import MultiTaskModule
 
 EQUAL, FIXED = "equal weights", "fixed weights"
 """Names of the arms that there always are."""

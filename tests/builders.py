@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_mtl import HardSharing, Multiclass, MultiTaskModule, Regression, Source, Task
-from lightning_mtl._examples import Examples
+from lightning_mtl.data import Examples
 from lightning_mtl.encoders import Tokenizer
 
 Row = dict[str, Any]

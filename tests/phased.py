@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from lightning_mtl import Binary, HardSharing, Multiclass, MultiTaskDataModule, MultiTaskModule, Regression, Task
 from lightning_mtl.samplers import Phase, Phases, Rule
-
-from .builders import splits
-from .conftest import TrainerMaker
+from tests.builders import splits
+from tests.conftest import TrainerMaker
 
 NAMES = ("one", "two", "three")
 IN_A_ROW = Phases([Phase([name], steps=4) for name in NAMES], repeat=False)

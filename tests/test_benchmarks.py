@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from lightning_mtl.balancers import Static, UPGrad
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 FIGURES = {
     "balancing": {
         "loss_max",

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-PAGES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
+from tests import ROOT
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 NUMBER = r"[-+]?\d[\d,]*(?:\.\d+)?"
 
 

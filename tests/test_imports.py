@@ -1,4 +1,4 @@
-"""Imports point one way."""
+"""Imports between packages point one way, and pass through the windows of the packages."""
 
 from __future__ import annotations
 
@@ -7,257 +7,136 @@ from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).parent.parent / "lightning_mtl"
-MAY_IMPORT = {  # from our own house
-    "heads": set(),
-    "encoders": set(),
-    "metrics": set(),
-    "samplers": set(),
-    "balancers": set(),
-    "adaptation": set(),
-    "families": set(),
-    "_table": set(),
-    "_plain": set(),
-    "_planned": {"samplers"},
-    "_remembering": set(),
-    "callbacks": {
-        "_answers",
-        "_checks",
-        "_distributed",
-        "_gradients",
-        "_history",
-        "_plain",
-        "_planned",
-        "_random_state",
-        "_remembering",
-        "_table",
-        "balancers",
-        "inputs",
-        "metrics",
-        "samplers",
-    },
-    "_settling": {"_examples", "_inference", "_inspection", "inputs", "source", "task"},
-    "files": {"_sentences"},
-    "_sentences": set(),
-    "_layers": set(),
-    "_checks": set(),
-    "fine_tuning": {"_checks", "_layers"},
-    "_distributed": set(),
-    "_description": set(),
-    "_random_state": set(),
-    "_history": {"_distributed"},
-    "_rows": {"files", "samplers"},
-    "splitting": {"_rows", "files"},
+from tests import ROOT
+
+HOUSE = ROOT / "lightning_mtl"
+FOUNDATIONS = {"_checks", "_distributed", "_lightning", "_plain", "_random_state", "_table"}  # any package may use them
+NO_PACKAGE: set[str] = set()
+MAY_IMPORT = {  # of our own packages; a package comes after all that it imports
+    "adaptation": NO_PACKAGE,
+    "balancers": NO_PACKAGE,
+    "encoders": NO_PACKAGE,
+    "families": NO_PACKAGE,
+    "files": NO_PACKAGE,
+    "heads": NO_PACKAGE,
+    "metrics": NO_PACKAGE,
+    "samplers": NO_PACKAGE,
     "inputs": {"encoders"},
-    "_labels": {"heads", "inputs"},
-    "task": {"_labels", "heads", "inputs", "metrics"},
-    "_metrics": {"task"},
-    "_routing": {"inputs", "task"},
-    "_examples": {"inputs"},
-    "source": {"_examples", "_rows", "encoders", "inputs", "samplers"},
-    "_inference": {"heads", "inputs", "task"},
-    "_inspection": {"_examples", "_table", "heads", "inputs", "samplers", "task"},
-    "_loader": {"_distributed", "_examples", "samplers", "task"},
-    "datamodule": {
-        "_distributed",
-        "_examples",
-        "_inspection",
-        "_loader",
-        "_settling",
-        "callbacks",
-        "encoders",
-        "inputs",
-        "samplers",
-        "source",
-        "task",
+    "gradients": {"balancers", "encoders"},
+    "optim": NO_PACKAGE,
+    "task": {"heads", "inputs", "metrics"},
+    "callbacks": {"balancers", "gradients", "inputs", "metrics", "samplers"},
+    "data": {"callbacks", "encoders", "files", "heads", "inputs", "samplers", "task"},
+    "saving": {"balancers", "encoders", "heads", "inputs", "task"},
+    "modules": {
+        *("adaptation", "balancers", "encoders", "heads", "inputs"),
+        *("callbacks", "data", "gradients", "optim", "saving", "task"),
     },
-    "_answers": {"heads", "inputs"},
-    "_exporting": {"_climb", "_hierarchy", "encoders", "heads", "inputs", "task"},
-    "_model_card": {"encoders", "task"},
-    "_saving": {"_description", "encoders", "heads", "inputs", "task"},
-    "_persistence": {"_model_card", "_saving", "balancers", "encoders", "inputs", "task"},
-    "_gradients": {"encoders"},
-    "_linear": set(),
-    "_exact": {"_distributed", "_gradients", "_linear"},
-    "_balancing": {"_distributed", "_exact", "_gradients", "balancers"},
-    "_step": set(),
-    "_feeds": {"heads"},
-    "_hierarchy": {"_checks", "_feeds", "encoders", "heads", "task"},
-    "_climb": {"_feeds", "_hierarchy", "encoders", "heads"},
-    "_level_cuts": {"_climb", "_gradients", "_hierarchy"},
-    "_level_map": {"_answers", "_hierarchy", "_table", "encoders"},
-    "_placing": {"_hierarchy", "encoders"},
-    "hierarchical": {
-        "_balancing",
-        "_learner",
-        "_climb",
-        "_distributed",
-        "_exporting",
-        "_hierarchy",
-        "_level_cuts",
-        "_level_map",
-        "_placing",
-        "_routing",
-        "_step",
-        "balancers",
-        "encoders",
-        "inputs",
-        "module",
-        "task",
-    },
-    "_learner": {"heads", "task"},
-    "_adapt": {"_answers", "_checks", "_episodes", "_settling", "adaptation", "inputs", "module", "source", "task"},
-    "few_shot": {"_interval", "_table", "episodes", "meta"},
-    "few_shot_cli": {"_judging", "_recipe_cli", "_saving", "episodes", "few_shot", "meta"},
-    "_recipe_cli": {"module", "samplers"},
-    "_episodes": {"adaptation", "heads", "inputs", "task"},
-    "_episode_loader": {"_examples", "families", "samplers", "task"},
-    "episodes": {
-        "_checks",
-        "_episode_loader",
-        "_table",
-        "encoders",
-        "families",
-        "heads",
-        "inputs",
-        "samplers",
-        "source",
-        "task",
-    },
+    "hierarchical": {"balancers", "callbacks", "encoders", "gradients", "heads", "inputs", "modules", "task"},
+    "comparison": {"data", "modules", "optim"},
     "meta": {
-        "_answers",
-        "_balancing",
-        "_checks",
-        "_distributed",
-        "_episodes",
-        "_exporting",
-        "_routing",
-        "_step",
-        "adaptation",
-        "balancers",
-        "encoders",
-        "module",
-        "task",
+        *("adaptation", "balancers", "encoders", "families", "heads", "inputs", "samplers"),
+        *("callbacks", "comparison", "data", "gradients", "modules", "task"),
     },
-    "_tasksets": set(),
-    "learn2learn": {"_tasksets", "adaptation", "encoders", "heads", "meta", "task"},
-    "_evaluated": {"_answers", "_distributed", "_metrics", "_persistence", "_random_state", "_routing", "_step"},
-    "_module": {
-        "_balancing",
-        "_distributed",
-        "_evaluated",
-        "_gradients",
-        "_history",
-        "_metrics",
-        "_step",
-        "_random_state",
-        "_routing",
-        "balancers",
-        "encoders",
-        "fine_tuning",
-        "inputs",
-        "task",
-    },
-    "module": {
-        "_adapt",
-        "_answers",
-        "_learner",
-        "adaptation",
-        "_balancing",
-        "_distributed",
-        "_exporting",
-        "_module",
-        "_routing",
-        "_step",
-        "balancers",
-        "encoders",
-        "heads",
-        "inputs",
-        "task",
-    },
-    "_cost": {"_table"},
-    "_meter": {"_cost"},
-    "_judging": {"_cost", "_meter", "datamodule", "module"},
-    "_interval": {"_plain"},
-    "_task_comparison": {"_interval", "_plain"},
-    "_compared_plot": {"_task_comparison"},
-    "_compared": {"_compared_plot", "_cost", "_interval", "_table", "_task_comparison"},
-    "_digest": set(),
-    "_twin_key": {"_digest", "_random_state", "datamodule", "fine_tuning", "module", "source"},
-    "_twin_cache": {"_cost", "_digest", "_distributed", "_judging", "_twin_key", "datamodule", "module"},
-    "_two_stage": {"_distributed", "module"},
-    "_twins": {
-        "_compared",
-        "_cost",
-        "_judging",
-        "_task_comparison",
-        "_twin_cache",
-        "_two_stage",
-        "datamodule",
-        "module",
-    },
-    "comparison": {
-        "_compared",
-        "_interval",
-        "_judging",
-        "_task_comparison",
-        "_twin_cache",
-        "_twins",
-        "_two_stage",
-        "datamodule",
-        "module",
-    },
-    "arms": {"_compared", "_cost", "_judging", "_task_comparison", "datamodule", "module"},
-    "placement": {"_interval", "_judging", "_table", "datamodule", "hierarchical"},
-    "weight_search": {"_judging", "_table", "balancers", "datamodule", "module"},
+    "learn2learn": {"adaptation", "encoders", "heads", "meta", "task"},
+    "arms": {"comparison", "data", "modules"},
+    "placement": {"comparison", "data", "hierarchical"},
+    "weight_search": {"balancers", "comparison", "data", "modules"},
+    "report": {"callbacks", "comparison", "data", "hierarchical", "metrics", "modules", "samplers"},
+    "sweep": NO_PACKAGE,
     "cli": {
-        "_balancing",
-        "_recipe_cli",
-        "_task_comparison",
-        "arms",
-        "balancers",
-        "comparison",
-        "datamodule",
-        "module",
-        "placement",
-        "report",
-        "weight_search",
+        *("balancers", "samplers", "comparison", "data", "gradients", "meta", "modules", "saving"),
+        *("arms", "placement", "report", "weight_search"),
     },
-    "sweep": set(),
-    "reporting": {"_interval", "_plain", "comparison", "metrics"},
-    "_run_facts": {"_level_map", "_module", "datamodule", "hierarchical", "samplers"},
-    "report": {"_module", "_plain", "_planned", "_remembering", "_run_facts", "reporting"},
 }
-TORCH_ONLY = {"adaptation", "families", "heads", "encoders", "balancers", "samplers", "metrics"}
+OF_FOUNDATIONS = {"_distributed": NO_PACKAGE, "_lightning": {"_distributed"}}
+TORCH_ONLY = {"adaptation", "balancers", "encoders", "families", "heads", "metrics", "samplers"}
+FRAMEWORKS = {"lightning", "torchmetrics", "datasets", "transformers"}
+EXTRA = {"encoders/_hugging_face.py": {"transformers"}}
 FREE = {"__init__", "recipes"}
+FILES = sorted(HOUSE.rglob("*.py"))
+
+
+def place_of(path: Path) -> list[str]:
+    """Name a file's packages and itself, below the library."""
+    return list(path.relative_to(HOUSE).with_suffix("").parts)
 
 
 def imports(path: Path) -> set[str]:
-    """Name what a file imports: rooms of ours as "lightning_mtl.room", packages by their first name."""
+    """Name what a file imports, in full; a name imported from a package of ours stands as its module where it is one."""
     found: set[str] = set()
-    depth = len(path.relative_to(HOUSE).parts)
+    here = ["lightning_mtl", *place_of(path)]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found.add(node.module or "")
-        elif isinstance(node, ast.ImportFrom) and node.level == depth:
-            found |= {f"lightning_mtl.{node.module or alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{module}.{alias.name}" if is_file(module, alias.name) else module for alias in node.names}
     return found
 
 
-@pytest.mark.parametrize("path", sorted(HOUSE.rglob("*.py")), ids=lambda path: str(path.relative_to(HOUSE)))
-def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
-    room = path.relative_to(HOUSE).parts[0].removesuffix(".py")
-    if room in FREE:
-        return
+def is_file(module: str, name: str) -> bool:
+    folder = ROOT / module.replace(".", "/")
+    return (folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists()
+
+
+def rooms(path: Path) -> set[str]:
+    """Name the packages and files right below the library that a file imports."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith("lightning_mtl.")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HOUSE)))
+def test_a_file_imports_only_what_its_package_may(path: Path) -> None:
+    room = place_of(path)[0]
     names = imports(path)
-    ours = {name.split(".")[1] for name in names if name.startswith("lightning_mtl.")}
-    assert ours <= MAY_IMPORT[room], f"{room} may import {MAY_IMPORT[room]}"
+    if room not in FREE:
+        may = OF_FOUNDATIONS.get(room, NO_PACKAGE) if room in FOUNDATIONS else MAY_IMPORT[room] | FOUNDATIONS | {room}
+        assert rooms(path) <= may, f"{room} may import {sorted(may)}"
     if room in TORCH_ONLY:
-        outside = {name.split(".")[0] for name in names} - {"lightning_mtl"}
-        extra = {"transformers"} if path.name == "_hugging_face.py" else set()
-        extra |= {"torchmetrics"} if room == "metrics" else set()
-        assert not outside & {"lightning", "torchmetrics", "datasets", "transformers"} - extra
+        outside = {name.split(".")[0] for name in names} & FRAMEWORKS
+        assert outside <= EXTRA.get(f"{room}/{path.name}", {"torchmetrics"} if room == "metrics" else set())
     if room != "_distributed":
         assert not any(name.startswith("torch.distributed") for name in names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HOUSE)))
+def test_a_file_enters_other_packages_by_their_windows(path: Path) -> None:
+    own = place_of(path)[0]
+    ours = [name.split(".") for name in imports(path) if name.startswith("lightning_mtl.")]
+    assert not [name for name in ours if name[1] != own and len(name) > 2 and name[2].startswith("_")]
+
+
+def test_packages_form_no_circle() -> None:
+    """Each package comes after all that it imports."""
+    before: set[str] = set()
+    for package, imported in MAY_IMPORT.items():
+        assert imported <= before, package
+        before.add(package)
+
+
+def test_the_table_has_a_row_for_each_package_and_none_too_many() -> None:
+    rows = {place_of(path)[0] for path in FILES} - FREE - FOUNDATIONS
+    assert rows == set(MAY_IMPORT)
+    used: dict[str, set[str]] = {row: set() for row in MAY_IMPORT}
+    for path in FILES:
+        if (room := place_of(path)[0]) in used:
+            used[room] |= rooms(path) & set(MAY_IMPORT) - {room}
+    assert used == MAY_IMPORT
+
+
+def test_the_root_stays_small() -> None:
+    assert len(list(HOUSE.glob("*.py"))) <= 12
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_test_imports_private_modules_of_its_own_package_only(path: Path) -> None:
+    own = path.relative_to(ROOT / "tests").parts[0]
+    names = [name.split(".") for name in imports_outside(path) if name.startswith("lightning_mtl.")]
+    private = [name for name in names if any(part.startswith("_") for part in name[2:]) and name[1] != own]
+    assert not private
+
+
+def imports_outside(path: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}

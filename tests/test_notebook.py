@@ -10,9 +10,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from .test_docs import numbers, words
+from tests import ROOT
+from tests.test_docs import numbers, words
 
-QUICKSTART = Path(__file__).parent.parent / "notebooks" / "quickstart.ipynb"
+QUICKSTART = ROOT / "notebooks" / "quickstart.ipynb"
 
 
 def shown(notebook: Any) -> list[str]:

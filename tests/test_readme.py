@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+from tests import ROOT
+
+README = (ROOT / "README.md").read_text()
 
 
 def numbers(text: str) -> list[float]:

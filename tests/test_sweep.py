@@ -15,8 +15,9 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 from lightning_mtl import sweep
 from lightning_mtl.recipes import table
+from tests import ROOT
 
-FILE = Path(__file__).parent.parent / "recipes/sweep.yaml"
+FILE = ROOT / "recipes/sweep.yaml"
 QUICK = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=4"]
 
 

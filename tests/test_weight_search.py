@@ -19,14 +19,13 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_mtl import HardSharing, MultiTaskDataModule, MultiTaskModule, Regression, Task
-from lightning_mtl._judging import Judged
 from lightning_mtl.balancers import FromGramian, Static, UPGrad
 from lightning_mtl.cli import MultiTaskCLI
+from lightning_mtl.comparison import Judged
 from lightning_mtl.recipes import table
 from lightning_mtl.weight_search import Arm, Trial, WeightSearch, _name, draw_weights, search_weights
-
-from .builders import encoder, leaning, splits, tasks
-from .conftest import TrainerMaker
+from tests.builders import encoder, leaning, splits, tasks
+from tests.conftest import TrainerMaker
 
 NAMES = ["loud", "quiet", "third"]
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float64
 
-from ._checks import require
+from .._checks import require
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Vector
 from ._spectrum import spectrum

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Bool
 
-from ._checks import require
+from .._checks import require
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Vector
 from ._mgda import shortest

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
+from .._checks import require
 from ._base import LossBalancer
-from ._checks import require
 from ._kept import put, take
 
 

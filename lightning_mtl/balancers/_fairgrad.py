@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from .._checks import require
 from ._bargaining import fair, shortened
-from ._checks import require
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Vector
 

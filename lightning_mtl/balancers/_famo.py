@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._checks import require
 from ._base import EPSILON, LossBalancer
-from ._checks import listed, per_task, require
 from ._kept import Index, index, take
+from ._numbers_per_task import listed, per_task
 
 _FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8
 """Of Adam."""

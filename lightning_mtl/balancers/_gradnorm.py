@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from ._checks import require
+from .._checks import require
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Vector
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from ._checks import require
+from .._checks import require
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Matrix, Vector, geometry
 from ._orders import Order, orders

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from ._checks import require
+from .._checks import require
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Matrix, Vector
 from ._nonnegative import nonnegative

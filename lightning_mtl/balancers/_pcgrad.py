@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 
-from ._checks import require
+from .._checks import require
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Vector
 from ._orders import Order, orders

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._checks import require
 from ._base import LossBalancer
-from ._checks import require
 from ._draws import generator
 
 

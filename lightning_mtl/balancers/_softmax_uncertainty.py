@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
+from .._checks import require
 from ._base import EPSILON, LossBalancer
-from ._checks import require
 
 
 class SoftmaxUncertainty(LossBalancer):

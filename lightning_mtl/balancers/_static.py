@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
+from .._checks import require
 from ._base import LossBalancer
-from ._checks import listed, per_task, require
 from ._kept import take
+from ._numbers_per_task import listed, per_task
 
 
 class Static(LossBalancer):

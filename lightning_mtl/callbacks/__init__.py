@@ -3,11 +3,15 @@
 from ._conflict_monitor import ConflictMonitor
 from ._distillation import Distillation
 from ._elastic_weight_consolidation import ElasticWeightConsolidation
+from ._evaluating import evaluating
 from ._forgetting_monitor import ForgettingMonitor
 from ._gap_monitor import GapMonitor
+from ._loss_history import LossHistory
+from ._planned import phase_of, sampler_of
 from ._replay import Replay
 from ._sampling_monitor import SamplingMonitor
 from ._sampling_schedule import SamplingSchedule
+from ._stateful import Remembering
 from ._successive_regularization import SuccessiveRegularization
 from ._task_early_stopping import TaskEarlyStopping
 from ._transfer_monitor import TransferMonitor
@@ -26,4 +30,9 @@ __all__ = [
     "TaskEarlyStopping",
     "TransferMonitor",
     "WeightAnchor",
+    "LossHistory",
+    "Remembering",
+    "evaluating",
+    "phase_of",
+    "sampler_of",
 ]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from .._checks import require
 from .._distributed import SHARDED
-from .._remembering import Remembering
 from ._phased import Phased
+from ._stateful import Remembering
 
 
 class Anchored(Phased, Remembering):

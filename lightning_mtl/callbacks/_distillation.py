@@ -14,12 +14,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .._checks import require
 from .._distributed import sum_dtype, sum_over_ranks, world_size
-from .._remembering import Remembering
 from ..inputs import WORDS
 from ._anchored import refuse_cut
 from ._distances import KINDS, distances
 from ._phased import Phased, Turn, Turns
 from ._same_inputs import refuse_other_inputs
+from ._stateful import Remembering
 
 
 class Distillation(Phased, Remembering):

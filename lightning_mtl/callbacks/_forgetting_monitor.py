@@ -12,12 +12,12 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from .._distributed import flattens
 from .._plain import plain
-from .._planned import phase_of, sampler_of
-from .._remembering import Remembering
 from ..metrics import DropAlarm
 from ..samplers import MultiTaskSampler, Phases
 from ._best_checkpoints import folder_of, write_checkpoints
+from ._planned import phase_of, sampler_of
 from ._stages import Stages
+from ._stateful import Remembering
 
 _KEPT = ("names", "steps", "scores", "alarms", "best")
 

@@ -13,8 +13,8 @@ import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
 from .._plain import plain
-from .._remembering import Remembering
 from ..metrics import Drop, DropAlarm
+from ._stateful import Remembering
 
 
 @dataclass

@@ -10,8 +10,8 @@ import lightning as L
 from torch import Tensor
 
 from .._distributed import SHARDED
-from .._remembering import Remembering
 from ._probe import Probe
+from ._stateful import Remembering
 
 SHOWN = 8
 """Up to so many tasks each pair is shown by itself."""

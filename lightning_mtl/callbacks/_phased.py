@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 
-from .._planned import sampler_of
 from ..samplers import MultiTaskSampler, Phases, Plan, Rows
+from ._planned import sampler_of
 
 
 @runtime_checkable

@@ -11,10 +11,10 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from .._answers import evaluating
 from .._distributed import sum_dtype, sum_over_ranks
-from .._gradients import Rows, gradients_of, wide_type
 from .._random_state import random_state, set_random_state
+from ..gradients import Rows, gradients_of, wide_type
+from ._evaluating import evaluating
 
 
 @dataclass

@@ -7,9 +7,9 @@ from typing import Any
 
 import lightning as L
 
-from .._planned import sampler_of
 from .._table import table
 from ..samplers import MultiTaskSampler
+from ._planned import sampler_of
 
 
 class SamplingMonitor(L.Callback):

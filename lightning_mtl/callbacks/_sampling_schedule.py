@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .._distributed import gather_objects, of_first_rank
-from .._history import LossHistory
 from ..samplers import MultiTaskSampler, Rule, asked
+from ._loss_history import LossHistory
 
 _GUARDED = 3
 """Steps in which the ranks compare their plans."""

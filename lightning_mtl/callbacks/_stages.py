@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from ..metrics import BackwardTransfer, Forgetting, ForwardTransfer
-from ..metrics._score_matrix import ScoreMatrix
+from ..metrics import BackwardTransfer, Forgetting, ForwardTransfer, ScoreMatrix
 
 
 @dataclass

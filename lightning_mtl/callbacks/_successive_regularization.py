@@ -12,10 +12,10 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from .._planned import phase_of, sampler_of
-from .._remembering import Remembering
 from ..samplers import MultiTaskSampler, Phases
 from ._anchored import pull, refuse_cut, refuse_own_unscaling
+from ._planned import phase_of, sampler_of
+from ._stateful import Remembering
 
 Anchor = Literal["task", "epoch", "average"]
 

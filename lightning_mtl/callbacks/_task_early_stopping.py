@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Literal, NoReturn, Protocol, get_args, runtime_checkable
 
 import lightning as L
@@ -13,11 +12,11 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from .._checks import require
+from .._checks import did_you_mean, require
 from .._distributed import flattens, load_whole, whole
-from .._planned import sampler_of
-from .._remembering import Remembering
 from ._patience import Patience
+from ._planned import sampler_of
+from ._stateful import Remembering
 
 Action = Literal["freeze", "drop", "vote"]
 Stop = Literal["all", "any", "majority"]
@@ -306,6 +305,5 @@ def _able(module: Any) -> list[str]:
 
 
 def _refuse_name(name: str, names: Sequence[str]) -> NoReturn:
-    close = get_close_matches(name, names, 1)
-    hint = f"Did you mean {close[0]!r}?" if close else "Name one of these."
+    hint = did_you_mean(name, names)
     raise ValueError(f"`patience` must name tasks, got {name!r}; tasks are {list(names)}. {hint}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import datasets
 
+from .._checks import did_you_mean
 from ._base import Columns, Input
 from ._text import Text
 from ._words import Words
@@ -131,8 +131,7 @@ class Inputs:
         there = list(columns)
         for name in self.columns:
             if name not in there:
-                close = get_close_matches(name, there, 1)
-                hint = f"Did you mean {close[0]!r}? Rename it." if close else "Add it."
+                hint = did_you_mean(name, there, "Add it.")
                 raise ValueError(f"Column {name!r} must be in {where}, got columns {there}. {hint}")
 
     def _row(self, row: Any, number: int) -> Mapping[str, Any]:

@@ -3,11 +3,13 @@
 from ._backward_transfer import BackwardTransfer
 from ._delta_m import DeltaM, delta_m
 from ._drawdown import Drawdown
-from ._drop_alarm import Drop, DropAlarm
+from ._drop_alarm import FEWEST, Drop, DropAlarm
 from ._forgetting import Forgetting
 from ._forgetting_events import ForgettingEvents
 from ._forward_transfer import ForwardTransfer
+from ._kept import Kept
 from ._mean_rank import MeanRank, mean_rank
+from ._score_matrix import ScoreMatrix
 from ._span_f1 import SpanF1
 from ._worst_case import WorstCase
 
@@ -20,9 +22,12 @@ __all__ = [
     "Forgetting",
     "ForgettingEvents",
     "ForwardTransfer",
+    "Kept",
     "MeanRank",
+    "ScoreMatrix",
     "SpanF1",
     "WorstCase",
+    "FEWEST",
     "delta_m",
     "mean_rank",
 ]

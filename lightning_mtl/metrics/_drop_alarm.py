@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, linear_regression, median
 from typing import Any, NamedTuple
 
-from ._checks import require
+from .._checks import require
 
 LEAST = 6  # evaluations before the first two that are judged
 FEWEST = LEAST + 2

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from ._checks import require
+from .._checks import require
 from ._kept import Kept
 
 PLACES = 2**24  # of rows in a step

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._checks import require
+from .._checks import require
 from ._kept import known_mean
 from ._score_matrix import ScoreMatrix
 

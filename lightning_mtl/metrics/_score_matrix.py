@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
-from ._checks import require
+from .._checks import require
 from ._kept import Kept, known_mean
 
 

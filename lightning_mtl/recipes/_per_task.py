@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
 from lightning_mtl import FineTuning, Task
+from lightning_mtl._checks import did_you_mean
 
 Numbers = Mapping[str, float] | None
 """{task: number}, for the tasks that have one of their own."""
@@ -66,6 +66,5 @@ def refuse_unknown(option: str, wanted: Any, there: Sequence[str], kind: str) ->
     """
     for name in wanted:
         if name not in there:
-            close = get_close_matches(name, there, 1)
-            hint = f"Did you mean {close[0]!r}?" if close else "Name one of these."
+            hint = did_you_mean(name, there)
             raise ValueError(f"`--{option}` must name {kind}, got {name!r}; {kind} are {list(there)}. {hint}")

@@ -21,9 +21,8 @@ from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics.regression import ConcordanceCorrCoef, R2Score
 
 from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Regression, Source, Task, split
-from lightning_mtl._recipe_cli import finish
 from lightning_mtl.callbacks import ConflictMonitor, ForgettingMonitor, GapMonitor, Replay, TransferMonitor
-from lightning_mtl.cli import MultiTaskCLI
+from lightning_mtl.cli import MultiTaskCLI, finish
 from lightning_mtl.files import read_rows
 from lightning_mtl.recipes.data import rated_texts
 from lightning_mtl.report import Report

@@ -29,7 +29,7 @@ from lightning_mtl import (
     Task,
 )
 from lightning_mtl.adaptation import ANIL, MAML, Adam, Adaptation, ProtoNet, Reptile
-from lightning_mtl.few_shot_cli import FewShotCLI, learned
+from lightning_mtl.cli import FewShotCLI, learned
 from lightning_mtl.recipes.data import glyphs
 
 METHODS = {name: {"method": name} for name in ("MAML", "ANIL", "Reptile", "ProtoNet", "joint")}

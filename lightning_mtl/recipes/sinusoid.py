@@ -6,7 +6,7 @@ with two hidden layers of 40 is adapted by one step; a step over tasks sees 25 w
 test waves before adaptation and after 1 and 5 steps, beside what Li et al. published for one step, and in pictures of fits.
 
 By default each method is trained for 15,000 steps; `--full=true` takes the 60,000 of the paper. After these, one step leaves MAML at 0.88 with
-5 points and 0.55 with 10, and Meta-SGD at 0.72 and 0.42, each within 0.05 (`pytest -m slow tests/test_sinusoid.py`). Joint training learns the
+5 points and 0.55 with 10, and Meta-SGD at 0.72 and 0.42, each within 0.05 (`pytest -m slow tests/recipes/test_sinusoid.py`). Joint training learns the
 mean of all waves, from which five steps lead nowhere.
 """
 
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from lightning_mtl import EpisodeDataModule, HardSharing, MetaLearningModule, Regression, Task
 from lightning_mtl.adaptation import MAML, Adaptation, MetaSGD
+from lightning_mtl.cli import FewShotCLI, Trained
 from lightning_mtl.families import Sinusoid
-from lightning_mtl.few_shot_cli import FewShotCLI, Trained
 
 METHODS = {"MAML": {"method": "MAML"}, "Meta-SGD": {"method": "MetaSGD"}, "joint": {"method": "joint"}}
 SETTINGS = {"5 points": {"shots": 5}, "10 points": {"shots": 10}}

@@ -7,7 +7,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
-from ._checks import require
+from .._checks import require
 from ._rule import Rule, Signals
 from ._temperature import relative
 

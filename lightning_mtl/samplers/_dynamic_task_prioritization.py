@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._checks import require
+from .._checks import require
 from ._rule import Rule, Signals
 
 _EDGE = 1e-6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from ._checks import in_order, require_rates
+from ._named_rates import in_order, require_rates
 from ._rule import Rule, Signals
 
 

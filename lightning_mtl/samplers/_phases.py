@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._checks import in_order, nearest, require, require_rates
+from .._checks import require
+from ._named_rates import in_order, require_rates
 from ._rule import Rule, Signals
 
 
@@ -62,10 +63,9 @@ class Phase:
     def _check(self, rates: dict[str, float]) -> None:
         for name in rates:
             if name not in self.sources:
-                hint = nearest(name, self.sources)
                 raise ValueError(
                     f"`rates` must be of the phase's sources {self.sources}, got {name!r}. "
-                    + (f"Did you mean {hint!r}?" if hint else "Add it to `sources`, or drop its rate.")
+                    + did_you_mean(name, self.sources, "Add it to `sources`, or drop its rate.")
                 )
         require_rates(rates, "rates")
         in_order(rates, self.sources, "rates")
@@ -172,10 +172,9 @@ class Phases(Rule):
         present = [n for n, phase in enumerate(self.phases) if set(phase.sources) & set(signals.sources)]
         if not present:
             name = self.phases[0].sources[0]
-            hint = nearest(name, signals.sources)
             raise ValueError(
                 f"`phases` must name sources, got {name!r}; sources are {list(signals.sources)}. "
-                + (f"Did you mean {hint!r}?" if hint else "Name some of these.")
+                + did_you_mean(name, signals.sources, "Name some of these.")
             )
         return present
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._checks import in_order
+from ._named_rates import in_order
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from ._checks import require
+from .._checks import require
 from ._rule import Rule, Signals
 from ._temperature import relative
 

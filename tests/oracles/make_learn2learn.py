@@ -89,7 +89,7 @@ def looped(learner: Any, features: nn.Module, steps: int, of: dict[str, Any]) ->
 
 
 def main() -> None:
-    from tests.learn2learn_stand_ins import standing_in
+    from tests.learn2learn.stand_ins import standing_in
 
     with standing_in():
         import learn2learn

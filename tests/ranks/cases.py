@@ -61,8 +61,8 @@ from lightning_mtl.samplers import (
     Temperature,
     Uniform,
 )
-from tests import episodes
 from tests.builders import leaning, module, splits
+from tests.meta import episodes
 from tests.models import table_rows, word_rows
 from tests.ranks import metrics
 

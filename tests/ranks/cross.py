@@ -8,8 +8,7 @@ from typing import Any
 
 from lightning_mtl import balancers
 from lightning_mtl.balancers import Balancer, GradientBalancer, LossBalancer
-
-from . import cases
+from tests.ranks import cases
 
 SCOPES: dict[str, dict[str, Any]] = {
     "at the gate": {"scope": "representation"},

@@ -14,11 +14,11 @@ from lightning_mtl.metrics import (
     Forgetting,
     ForgettingEvents,
     ForwardTransfer,
+    Kept,
     MeanRank,
+    ScoreMatrix,
     WorstCase,
 )
-from lightning_mtl.metrics._kept import Kept
-from lightning_mtl.metrics._score_matrix import ScoreMatrix
 
 EXAMPLES, EPOCHS, BATCH, TASKS = 30, 5, 6, 4
 

@@ -1,0 +1,194 @@
+"""What the command lines of recipes have in common: Lightning's own, a folder for each run, errors without a traceback."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import traceback
+import warnings
+from abc import abstractmethod
+from copy import deepcopy
+from itertools import count
+from pathlib import Path
+from typing import Any, NoReturn
+
+import datasets
+import lightning as L
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+
+from .. import samplers
+from .._checks import did_you_mean
+from ..modules import MultiTaskModule
+
+_RUN = "LIGHTNING_MTL_RUN"
+
+
+class RecipeCLI(LightningCLI):
+    """Set model, data and Trainer from the command line, and train several networks with them.
+
+    Args:
+        model: A module of the library.
+        data: A data module of the library.
+        folder: Where runs are kept, unless `--trainer.default_root_dir` says otherwise.
+        trainer: Defaults of the Trainer's arguments.
+        args: The command line. Default: that of the process.
+    """
+
+    def __init__(
+        self,
+        model: type[MultiTaskModule],
+        data: type[L.LightningDataModule],
+        *,
+        folder: str,
+        trainer: dict[str, Any] | None = None,
+        args: list[str] | None = None,
+    ) -> None:
+        self._kind = model
+        super().__init__(
+            model,
+            data,
+            run=False,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults={"default_root_dir": folder, **(trainer or {})},
+            parser_class=_Parser,
+            auto_configure_optimizers=False,  # `--model.optimizer` chooses it
+            args=args,
+        )
+
+    def instantiate_trainer(self, **options: Any) -> L.Trainer:
+        """Make a Trainer that tells ranks and devices; each run gets one of its own, with its logger."""
+        return super().instantiate_trainer(**{"logger": False, **options})
+
+    def instantiate_classes(self) -> None:
+        """Make data, model and Trainer; what they refuse is said without a traceback."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, OSError) as error:
+            self.parser.exit(2, f"error: {error}\n")
+
+    def run(self) -> Any:
+        """Do what the options say; what the library refuses is said without a traceback."""
+        try:
+            return self.answer()
+        except ValueError as error:
+            raised = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+            if not raised.is_relative_to(Path(__file__).parent):
+                raise
+            self.parser.exit(2, f"error: {error}\n")
+            raise AssertionError("`exit` leaves the program") from error
+
+    @abstractmethod
+    def answer(self) -> Any:
+        """Do what the options say."""
+
+    def _seeds(self) -> range:
+        seeds, first = self.config.seeds, self.config.seed_everything
+        if seeds < 1:
+            raise ValueError(f"`--seeds` must be at least 1, got {seeds}.")
+        first = first if isinstance(first, int) else 0
+        return range(first, first + seeds)
+
+    def _start(self) -> Path:
+        """Make the folder of this run, with its configuration."""
+        self._seeds()
+        left = self._left()
+        folder = left or _folder(Path(self.config.trainer.default_root_dir), self.trainer.world_size)
+        if self.trainer.is_global_zero and left is None:
+            self.parser.save(self.config, folder / "config.yaml", skip_validation=True, overwrite=True)
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # twenty runs would say it twenty times
+        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning's own, at every step of its set-up
+        for text in (".*have the same inputs as rows of", ".*number of training batches"):
+            warnings.filterwarnings("once", text)  # every run has the same data
+        if not sys.stderr.isatty():
+            datasets.disable_progress_bars()  # in a file each of them would be lines
+        return folder
+
+    def _left(self) -> Path | None:
+        """Find the folder of a run that is gone on with."""
+        return None
+
+    def _made(self, kind: type, name: str, config: Namespace) -> Any:
+        """Make one of the classes alone: all of them together would read the data again for each run."""
+        parser = LightningArgumentParser()
+        parser.add_lightning_class_args(kind, name)
+        return parser.instantiate_classes(Namespace({name: config}))[name]  # type: ignore[no-untyped-call]
+
+    def _trainer(self, folder: Path, run: str) -> L.Trainer:
+        arm, seed = run.split("/")
+        config = deepcopy(self.config.trainer)
+        config.default_root_dir = str(folder / run)
+        for logger in _listed(config.logger):
+            if isinstance(logger, Namespace) and "name" in logger.init_args and logger.init_args.name is None:
+                logger.init_args.name = f"{arm}-{seed}"
+        options = dict(self._made(L.Trainer, "trainer", config))
+        if options["logger"] in (None, True) and not options["barebones"]:
+            again = len(list((folder / arm).glob(f"{seed}*"))) if self._left() else 0
+            options["logger"] = CSVLogger(folder, name=arm, version=f"{seed}-resumed-{again}" if again else seed)
+        kept: dict[str, Any] = {"dirpath": folder / run / "checkpoints", "enable_version_counter": False}
+        best = ModelCheckpoint(monitor="validate/score", mode="max", filename="best", save_weights_only=True, **kept)
+        callbacks = [*_listed(options["callbacks"]), *self._watching(run)]
+        watched = any(isinstance(callback, Checkpoint) for callback in callbacks)
+        off = options["enable_checkpointing"] is False or options["barebones"] or options["fast_dev_run"]
+        callbacks = callbacks if watched or off else [*callbacks, best]
+        options["callbacks"] = callbacks if off else [*callbacks, *self._also_kept(kept)]
+        return self._instantiate_trainer(options, [])
+
+    def _watching(self, run: str) -> list[L.Callback]:
+        """Make what watches the run of this name, beside the callbacks that were asked for."""
+        return []
+
+    def _also_kept(self, kept: dict[str, Any]) -> list[ModelCheckpoint]:
+        """Make what keeps checkpoints beside the best one."""
+        return []
+
+
+class _Parser(LightningArgumentParser):
+    """Answers an unknown option with the nearest one there is."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        rules = [name for name in samplers.__all__ if isinstance(getattr(samplers, name), type(samplers.Rule))]
+        for wrong in re.findall(r"dot import path string: (\w+)", message):
+            if hint := did_you_mean(wrong, rules, ""):
+                message += f"\n{hint}"
+        for wrong in re.findall(r"--[\w.]+", message):
+            if wrong not in known and (hint := did_you_mean(wrong, known, "")):
+                message += f"\nThere is no option {wrong}. {hint}"
+        super().error(message, ex)
+        raise AssertionError("`error` leaves the program")
+
+
+def finish(trainer: L.Trainer) -> None:
+    """Close the loggers of a run."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):  # else the next run would go on in the same one
+            logger.experiment.finish()
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [] if value is None else [value]
+
+
+def _folder(root: Path, ranks: int) -> Path:
+    """Make a new folder for this run, the same one on all of its ranks."""
+    job = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
+    if ranks > 1 and (job or _RUN in os.environ):
+        folder = Path(os.environ[_RUN]) if _RUN in os.environ else root / f"run_{job}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    for number in count():
+        folder = root / f"run_{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        if ranks > 1:
+            os.environ[_RUN] = str(folder)  # for the processes that Lightning starts from this one
+        return folder
+    raise AssertionError("numbers do not end")

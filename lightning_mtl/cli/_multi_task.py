@@ -1,0 +1,315 @@
+"""The command line of a recipe: Lightning's own, which ends in a comparison."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser
+
+from ..arms import compare_arms
+from ..balancers import Balancer
+from ..comparison import ALL, Comparison, compare, score
+from ..data import MultiTaskDataModule
+from ..gradients import Measuring
+from ..modules import MultiTaskModule
+from ..placement import Placement, search_placement
+from ..report import Report, write_report
+from ..weight_search import WeightSearch, search_weights
+from ._base import RecipeCLI, finish
+
+
+class MultiTaskCLI(RecipeCLI):
+    """Train a multi-task model beside its single-task twins, all of it set from the command line.
+
+    The model's class must take `tasks`, the names of the tasks to train, from which its twins are made. There is no
+    subcommand: `--model.*`, `--data.*` and `--trainer.*` set the arguments of the classes and of the Trainer, `--config`
+    reads them from a YAML file, `--seeds` says how many paired seeds to run, `--seed_everything` which is the first, and
+    `--compare=false` trains the network for all tasks alone, as a sweep does: every `--save_every` steps it writes `last.ckpt`, with
+    which `--ckpt_path` goes on where a run was killed. `--weight_search=8` searches fixed weights of the losses instead, beside
+    equal weights and `--model.balancer` with as many trials: see `search_weights`. `--placement=all` tries each task of a hierarchy
+    at each level instead: see `search_placement`. What the classes refuse when they are made (a
+    `ValueError`, a file that is not there) ends the program with their message.
+
+    Args:
+        model: A `MultiTaskModule` with an argument `tasks`.
+        data: A `MultiTaskDataModule`.
+        folder: Where runs are kept, unless `--trainer.default_root_dir` says otherwise.
+        trainer: Defaults of the Trainer's arguments.
+        links: Arguments of the model that follow from attributes of the data, e.g. {"topics": "topics"}.
+        shortcuts: Options without a prefix that stand for arguments of data and model: {option: (default, arguments)}; with
+            several arguments the value is a list, with commas between.
+        arms: Two networks to compare in place of one with its single-task twins: {name: arguments of the model that make it}; the
+            first is what the second is measured against.
+        also: Results of these that are compared too, see `compare_arms`.
+        monitors: Makes callbacks that watch the first network for all tasks in a comparison; their records make a report beside it.
+        args: The command line. Default: that of the process.
+    """
+
+    two_stage: ClassVar[bool | float] = False
+    """What `--two_stage` is where it is not given."""
+
+    def __init__(
+        self,
+        model: type[MultiTaskModule],
+        data: type[MultiTaskDataModule],
+        *,
+        folder: str,
+        trainer: dict[str, Any] | None = None,
+        links: dict[str, str] | None = None,
+        shortcuts: dict[str, tuple[str, list[str]]] | None = None,
+        arms: dict[str, dict[str, Any]] | None = None,
+        also: Sequence[str] = (),
+        monitors: Callable[[], list[L.Callback]] | None = None,
+        args: list[str] | None = None,
+    ) -> None:
+        self.monitors = monitors
+        self._reports: list[Report] = []
+        self.links = links or {}
+        self.shortcuts = shortcuts or {}
+        self.arms = arms or {}
+        self.also = also
+        super().__init__(model, data, folder=folder, trainer=trainer, args=args)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the options of the comparison."""
+        parser.add_argument("--seeds", type=int, default=5, help="How many paired seeds to run (default: 5).")
+        whom = f"compare {' and '.join(self.arms)}" if self.arms else "train the twins too"
+        parser.add_argument("--compare", type=bool, default=True, help=f"Whether to {whom} (default: true).")
+        parser.add_argument(
+            "--save_every",
+            type=int,
+            default=50,
+            help="Steps from one last.ckpt to the next, with --compare=false (default: 50).",
+        )
+        parser.add_argument(
+            "--ckpt_path", type=str, default=None, help="A last.ckpt to go on with, with --compare=false --seeds=1."
+        )
+        parser.add_argument(
+            "--weight_search",
+            type=int | None,
+            default=None,
+            help="Trials of a search for the best fixed weights, beside equal weights and --model.balancer with as many, in place "
+            "of the comparison. Each trial has a seed of its own, from --seed_everything on; --seeds does not count.",
+        )
+        parser.add_argument(
+            "--placement",
+            type=Literal["all"] | dict[str, list[int]] | None,
+            default=None,
+            help="Tasks to try at other levels of a hierarchy, in place of the comparison: all, or {task: [level, ...]}. Each level has the "
+            "same --seeds.",
+        )
+        parser.add_argument(
+            "--two_stage",
+            type=bool | float | None,
+            default=None,
+            help="Whether to fine-tune each task by itself too, from the network for all tasks: true, for half of a twin's epochs, or "
+            f"a share of them (default: {str(self.two_stage).lower()}).",
+        )
+        parser.add_argument(
+            "--cache",
+            type=str | None,
+            default=None,
+            help="A folder that keeps the results of single-task twins, so that the same twin is not trained twice. Off by default, since "
+            "it sees the source of your classes, settings and data, but not all code that they call.",
+        )
+        for option, (default, arguments) in self.shortcuts.items():
+            parser.add_argument(f"--{option}", type=str, default=default, help=f"Sets {', '.join(arguments)}.")
+            for argument in arguments:
+                parser.link_arguments(option, argument, compute_fn=_split if len(arguments) > 1 else None)
+        for target, source in self.links.items():
+            parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
+
+    def answer(self) -> Comparison | WeightSearch | Placement | float:
+        """Search weights or levels, compare, or train the network for all tasks alone."""
+        self._refuse_twins()
+        if self.config.weight_search is not None:
+            return self.search_weights()
+        if self.config.placement is not None:
+            return self.search_placement()
+        return self.compare() if self.config.compare else self.score()
+
+    def compare(self) -> Comparison:
+        """Run the comparison, print its table, and write it as CSV, JSON and PNG into the folder of this run."""
+        folder = self._start()
+        options: dict[str, Any] = {"seeds": self._seeds(), "finish": finish}
+        if self.arms:
+            arms = {name: partial(self._model, None, None, changes) for name, changes in self.arms.items()}
+            comparison = compare_arms(
+                arms, self.datamodule, lambda run: self._trainer(folder, run), also=self.also, **options
+            )
+        else:
+            comparison = compare(
+                self._model,
+                self.datamodule,
+                lambda run: self._trainer(folder, run),
+                two_stage=self.two_stage if self.config.two_stage is None else self.config.two_stage,
+                cache=self.config.cache,
+                **options,
+            )
+        if self.trainer.is_global_zero:
+            comparison.to_csv(folder / "comparison.csv")
+            (folder / "comparison.json").write_text(json.dumps(comparison.record(), indent=1))
+            comparison.plot(folder / "comparison.png")
+            predicts = self._predicts(folder, comparison.arms[1])
+            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, .json, .png, config.yaml.{predicts}")
+        self._report(folder, comparison)
+        return comparison
+
+    def more_runs(self, folder: Path) -> dict[str, dict[str, Any]]:
+        """Train what the report shows beside the comparison: {name: what `Report.record` gave}; nothing, unless a recipe does.
+
+        Args:
+            folder: The folder of this run.
+        """
+        return {}
+
+    def _watching(self, run: str) -> list[L.Callback]:
+        first = f"{list(self.arms)[-1] if self.arms else ALL}/seed{self._seeds()[0]}"
+        watched = self.monitors is not None and self.config.compare and run == first and not self._searches
+        if not watched or self.monitors is None:
+            return []
+        self._reports.append(Report())
+        return [*self.monitors(), self._reports[-1]]
+
+    @property
+    def _searches(self) -> bool:
+        return self.config.weight_search is not None or self.config.placement is not None
+
+    def _report(self, folder: Path, comparison: Comparison) -> None:
+        """Write the page of what was watched, and name it."""
+        if not self._reports:
+            return
+        records = {"together": self._reports[0].record(), **self.more_runs(folder)}
+        if self.trainer.is_global_zero:
+            page = write_report(folder, records, comparison.record(), f"{self._kind.__name__}: did sharing help?")
+            print(f"The report: {page}")
+
+    def score(self) -> float:
+        """Train the network for all tasks alone, and print the mean of its `validate/score` over the seeds."""
+        folder = self._start()
+        found = score(
+            self._model,
+            self.datamodule,
+            lambda run: self._trainer(folder, run),
+            seeds=self._seeds(),
+            finish=finish,
+            ckpt_path=self.config.ckpt_path,
+        )
+        if self.trainer.is_global_zero:
+            said = f"validate/score {found:.4f}, seeds: {len(self._seeds())}"
+            print(f"\n{said}\nWritten to {folder}: logs, config.yaml.{self._predicts(folder)}")
+        return found
+
+    def search_weights(self) -> WeightSearch:
+        """Search fixed weights of the losses, print the table, and write it as CSV into the folder of this run."""
+        self._refuse_beside("weight_search", "balancer", "`**balancing`, and pass that on to `MultiTaskModule`")
+        folder, first = self._start(), self._seeds()[0]
+        found = search_weights(
+            lambda balancer: self._model(None, balancer),
+            self.datamodule,
+            lambda run: self._trainer(folder, run),
+            trials=self.config.weight_search,
+            seed=first,
+            finish=finish,
+        )
+        if self.trainer.is_global_zero:
+            found.to_csv(folder / "weight_search.csv")
+            predicts = self._predicts(folder, found.best.best.run)
+            print(f"\n{found}\nWritten to {folder}: weight_search.csv, config.yaml.{predicts}")
+        return found
+
+    def search_placement(self) -> Placement:
+        """Try tasks at other levels, print the table, and write it as CSV into the folder of this run."""
+        self._refuse_beside("placement", "levels", "`levels`, a dictionary {task: level}, for its tasks")
+        folder, wanted = self._start(), self.config.placement
+        found = search_placement(
+            self._at_levels,
+            self.datamodule,
+            lambda run: self._trainer(folder, run),
+            levels=None if wanted == "all" else wanted,
+            seeds=self._seeds(),
+            finish=finish,
+        )
+        if self.trainer.is_global_zero:
+            found.to_csv(folder / "placement.csv")
+            print(f"\n{found}\nWritten to {folder}: placement.csv, config.yaml.")
+        return found
+
+    def _at_levels(self, levels: Mapping[str, int] | None) -> Any:
+        given: Mapping[str, int] = self.config.model.levels or {}
+        return self._model(None, changes={"levels": {**given, **(levels or {})}})
+
+    def _refuse_beside(self, search: str, argument: str, remedy: str) -> None:
+        """Refuse options that do not go together with a search, before anything is written."""
+        if self.config.ckpt_path is not None or not self.config.compare:
+            raise ValueError(
+                f"`--{search}` must stand without `--ckpt_path` and `--compare=false`, which are of one network, got "
+                f"--ckpt_path={self.config.ckpt_path} and --compare={str(self.config.compare).lower()}. Leave these out."
+            )
+        if argument not in self.config.model:
+            raise ValueError(
+                f"`--{search}` must be of a model that takes `{argument}`, got {self._kind.__name__}. Give its `__init__` {remedy}."
+            )
+
+    def _refuse_twins(self) -> None:
+        """Refuse options of twins where none are trained."""
+        given = [name for name in ("two_stage", "cache") if self.config[name] not in (None, False)]
+        searches = [name for name in ("weight_search", "placement") if self.config[name] is not None]
+        other = [f"--{name}" for name in searches] or ["--compare=false"] * (not self.config.compare)
+        if given and (other or self.arms):
+            raise ValueError(
+                f"`--{given[0]}` must stand where one network is compared with its single-task twins, got "
+                f"{' and '.join(other or self.arms)}. Leave it out."
+            )
+
+    def _predicts(self, folder: Path, run: str = "multi-task") -> str:
+        """Say where the first network of these runs is kept, if it is."""
+        found = sorted(folder.glob(f"{run}/**/*.ckpt"), key=lambda path: (len(path.parts), path))
+        kind = self._kind.kind()
+        return f"\nTo predict: {kind}.load_from_checkpoint({str(found[0])!r}).predict(rows)" if found else ""
+
+    def _left(self) -> Path | None:
+        """Find the folder of the run that a checkpoint is of."""
+        if self.config.ckpt_path is None:
+            return None
+        start = Path(self.config.ckpt_path)
+        if self.config.compare:
+            raise ValueError(
+                "`--ckpt_path` must go on with one network, got a comparison. Add --compare=false --seeds=1."
+            )
+        if not start.is_file():
+            raise ValueError(f"`--ckpt_path` must be a checkpoint of a run, got {str(start)!r}, which is no file.")
+        return next((folder for folder in start.parents if (folder / "config.yaml").exists()), start.parent)
+
+    def _also_kept(self, kept: dict[str, Any]) -> list[ModelCheckpoint]:
+        last = ModelCheckpoint(filename="last", every_n_train_steps=self.config.save_every, **kept)
+        return [] if self.config.compare else [last]
+
+    def _model(
+        self, tasks: list[str] | None, balancer: Balancer | None = None, changes: Mapping[str, Any] | None = None
+    ) -> MultiTaskModule:
+        config = deepcopy(self.config.model)
+        for name, value in (changes or {}).items():
+            config[name] = value
+        if balancer is not None:
+            config.balancer = balancer
+            for name, default in vars(Measuring()).items():  # what goes with the balancer of the user's choice alone
+                if name in config:
+                    config[name] = default
+        if tasks is not None:
+            config.tasks = tasks
+        for target, source in self.links.items():
+            config[target] = getattr(self.datamodule, source)
+        model: MultiTaskModule = self._made(self._kind, "model", config)
+        return model
+
+
+def _split(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]

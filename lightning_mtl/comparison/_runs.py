@@ -1,0 +1,150 @@
+"""One network, trained and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import lightning as L
+
+from ..data import MultiTaskDataModule
+from ..modules import MultiTaskModule
+from ._cost import Cost
+from ._meter import Meter
+
+
+class Judged(NamedTuple):
+    """A task's main metric on the split "test"; `sign` is 1 where higher is better, else -1."""
+
+    metric: str
+    sign: int
+    value: float
+
+
+class Run(NamedTuple):
+    """A network that was trained and tested; it has the weights that were tested."""
+
+    module: MultiTaskModule
+    judged: dict[str, Judged]
+    cost: Cost | None
+
+
+def fit(
+    trainer: L.Trainer, module: MultiTaskModule, data: L.LightningDataModule, start: str | None = None
+) -> str | None:
+    """Train, and name the best checkpoint, if one is watched."""
+    trainer.fit(module, data, ckpt_path=start)
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    watched = getattr(trainer.checkpoint_callback, "monitor", None) is not None
+    return best if best and watched else None
+
+
+def scored(trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModule, checkpoint: str | None) -> float:
+    """Give `validate/score`.
+
+    Raises:
+        ValueError: There is none.
+    """
+    (results,) = trainer.validate(module, data, ckpt_path=checkpoint, verbose=False)
+    if "validate/score" not in results:
+        raise ValueError(
+            f"The split 'validation' must give `validate/score`, got {sorted(results)}. Give a task `metrics`, and rows."
+        )
+    return float(results["validate/score"])
+
+
+def run_arm(
+    name: str,
+    build: Callable[[], MultiTaskModule],
+    data: MultiTaskDataModule,
+    trainer: Callable[[str], L.Trainer],
+    seed: int,
+    finish: Callable[[L.Trainer], None] | None,
+    also: Sequence[str] = (),
+) -> Run:
+    """Train and test one network with a seed; say how those of its tasks did that have a metric, and what it took.
+
+    Args:
+        name: What the arm is called.
+        build: Makes the network.
+        data: The data.
+        trainer: Makes a Trainer for the run of this name.
+        seed: The seed.
+        finish: Called with the Trainer when the run is over.
+        also: See `judged`.
+    """
+    L.seed_everything(seed, verbose=False)
+    run = trainer(f"{name}/seed{seed}")
+    module = build()
+    return trained(run, module, data, finish, also)
+
+
+def trained(
+    trainer: L.Trainer,
+    module: MultiTaskModule,
+    data: MultiTaskDataModule,
+    finish: Callable[[L.Trainer], None] | None,
+    also: Sequence[str] = (),
+) -> Run:
+    """Train and test a network that is made; see `run_arm`.
+
+    Args:
+        trainer: The Trainer.
+        module: The network.
+        data: The data.
+        finish: Called with the Trainer when the run is over.
+        also: See `judged`.
+    """
+    meter = Meter()
+    trainer.callbacks.insert(0, meter)  # type: ignore[attr-defined]
+    found = judged(trainer, module, data, fit(trainer, module, data), also)
+    if finish is not None:
+        finish(trainer)
+    return Run(module, found, meter.cost)
+
+
+def judged(
+    trainer: L.Trainer,
+    module: MultiTaskModule,
+    data: MultiTaskDataModule,
+    checkpoint: str | None,
+    also: Sequence[str] = (),
+) -> dict[str, Judged]:
+    """Test, and say how those tasks did that have a metric.
+
+    Args:
+        trainer: The Trainer.
+        module: The network.
+        data: The data.
+        checkpoint: Where its weights are. Default: those that it has.
+        also: Results "<name>/<metric>" that a module may log as "test/<name>/<metric>" beside those of its tasks; higher is better.
+
+    Raises:
+        ValueError: A task has no metric on the split "test".
+    """
+    (results,) = trainer.test(module, data, ckpt_path=checkpoint, verbose=False)
+    mains = {task.name: main for task in module.tasks if (main := task.main_metric()) is not None}
+    found = {name: Judged(metric, sign, _result(dict(results), name, metric)) for name, (metric, sign) in mains.items()}
+    for name, metric in (key.split("/") for key in also if f"test/{key}" in results):
+        found[name] = Judged(metric, 1, float(results[f"test/{name}/{metric}"]))
+    return found
+
+
+def refuse_once(data: MultiTaskDataModule) -> None:
+    """Refuse generators: the second network would read on where the first one stopped.
+
+    Raises:
+        ValueError: A source can be read once.
+    """
+    if once := [name for name, source in data.sources.items() if isinstance(source.stream, Iterator)]:
+        raise ValueError(
+            f"`data` must give each network the same rows, got generators, which can be read once, for {once}. Give iterables that "
+            "can be read anew, e.g. by `datasets.IterableDataset.from_generator`."
+        )
+
+
+def _result(results: dict[str, float], task: str, metric: str) -> float:
+    key = f"test/{task}/{metric}"
+    if key not in results:
+        raise ValueError(f"The split 'test' must have at least two labels for task {task!r}, got no {key!r}. Add them.")
+    return results[key]

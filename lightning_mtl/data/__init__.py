@@ -1,0 +1,18 @@
+"""Datasets in, batches of all sources out."""
+
+from ._datamodule import MultiTaskDataModule
+from ._examples import Examples
+from ._label_statistics import fit_heads, settle
+from ._loader import MultiTaskLoader
+from ._source import Source
+from ._splitting import split
+
+__all__ = [
+    "Examples",
+    "MultiTaskDataModule",
+    "MultiTaskLoader",
+    "Source",
+    "fit_heads",
+    "settle",
+    "split",
+]

@@ -1,0 +1,156 @@
+"""One split of one source, read in batches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import datasets
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from ..inputs import RAW, Columns, Input, Inputs, Text, Words, label_values
+
+FORM = 1
+"""Raise it when what is prepared of a row changes: the cache of `datasets` knows values, not code."""
+_MADE = re.compile(r"__prepared__\d+\..")
+"""Columns that were prepared: a mark, the number of the part, a dot, and the name of the encoder's column."""
+FEW = 10_000
+"""Rows that are prepared in a moment, for which no progress bar is shown."""
+
+
+class Examples:
+    """One split of one source: `examples[row numbers]` is a batch of tensors.
+
+    What is slow to make of a row (tokens, codes) is made once where the rows are a Hugging Face dataset (see `prepared`), and
+    kept in its cache; otherwise as the rows are read.
+
+    Args:
+        rows: Rows by number, prepared where they can be.
+        inputs: How they become what the encoder reads.
+        targets: Columns that tasks learn from, which come along as they are. Default: every column.
+        show: Whether words come along too, to be shown beside what is predicted for them.
+        given: Whether rows are not read by number, but given: `examples[(number, row) of each]`.
+    """
+
+    def __init__(
+        self, rows: Any, inputs: Inputs, targets: Sequence[str] | None, *, show: bool = False, given: bool = False
+    ) -> None:
+        self.rows = rows
+        self.given = given
+        self.shown = inputs.words if show else None
+        self.inputs = inputs
+        self.targets = targets
+        self._prepared: list[str] = []
+        if isinstance(rows, datasets.Dataset) and inputs.whole is None:
+            self._prepared = [name for name in rows.column_names if _MADE.match(name)] if inputs.once else []
+            self.rows = rows.with_format(None).select_columns(self._needed(rows.column_names))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, numbers: list[Any]) -> dict[str, Any]:
+        """Read the rows with these numbers as one batch."""
+        if self.inputs.whole is not None:
+            made = self.inputs.whole([row for _, row in numbers] if self.given else [self.rows[i] for i in numbers])
+            return {name: column for name, column in made.items() if name not in self.inputs.leave_out}
+        if self.given:
+            columns = self.inputs.columns_of(numbers)
+            numbers = [number for number, _ in numbers]
+        else:
+            columns = self.read(numbers)
+        batch: dict[str, Any] = {}
+        for part in self.inputs.parts:
+            batch |= part.collate(self._rows_of(part, columns, numbers))
+        for target in self._targets(columns, batch):
+            batch[target] = label_values(columns[target])
+        if self.shown is not None:
+            batch[RAW] = columns[self.shown]
+        return batch
+
+    def read(self, numbers: list[int] | slice) -> dict[str, list[Any]]:
+        """Read the raw columns of the rows with these numbers."""
+        if isinstance(self.rows, datasets.Dataset):
+            return dict(self.rows[numbers])
+        picked = range(len(self.rows))[numbers] if isinstance(numbers, slice) else numbers
+        return dict(self.inputs.columns_of([(i, self.rows[i]) for i in picked]))
+
+    def lengths(self) -> Tensor | None:
+        """Count the tokens of every row, where texts were tokenized once."""
+        tokens = self._tokens()
+        return None if tokens is None else torch.from_numpy(pc.list_value_length(tokens).to_numpy().copy())
+
+    @property
+    def tokenizes(self) -> bool:
+        """Whether texts are tokenized as the rows are read."""
+        return not self._prepared and any(isinstance(part, Text | Words) for part in self.inputs.parts)
+
+    def largest_token(self) -> int | None:
+        """Find the largest number of a token, where texts were tokenized once."""
+        tokens = self._tokens()
+        return None if tokens is None else pc.max(pc.list_flatten(tokens)).as_py()
+
+    def _tokens(self) -> Any:
+        name = next((name for name in self._prepared if name.endswith(".input_ids")), None)
+        return None if name is None else self.rows.select_columns([name]).with_format("arrow")[:][name]
+
+    def notes(self) -> list[str]:
+        """Say what a user should know about the rows: texts that are cut."""
+        limit = min((part.limit for part in self.inputs.parts if part.limit), default=None)
+        lengths = self.lengths()
+        if limit is None or lengths is None or not (cut := int((lengths >= limit).sum())):
+            return []
+        return [
+            f"{cut:,} of {len(lengths):,} texts reach the limit of {limit:,} tokens; what lies beyond it is not read"
+        ]
+
+    def _needed(self, there: Sequence[str]) -> list[str]:
+        if self.targets is None or not self.inputs.columns:
+            return list(there)
+        later = {name for part in self.inputs.parts if not part.once for name in part.columns}
+        needed = {*later, *self.targets, *self._prepared, *([self.shown] if self.shown else ())}
+        return [name for name in there if name in needed]
+
+    def _rows_of(self, part: Input, columns: Columns, numbers: Sequence[int]) -> Columns:
+        if not part.once or not self._prepared:
+            return part.prepare(columns, numbers)
+        place = f"__prepared__{self.inputs.once.index(part)}."
+        return {name.removeprefix(place): columns[name] for name in self._prepared if name.startswith(place)}
+
+    def _targets(self, columns: Mapping[str, Any], batch: Mapping[str, Any]) -> list[str]:
+        wanted = columns if self.targets is None else self.targets
+        return [name for name in wanted if name in columns and name not in batch and name not in self._prepared]
+
+
+def prepared(rows: datasets.Dataset, parts: Sequence[Input]) -> datasets.Dataset:
+    """Make once, beside the columns of a dataset, what is slow to make of each row."""
+    rows = rows.with_format(None)
+    _prepare(rows[:1], [0], parts, FORM)  # a tokenizer is another one, to the cache, before its first use
+    options = {"batched": True, "with_indices": True, "fn_kwargs": {"parts": list(parts), "form": FORM}}
+    with _bar_of(len(rows)):
+        return rows.map(_prepare, desc="Prepare", **options)
+
+
+@contextmanager
+def _bar_of(rows: int) -> Iterator[None]:
+    """Hide the progress bar of `datasets` where there are few rows, and nobody asked for it in the environment."""
+    asked = datasets.config.HF_DATASETS_DISABLE_PROGRESS_BARS is not None
+    hide = rows < FEW and not asked and not datasets.are_progress_bars_disabled()
+    if hide:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hide:
+            datasets.enable_progress_bars()
+
+
+def _prepare(columns: Columns, numbers: Sequence[int], parts: Sequence[Input], form: int) -> dict[str, list[Any]]:
+    """Prepare rows; a part's columns have its number before their name, so that none is taken for one of the user's."""
+    made: dict[str, list[Any]] = {}
+    for place, part in enumerate(parts):
+        made |= {f"__prepared__{place}.{name}": values for name, values in part.prepare(columns, numbers).items()}
+    return made

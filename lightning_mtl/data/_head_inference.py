@@ -1,0 +1,256 @@
+"""What a target column says of its task: the head that fits, and the names of its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, NoReturn
+
+import datasets
+
+from ..heads import Binary, Head, Multiclass, Multilabel, Regression, Tagging
+from ..inputs import are_dates, missing
+from ..task import Task
+
+CLASSES = 20
+"""Whole numbers with more different values than this are quantities."""
+
+Features = Mapping[str, Any]
+"""The types of a Hugging Face dataset's columns; empty for other data."""
+
+
+def head_for(task: Task, columns: Mapping[str, list[Any]], features: Features, *, words: bool) -> Head:
+    """Find the head that fits the target of a task.
+
+    Args:
+        task: A task without a head.
+        columns: The values of its target columns in the training split.
+        features: The types of the dataset's columns.
+        words: Whether the source's rows are lists of words.
+
+    Raises:
+        ValueError: A target that cannot be learned (one value, a value per row, dates), or that no head fits.
+    """
+    return _several(task, columns, features) if len(task.columns) > 1 else _one(task, columns, features, words)
+
+
+def _one(task: Task, columns: Mapping[str, list[Any]], features: Features, words: bool) -> Head:
+    (column,) = task.columns
+    values, feature = columns[column], features.get(column)
+    inner = getattr(feature, "feature", None)
+    if isinstance(feature, datasets.ClassLabel):
+        return _classes(list(feature.names))
+    known = _known(values)
+    if not known:
+        _refuse(
+            task,
+            column,
+            "must have labels to learn from",
+            f"{len(values)} rows without",
+            "Drop the task, or name another `target`",
+        )
+    if hasattr(known[0], "tolist"):
+        known = [value.tolist() for value in known]
+    if isinstance(known[0], list | tuple):
+        names: list[Any] | None = list(inner.names) if isinstance(inner, datasets.ClassLabel) else None
+        return _lists(task, column, known, names, words)
+    return _scalars(task, column, known)
+
+
+def _known(values: Sequence[Any]) -> list[Any]:
+    """Leave out what is missing; -100 too, where the rest are class numbers."""
+    known = [value for value in values if not missing(value)]
+    rest = [value for value in known if not _is_gap(value)]
+    numbers = all(isinstance(value, bool | int | float) and value >= 0 and float(value).is_integer() for value in rest)
+    return rest if rest and numbers else known
+
+
+def _is_gap(value: Any) -> bool:
+    return isinstance(value, int | float) and value == -100
+
+
+def complete(task: Task, columns: Mapping[str, list[Any]], features: Features) -> None:
+    """Give a head of classes the names that the column has for them, where it has none yet.
+
+    Raises:
+        ValueError: There are more or fewer names than the head has classes.
+    """
+    head = task.known_head()
+    if not hasattr(head, "classes") or head.names is not None or len(task.columns) > 1:
+        return
+    column = task.columns[0]
+    feature = features.get(column)
+    feature = getattr(feature, "feature", None) or feature
+    size = head.outputs if head.label_shape else getattr(head, "classes", head.outputs)
+    if isinstance(feature, datasets.ClassLabel):
+        head.names = list(feature.names) if len(feature.names) == size else None
+        return
+    found = sorted({text for text in _flat(columns[column]) if isinstance(text, str) and text})
+    if found and len(found) != size:
+        _refuse(
+            task,
+            column,
+            f"must have {size} different labels for {type(head).__name__}",
+            f"{len(found)} ({_some(found)})",
+            "Change the head, or leave it out to have it found from the data",
+        )
+    head.names = list(found) or None
+
+
+def refuse_other_coding(task: Task, values: Sequence[Any], feature: Any, where: str, *, texts: bool) -> None:
+    """Look whether a split codes its labels as the head knows them.
+
+    Args:
+        task: The task, with its head.
+        values: The values of its target column.
+        feature: The type of the column, where the data say it.
+        where: What the split is called in error messages.
+        texts: Whether labels of the training split are texts.
+
+    Raises:
+        ValueError: Class names in another order, or numbers in one split and texts in another.
+    """
+    names = getattr(task.head, "names", None)
+    if not names or len(task.columns) > 1:
+        return
+    column = task.columns[0]
+    feature = getattr(feature, "feature", None) or feature
+    if isinstance(feature, datasets.ClassLabel):
+        if all(isinstance(name, str) for name in names) and list(feature.names) != list(names):
+            raise ValueError(
+                f"Column {column!r} of task {task.name!r} must number its classes alike everywhere: {where} has {feature.names}, "
+                f"the model has {list(names)}. Encode all splits together, or keep the labels as texts."
+            )
+        return
+    first = next((value for value in _flat(values) if not missing(value)), None)
+    if isinstance(first, int | float) if texts else isinstance(first, str) and first not in names:
+        raise ValueError(
+            f"Column {column!r} of task {task.name!r} must hold the same kind of labels everywhere: {where} has {first!r}, "
+            f"the model has {_some(list(names))}. Write the same labels in all splits."
+        )
+
+
+def _several(task: Task, columns: Mapping[str, list[Any]], features: Features) -> Head:
+    known = {name: _known(columns[name]) for name in task.columns}
+    for name, values in known.items():
+        if not values or not isinstance(values[0], bool | int | float):
+            _refuse(
+                task,
+                name,
+                "must hold numbers where a task has several targets",
+                repr(values[:1]),
+                "Make each column a task",
+            )
+    if all(set(values) <= {0, 1} for values in known.values()):
+        return Multilabel(len(known), names=list(known))
+    return Regression(len(known), names=list(known), scaled=True)
+
+
+def _lists(task: Task, column: str, known: list[Any], names: list[Any] | None, words: bool) -> Head:
+    flat = _known([value for row in known for value in row])
+    if not flat:
+        _refuse(
+            task,
+            column,
+            "must have labels to learn from",
+            "empty lists only",
+            "Drop the task, or name another `target`",
+        )
+    if words:
+        found: list[Any] = names or sorted(set(flat))
+        if len(found) < 2:
+            _refuse(task, column, "must have two different tags at least", _some(found), "Name another `target`")
+        return Tagging(len(found), names=found if names or isinstance(found[0], str) else None)
+    if isinstance(flat[0], str):
+        return Multilabel(len(set(flat)), names=sorted(set(flat)))
+    if names is not None:
+        _refuse(
+            task,
+            column,
+            "must hold labels that a head fits",
+            "lists of class numbers",
+            "Name the source's `words` for a label per word, or give the lists as texts or as 0 and 1",
+        )
+    sizes = {len(row) for row in known}
+    if len(sizes) > 1:
+        _refuse(
+            task,
+            column,
+            "must hold lists of one length",
+            f"lengths {_some(sorted(sizes))}",
+            "Name the source's `words`, or mend the rows",
+        )
+    outputs = sizes.pop()
+    return Multilabel(outputs) if set(flat) <= {0, 1} else Regression(outputs, scaled=True)
+
+
+def _scalars(task: Task, column: str, known: list[Any]) -> Head:
+    if isinstance(known[0], str):
+        if are_dates(known):
+            _refuse(
+                task,
+                column,
+                "must hold numbers or classes",
+                f"dates ({known[0]!r})",
+                "Make numbers of them, e.g. days since a date",
+            )
+        odd = next((value for value in known if not isinstance(value, str)), None)
+        if odd is not None:
+            _refuse(task, column, "must hold texts or numbers, not both", repr(odd), "Convert the column")
+    elif isinstance(known[0], date) or not isinstance(known[0], bool | int | float):
+        found = "dates" if isinstance(known[0], date) else type(known[0]).__name__
+        _refuse(
+            task,
+            column,
+            "must hold numbers or classes",
+            f"{found} ({known[0]!r})",
+            "Convert the column; of a date, e.g. days since a first one",
+        )
+    different = set(known)
+    if len(different) == 1:
+        _refuse(
+            task,
+            column,
+            "must have two different values at least",
+            f"{known[0]!r} in all {len(known)} rows",
+            "Name another `target`",
+        )
+    if isinstance(known[0], str):
+        if len(different) > max(CLASSES, len(known) / 2) or len(different) == len(known) > 2:
+            _refuse(
+                task,
+                column,
+                "must have classes that recur",
+                f"{len(different)} different texts in {len(known)} rows",
+                "Name another `target`; if these are classes, give the head: head=Multiclass(...)",
+            )
+        return _classes(sorted(different))
+    whole = all(float(value).is_integer() for value in different)
+    if whole and len(different) == len(known) > CLASSES and max(different) - min(different) == len(known) - 1:
+        _refuse(
+            task,
+            column,
+            "must have values that say something",
+            f"a number of its own for each of {len(known)} rows",
+            "Name another `target`; if this is a quantity, give the head: head=Regression()",
+        )
+    if whole and len(different) <= min(CLASSES, max(2, len(known) // 5)):
+        truths = all(isinstance(value, bool) for value in different)
+        return _classes(sorted(different if truths else map(int, different)))
+    return Regression(scaled=True)
+
+
+def _classes(names: list[Any]) -> Head:
+    return Binary(names=names) if len(names) == 2 else Multiclass(len(names), names=names)
+
+
+def _flat(values: Sequence[Any]) -> list[Any]:
+    return [inner for value in values for inner in (value if isinstance(value, list | tuple) else [value])]
+
+
+def _some(values: Sequence[Any]) -> str:
+    return ", ".join(map(repr, values[:6])) + (", ..." if len(values) > 6 else "")
+
+
+def _refuse(task: Task, column: str, rule: str, value: str, remedy: str) -> NoReturn:
+    raise ValueError(f"Column {column!r} of task {task.name!r} {rule}, got {value}. {remedy}.")

@@ -1,0 +1,381 @@
+"""One source of examples: a dataset, its input columns, and how they become tensors."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from typing import Any, cast
+
+import datasets
+from datasets.distributed import split_dataset_by_node
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+)
+
+from .._checks import did_you_mean
+from ..encoders import Tokenizer
+from ..inputs import Columns, Image, Input, Inputs, Own, Plain, Table, Text, Words
+from ..samplers import Flow
+from ._examples import Examples, prepared
+from ._rows import beginning, flows, rows_of, saves_exactly
+
+SPLITS = ("train", "validation", "test", "predict")
+SAMPLE = 10_000
+"""Rows of a stream that are looked at before training."""
+
+
+class Source:
+    """A dataset under a name, with its input columns.
+
+    Rows are mappings of columns. Where no input column is named, every column that is no task's target is an input, and
+    goes to the encoder as it is.
+
+    Args:
+        dataset: A file (CSV, TSV, JSON, JSONL, Parquet, CoNLL-U), a Hugging Face `Dataset` or `DatasetDict`, a DataFrame, a list of mappings, any map-style dataset of mappings, a
+            ready `DataLoader` over one, an iterable of mappings (a Hugging Face or PyTorch `IterableDataset`), or a dictionary of these for the splits "train", "validation", "test" and
+            "predict". One dataset alone is the split "train". Of a ready loader, dataset, batches and collate are
+            used; the data module's workers read it. A training split that is an iterable is read as a stream: columns, labels
+            and scales are those of its first 10,000 rows. Any other split is read into memory.
+        text: Column of texts, or two columns of pairs of texts, for the encoder's tokenizer.
+        words: Column of lists of words, for tasks that label each word.
+        features: Numeric and categorical columns of a table, which become one column "features", [batch, features], scaled
+            and coded as the training split says (see `lightning_mtl.inputs.Table`).
+        image: Column of images, which becomes "image", [batch, channels, height, width] (see `lightning_mtl.inputs.Image`).
+        transform: Makes the input columns yourself: from {column: list of values} of a batch to {column: tensor}.
+        batch_size: Rows of this source in a step. Default: that of the data module.
+        rows: Number of rows of a training split that is read as a stream, for rules and lengths of epochs that need it.
+        collate: Makes a batch yourself: from a list of rows to {column: tensor}, target columns included.
+
+    Raises:
+        ValueError: An unknown split, or input columns that exclude each other.
+        TypeError: A dataset that is none.
+
+    Example:
+        >>> rows = [{"review": "fine", "stars": 4}, {"review": "a waste of time", "stars": 1}]
+        >>> source = Source({"train": rows}, text="review")
+        >>> source.columns("train")
+        ['review', 'stars']
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        text: str | Sequence[str] | None = None,
+        words: str | None = None,
+        features: Sequence[str] | None = None,
+        image: str | None = None,
+        transform: Callable[[dict[str, list[Any]]], dict[str, Any]] | None = None,
+        batch_size: int | None = None,
+        rows: int | None = None,
+        collate: Callable[[list[Any]], dict[str, Any]] | None = None,
+    ) -> None:
+        splits = dataset if isinstance(dataset, Mapping) else {"train": dataset}
+        if unknown := [split for split in splits if split not in SPLITS]:
+            raise ValueError(f"`dataset` must have splits out of {list(SPLITS)}, got {unknown}. Rename them.")
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        self.text = [text] if isinstance(text, str) else list(text or ())
+        self.words = words
+        self.features = [features] if isinstance(features, str) else list(features or ())
+        self.image = image
+        self.transform = transform
+        self.batch_size = batch_size
+        self.collate = collate
+        self._refuse_mixtures()
+        self.loaders = {split: data for split, data in splits.items() if isinstance(data, DataLoader)}
+        self.stream: Any = None
+        """The training split, where it can only be read as a stream."""
+        self.splits = {split: self._rows(split, data) for split, data in splits.items()}
+        if rows is not None and (rows < 1 or self.stream is None):
+            raise ValueError(
+                f"`rows` must be the number of rows of a training split that is read as a stream, got {rows}. Leave it out."
+            )
+        self.rows = rows if rows is not None or self.stream is None else self._counted()
+        self._kept: dict[str, tuple[str, datasets.Dataset]] = {}
+
+    def _rows(self, split: str, data: Any) -> Any:
+        if not flows(data):
+            return rows_of(data)
+        iterable = data.dataset if isinstance(data, DataLoader) else data
+        if split != "train":
+            return beginning(iterable)[0]
+        first, self.stream = beginning(iterable, SAMPLE)
+        return first
+
+    def _counted(self) -> int | None:
+        """Count the rows of a stream that ends within what was looked at."""
+        seen = len(self.splits["train"])
+        return seen if seen < SAMPLE else None
+
+    def flow(self, batch: int, name: str, rank: int, ranks: int) -> Flow:
+        """Make the stream of the training split ready to be drawn from.
+
+        Args:
+            batch: Rows of a global batch.
+            name: What the source is called in error messages.
+            rank: Number of this rank.
+            ranks: Number of ranks: a Hugging Face stream is split over them, of any other each keeps its part.
+        """
+        own = isinstance(self.stream, datasets.IterableDataset)
+        rows = split_dataset_by_node(self.stream, rank, ranks) if own and ranks > 1 else self.stream
+        saves = saves_exactly(rows)
+        first = 0 if saves else self._first_rows()
+        return Flow(rows, batch, name=name, size=self.rows, own=own, saves=saves, first=first)
+
+    def _first_rows(self) -> int:
+        """Make a number of the first rows of the stream."""
+        seen = self.splits["train"]
+        return zlib.crc32(repr([seen[i] for i in range(min(16, len(seen)))]).encode())
+
+    def given(self, inputs: Inputs, targets: Sequence[str] | None) -> Examples:
+        """Make the rows of the stream, as they come, batches of tensors."""
+        return Examples((), self._as_collated("train", inputs), targets, given=True)
+
+    def _as_collated(self, split: str, inputs: Inputs) -> Inputs:
+        """Leave the making of batches to the split's own collate, where it has one."""
+        own = self._collate(split)
+        return inputs if own is None or own is inputs.whole else Inputs([], whole=own, leave_out=inputs.leave_out)
+
+    @property
+    def named(self) -> list[str]:
+        """The columns that are named as inputs."""
+        return [
+            *self.text,
+            *([self.words] if self.words else ()),
+            *self.features,
+            *([self.image] if self.image else ()),
+        ]
+
+    def _refuse_mixtures(self) -> None:
+        if len(self.text) > 2:
+            raise ValueError(f"`text` must name one column, or two for pairs, got {self.text}. Join the columns first.")
+        if self.text and self.words:
+            raise ValueError(
+                f"`words` must be left out beside `text`, got {self.words!r}. Name the one that the encoder reads."
+            )
+        if self.transform is not None and self.named:
+            raise ValueError(
+                f"`transform` makes all input columns, so no other may be named beside it, got {self.named}. Leave one out."
+            )
+        if doubled := sorted({name for name in self.named if self.named.count(name) > 1}):
+            raise ValueError(f"Input columns must be named once, got {doubled} twice. Leave one out.")
+
+    def columns(self, split: str) -> list[str]:
+        """Name the columns of a split, as far as they can be seen."""
+        data = self.splits[split]
+        if isinstance(data, datasets.Dataset):
+            return list(data.column_names)
+        collate = self._collate(split)
+        first = collate([data[0]]) if collate else data[0]
+        _refuse_no_mapping(first, 0)
+        return list(first)
+
+    def inputs(
+        self, tokenizer: Tokenizer | None, targets: Sequence[str] | None, name: str = "", not_inputs: Iterable[str] = ()
+    ) -> Inputs:
+        """Say how the input columns become tensors, with what is to be learned from the training split.
+
+        Args:
+            tokenizer: What turns texts into tensors.
+            targets: Columns that tasks learn from. Default: none is known, so every column is an input.
+            name: What the source is called in error messages.
+            not_inputs: Columns that are left out unless they are targets.
+
+        Raises:
+            ValueError: A text without a tokenizer, a column that there is not, or one that cannot be brought to numbers.
+        """
+        split = "train" if "train" in self.splits else next(iter(self.splits))
+        self._refuse_empty(split, name)
+        hidden = set(not_inputs) - set(targets or ())
+        if collate := self._collate(split):
+            return Inputs([], whole=collate, leave_out=hidden)
+        if (self.text or self.words) and tokenizer is None:
+            raise ValueError(
+                f"Source {name!r} has `{'text' if self.text else 'words'}`, but no tokenizer: its encoder has none, nor was one "
+                "given. Use an encoder for text, e.g. HardSharing(BagOfWords()), or MultiTaskDataModule(..., tokenizer=...)."
+            )
+        there = self.columns(split)
+        self._refuse_unknown(self.named, there, split, name)
+        inputs = Inputs(
+            self._parts(tokenizer, [column for column in there if column not in {*hidden, *(targets or ())}])
+        )
+        if (self.features or self.image) and "train" not in self.splits:
+            raise ValueError(
+                f"Source {name!r} must have a split 'train' from which the scale of its columns is learned, got "
+                f"{list(self.splits)}. Add it, or load a trained model, which knows it."
+            )
+        if self.features or self.image:
+            inputs.fit(lambda columns: self.read(split, columns))
+        return inputs
+
+    def is_read_by(self, inputs: Inputs, name: str) -> bool:
+        """Say whether inputs that a model has learned are those of this source.
+
+        Raises:
+            ValueError: They were learned from other columns, whose scale the encoder knows.
+        """
+        same = inputs.whole is None and bool(inputs.columns) and (not self.named or self.named == inputs.columns)
+        same = same and self.transform is None and self.collate is None
+        if not same and inputs.sizes() and self.named:
+            raise ValueError(
+                f"Source {name!r} must name the columns {inputs.columns}, in this order, on which the model was trained, got "
+                f"{self.named}. Name them so, or train a new model."
+            )
+        return same
+
+    def texts(self) -> Iterator[str]:
+        """Give all texts of the training split."""
+        for values in self.read("train", [*self.text, *([self.words] if self.words else ())]).values():
+            yield from (value if isinstance(value, str) else " ".join(value) for value in values if value)
+
+    def read(self, split: str, columns: Sequence[str]) -> Columns:
+        """Read whole columns of a split."""
+        rows = self.splits[split]
+        if isinstance(rows, datasets.Dataset):
+            return dict(rows.with_format(None).select_columns(list(columns))[:])
+        return {column: [_value(rows[i], i, column) for i in range(len(rows))] for column in columns}
+
+    def labels(self, split: str, columns: Sequence[str], name: str) -> tuple[Columns | None, Mapping[str, Any]]:
+        """Read the values of target columns, and the types of all columns where the data tell them.
+
+        Returns:
+            No values where rows come from a `collate` of the user's own: then targets are numbers already.
+        """
+        if self._collate(split):
+            return None, {}
+        self._refuse_empty(split, name)
+        self._refuse_unknown(columns, self.columns(split), split, name)
+        rows = self.splits[split]
+        return self.read(split, columns), rows.features if isinstance(rows, datasets.Dataset) else {}
+
+    def examples(
+        self, split: str, inputs: Inputs, targets: Sequence[str] | None = None, name: str = "", *, show: bool = False
+    ) -> Examples:
+        """Make the rows of a split readable as batches of tensors.
+
+        Args:
+            split: Name of the split.
+            inputs: How rows become what the encoder reads.
+            targets: Columns that tasks learn from, which come along as they are. Default: every column.
+            name: What the source is called in error messages.
+            show: Whether words come along, to be shown beside what is predicted for them.
+
+        Raises:
+            ValueError: A column that there is not, a value that does not fit, or an empty split.
+        """
+        self._refuse_empty(split, name)
+        if leaks := {*self.named}.intersection(targets or ()):
+            raise ValueError(
+                f"Source {name!r}: inputs must not be targets too, got {sorted(leaks)}. Leave them out of the inputs."
+            )
+        named = [] if inputs.whole else inputs.columns
+        self._refuse_unknown([*named, *(targets or ())], self.columns(split), split, name)
+        inputs = self._as_collated(split, inputs)
+        try:
+            return Examples(self._prepared(split, inputs), inputs, targets, show=show)
+        except ValueError as error:
+            raise ValueError(f"Source {name!r}, split {split!r}: {error}") from error
+
+    def _prepared(self, split: str, inputs: Inputs) -> Any:
+        """Prepare the rows of a split, or take those that were prepared in the same way for an earlier model."""
+        rows = self.splits[split]
+        if not inputs.once or not isinstance(rows, datasets.Dataset):
+            return rows
+        key = datasets.fingerprint.Hasher.hash(inputs.once)
+        if self._kept.get(split, ("", None))[0] != key:
+            self._kept[split] = key, prepared(rows, inputs.once)
+        return self._kept[split][1]
+
+    def _parts(self, tokenizer: Tokenizer | None, others: list[str]) -> list[Input]:
+        if self.transform is not None:
+            return [Own(self.transform)]
+        parts: list[Input] = []
+        if self.text or self.words:
+            assert tokenizer is not None
+            parts.append(Text(self.text, tokenizer) if self.text else Words([cast(str, self.words)], tokenizer))
+        if self.features:
+            rows = next(iter(self.splits.values()))
+            known = rows.features if isinstance(rows, datasets.Dataset) else {}
+            classes = [name for name in self.features if isinstance(known.get(name), datasets.ClassLabel)]
+            parts.append(Table(self.features, classes))
+        if self.image is not None:
+            parts.append(Image([self.image]))
+        return parts or [Plain(others)]
+
+    def _refuse_empty(self, split: str, name: str) -> None:
+        if len(self.splits[split]) == 0:
+            raise ValueError(f"Split {split!r} of source {name!r} must have rows, got none. Leave the split out.")
+
+    def _refuse_unknown(self, wanted: Sequence[str], there: Sequence[str], split: str, name: str) -> None:
+        for column in wanted:
+            if column not in there:
+                hint = did_you_mean(column, there)
+                raise ValueError(
+                    f"Source {name!r} has no column {column!r} in split {split!r}; columns are {there}. {hint}"
+                )
+
+    def ready_batches(self, split: str, name: str, ranks: int) -> Any:
+        """Give the batches of row numbers of a ready loader with a sampler of its own, or else none.
+
+        Raises:
+            ValueError: The loader's batches cannot be cut over the ranks.
+        """
+        loader = self.loaders.get(split)
+        if loader is None or (loader.batch_sampler is not None and flows(loader)):
+            return None
+        if loader.batch_sampler is None:
+            raise ValueError(
+                f"The DataLoader of source {name!r} must make batches, got batch_size=None. Give its dataset, or pass "
+                f"loaders of ready batches to the Trainer: CombinedLoader({{{name!r}: loader}}, 'max_size_cycle')."
+            )
+        sampler = loader.sampler
+        plain = type(loader.batch_sampler) is BatchSampler and type(sampler) in (RandomSampler, SequentialSampler)
+        plain = (
+            plain
+            and not getattr(sampler, "replacement", False)
+            and len(cast(Sized, sampler)) == len(cast(Sized, loader.dataset))
+        )
+        if plain and not loader.drop_last:
+            return None
+        if ranks > 1:
+            raise ValueError(
+                f"The DataLoader of source {name!r} must have a plain sampler to be cut over {ranks} ranks, got "
+                f"{type(loader.sampler).__name__} with drop_last={loader.drop_last}. Give its dataset instead."
+            )
+        batches: Any = loader.batch_sampler
+        return batches
+
+    def rows_per_step(self, split: str, default: int) -> int:
+        """Number the rows of a step on one rank: this source's own, its loader's, or the default."""
+        loader = self.loaders.get(split)
+        return self.batch_size or (loader.batch_size if loader is not None else None) or default
+
+    def shuffled(self, split: str) -> bool:
+        """Say whether training takes the rows in random order: always, unless a ready loader has them in their own."""
+        loader = self.loaders.get(split)
+        return loader is None or type(loader.sampler) is not SequentialSampler
+
+    def _collate(self, split: str) -> Callable[[list[Any]], Any] | None:
+        loader = self.loaders.get(split)
+        return self.collate or (loader.collate_fn if loader is not None else None)
+
+
+def _refuse_no_mapping(row: Any, number: int) -> None:
+    if not isinstance(row, Mapping):
+        raise ValueError(
+            f"Rows of a source must be mappings of columns, got {type(row).__name__} as row {number}. Give `collate` that makes "
+            "{column: tensor} of a list of rows."
+        )
+
+
+def _value(row: Any, number: int, column: str) -> Any:
+    _refuse_no_mapping(row, number)
+    if column not in row:
+        raise ValueError(
+            f"Row {number} must have column {column!r}, got columns {list(row)}. Add it; None is no label."
+        )
+    return row[column]

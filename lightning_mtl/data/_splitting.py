@@ -1,0 +1,159 @@
+"""Rows into splits: at random, by the values of a column, or by time."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+
+from .._checks import did_you_mean
+from ..files import read_rows
+from ._rows import rows_of
+
+_SHARES: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+def split(
+    rows: Any,
+    shares: Mapping[str, float] = _SHARES,
+    *,
+    by: str | None = None,
+    time: str | None = None,
+    seed: int = 0,
+) -> dict[str, datasets.Dataset]:
+    """Split rows into parts that share no row, the same on every machine.
+
+    Each row is drawn on its own, unless `by` or `time` says what must not be torn apart: give `by` where rows belong
+    together (several rows of one patient, copies of one text), and `time` where the model will be asked about the future.
+
+    Args:
+        rows: A `datasets.Dataset`, a data frame, a list of mappings, or the path of a file, see `read_rows`.
+        shares: {split: share}; they add up to one. Shares of the rows, or, with `by`, of the column's values.
+        by: Column whose equal values stay in one split, letter case and outer blanks aside.
+        time: Column of numbers, dates or ISO texts. The first split gets the oldest rows, in their order, and so on; equal
+            times stay in one split. Times without a zone are read as UTC.
+        seed: Makes another split. With `time`, nothing is drawn.
+
+    Returns:
+        {split: rows}.
+
+    Raises:
+        ValueError: Shares that are not positive or do not add up to one, a column that there is not or that lacks values,
+            a time that cannot be read, `by` beside `time`, or a split that comes out empty.
+        TypeError: `rows` is none of the above.
+
+    Example:
+        >>> visits = [{"patient": i // 2, "day": i} for i in range(10)]
+        >>> {name: part["day"][:] for name, part in split(visits, time="day").items()}
+        {'train': [0, 1, 2, 3, 4, 5, 6, 7], 'validation': [8], 'test': [9]}
+        >>> {name: part["patient"][:] for name, part in split(visits, {"train": 0.6, "test": 0.4}, by="patient").items()}
+        {'train': [1, 1, 2, 2, 3, 3], 'test': [0, 0, 4, 4]}
+    """
+    _check_shares(shares)
+    if by is not None and time is not None:
+        raise ValueError(f"`by` and `time` must not stand together, got {by!r} and {time!r}. Leave one of them out.")
+    data = _dataset(rows)
+    if by is not None:
+        parts = _by_value(_values(data, by, "by"), list(shares.values()), seed)
+    elif time is not None:
+        parts = _by_time(_times(_values(data, time, "time"), time), list(shares.values()))
+    else:
+        parts = _by_row(len(data), list(shares.values()), seed)
+    if empty := [name for name, part in zip(shares, parts, strict=True) if len(part) == 0]:
+        raise ValueError(
+            f"`shares` must leave rows for each split, got none for {empty} of {len(data):,} rows. Give more rows or a "
+            f"larger share{', or another `seed`' if by is not None else ''}."
+        )
+    return {name: data.select(part) for name, part in zip(shares, parts, strict=True)}
+
+
+def _check_shares(shares: Mapping[str, float]) -> None:
+    if any(not share > 0 for share in shares.values()) or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
+        raise ValueError(
+            f"`shares` must be positive and add up to 1, got {dict(shares)} (sum {sum(shares.values()):g}). "
+            "Give for example {'train': 0.8, 'validation': 0.1, 'test': 0.1}."
+        )
+
+
+def _dataset(rows: Any) -> datasets.Dataset:
+    if isinstance(rows, str | PathLike):
+        return read_rows(rows)
+    if isinstance(rows, Mapping):
+        raise TypeError(f"`rows` must be one dataset, got {type(rows).__name__} of {list(rows)}. Give one of these.")
+    found = rows_of(rows)
+    if isinstance(found, datasets.Dataset):
+        return found
+    if isinstance(found, list) and all(isinstance(row, Mapping) for row in found):
+        return datasets.Dataset.from_list(found)
+    raise TypeError(
+        f"`rows` must be a datasets.Dataset, a data frame, a list of mappings or a path, got {type(rows).__name__}. "
+        "Make it one of these, or split it yourself: Source({'train': ..., 'validation': ...})."
+    )
+
+
+def _values(rows: datasets.Dataset, column: str, argument: str) -> list[Any]:
+    if column not in rows.column_names:
+        hint = did_you_mean(column, rows.column_names)
+        raise ValueError(f"`{argument}` must be a column, got {column!r}; columns are {rows.column_names}. {hint}")
+    values: list[Any] = rows.with_format(None)[column][:]
+    for row, value in enumerate(values):
+        if value is None or value != value:  # NaN, NaT
+            raise ValueError(
+                f"`{argument}` must be a column that has a value in every row, got {column!r} with {value} in row {row}. "
+                "Fill it, or drop the row."
+            )
+    return values
+
+
+def _by_row(count: int, shares: Sequence[float], seed: int) -> list[list[int]]:
+    # numpy promises that this older generator draws the same numbers in every version.
+    order = np.random.RandomState(zlib.crc32(f"{seed}/rows".encode())).permutation(count)
+    return [sorted(part.tolist()) for part in np.split(order, _cuts(count, shares))]
+
+
+def _by_value(values: Sequence[Any], shares: Sequence[float], seed: int) -> list[list[int]]:
+    key = f"{seed}/" if seed else ""
+    places = [zlib.crc32(f"{key}{str(value).strip().lower()}".encode()) / 2**32 for value in values]
+    parts: list[list[int]] = [[] for _ in shares]
+    bounds = np.cumsum(shares)[:-1]  # the last share takes the rest, whatever rounding left
+    for row, split in enumerate(np.searchsorted(bounds, places, side="right").tolist()):
+        parts[split].append(row)
+    return parts
+
+
+def _by_time(times: np.ndarray, shares: Sequence[float]) -> list[list[int]]:
+    order = times.argsort(kind="stable")
+    ordered = times[order]
+    cuts = [_nearest_change(ordered, cut) for cut in _cuts(len(times), shares)]
+    return [part.tolist() for part in np.split(order, cuts)]
+
+
+def _nearest_change(ordered: np.ndarray, cut: int) -> int:
+    """Move a cut that would part equal times to the nearer end of their run."""
+    if cut in (0, len(ordered)):
+        return cut
+    start, end = (int(ordered.searchsorted(ordered[cut], side=side)) for side in ("left", "right"))
+    return start if cut - start <= end - cut else end
+
+
+def _cuts(count: int, shares: Sequence[float]) -> list[int]:
+    return [round(count * bound) for bound in np.cumsum(shares)[:-1].tolist()]
+
+
+def _times(values: list[Any], column: str) -> np.ndarray:
+    if all(isinstance(value, int | float) for value in values):
+        return np.asarray(values)
+    read = pd.to_datetime(pd.Series(values, dtype=object), utc=True, format="ISO8601", errors="coerce")
+    if (bad := np.flatnonzero(read.isna())).size:
+        raise ValueError(
+            f"`time` must be a column of numbers, dates or ISO texts (2024-05-31, 2024-05-31 14:00), got {column!r} with "
+            f"{values[bad[0]]!r} in row {bad[0]}. Convert it, e.g. with `pandas.to_datetime`."
+        )
+    instants: np.ndarray = read.dt.tz_localize(None).to_numpy()
+    return instants

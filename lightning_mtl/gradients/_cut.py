@@ -1,0 +1,271 @@
+"""The cut between the shared part and the heads, where the tasks' gradients meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..encoders import Features
+
+Measure = Callable[[Tensor, Tensor], Tensor]
+"""From the inner products of all tasks' gradients [K, K] and the scale that they carry to the weights [K]."""
+
+
+class Cut:
+    """The cut of one step: each task reads the shared features through a gate, and its gradient comes back through it.
+
+    As long as no weights are known, the gate adds up what comes back; with `measure`, it asks for them when all gradients
+    have come. Once they are known it weighs.
+
+    Args:
+        count: Number of all tasks.
+        measure: Makes weights of the gradients of the features. Default: weights come from elsewhere.
+        heads: Whether the heads are weighed too: then the losses are what is weighed, and not the gradients at the gate.
+    """
+
+    def __init__(self, count: int, measure: Measure | None = None, *, heads: bool = False) -> None:
+        self.count = count
+        self.measure = measure
+        self.heads = heads
+        self.weights: Tensor | None = None
+        self.shared: list[Tensor] = []
+        """The different features that tasks read."""
+        self.unit: Tensor | None = None
+        """A one whose gradient is the scale of all gradients of the step."""
+        self._views: list[tuple[int, int]] = []
+
+    def gated(self, features: Sequence[Mapping[int, Features]]) -> list[dict[int, Features]]:
+        """Lead the features of every source through one gate.
+
+        Args:
+            features: For each source the features of the tasks that read it, by their numbers.
+        """
+        places: dict[int, int] = {}
+        for task, values in ((task, _values(of)) for source in features for task, of in source.items()):
+            if id(values) not in places:
+                places[id(values)] = len(self.shared)
+                self.shared.append(values)
+            self._views.append((places[id(values)], task))
+        self.unit, *views = _Gate.apply(self, *self.shared)  # type: ignore[no-untyped-call]
+        made = iter(views)
+        return [{task: _with(of, next(made)) for task, of in source.items()} for source in features]
+
+    def weighed(self, losses: Tensor, tasks: Sequence[int]) -> Tensor:
+        """Lead the losses of these tasks through a gate of their own, where the heads are weighed too."""
+        return _Weigh.apply(self, tasks, losses) if self.heads else losses  # type: ignore[no-untyped-call]
+
+    def weigh(self, weights: Tensor) -> None:
+        """Tell the weights of the tasks."""
+        self.weights = weights
+
+    def close(self) -> None:
+        """Let go of the features, which hold this cut in turn."""
+        self.shared, self._views, self.unit, self.measure = [], [], None, None
+
+    def back(self, unit: Tensor | None, gradients: Sequence[Tensor | None]) -> list[Tensor]:
+        """Bring the tasks' gradients of the features together."""
+        rows: list[list[Tensor]] = [[] for _ in self.shared]
+        tasks: list[list[int]] = [[] for _ in self.shared]
+        for (place, task), gradient in zip(self._views, gradients, strict=True):
+            if gradient is not None:
+                rows[place].append(gradient)
+                tasks[place].append(task)
+        stacked = [torch.stack(of) if of else None for of in rows]
+        if self.weights is None and self.measure is not None:
+            assert unit is not None, "the loss must hold the cut's `unit`"
+            self.weights = self.measure(self._gramian(stacked, tasks), unit)
+        weights = None if self.heads else self.weights
+        return [
+            torch.zeros_like(values) if of is None else _sum(of, numbers, weights)
+            for values, of, numbers in zip(self.shared, stacked, tasks, strict=True)
+        ]
+
+    def _gramian(self, stacked: Sequence[Tensor | None], tasks: Sequence[Sequence[int]]) -> Tensor:
+        like = self.shared[0]
+        total = torch.zeros(self.count, self.count, dtype=wide_type(like.dtype), device=like.device)
+        for rows, numbers in zip(stacked, tasks, strict=True):
+            if rows is not None:
+                flat = rows.flatten(1).to(total.dtype)
+                if len(numbers) == self.count:
+                    total += flat @ flat.T
+                else:
+                    at = torch.tensor(numbers, device=like.device)
+                    total[at[:, None], at] += flat @ flat.T
+        return total
+
+
+class _Gate(torch.autograd.Function):
+    """Gives each task a view of the features it reads, and a one."""
+
+    @staticmethod
+    def forward(ctx: Any, cut: Cut, *shared: Tensor) -> tuple[Tensor, ...]:
+        ctx.cut = cut
+        ctx.set_materialize_grads(False)
+        unit = torch.ones((), dtype=wide_type(shared[0].dtype), device=shared[0].device)
+        return (unit, *(shared[place].view_as(shared[place]) for place, _ in cut._views))
+
+    @staticmethod
+    def backward(ctx: Any, unit: Tensor | None, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        return (None, *ctx.cut.back(unit, gradients))
+
+
+class _Weigh(torch.autograd.Function):
+    """Passes losses on, and weighs their gradients once the weights are known."""
+
+    @staticmethod
+    def forward(ctx: Any, cut: Cut, tasks: Sequence[int], losses: Tensor) -> Tensor:
+        ctx.cut, ctx.tasks = cut, tasks
+        return losses.view_as(losses)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weights = ctx.cut.weights
+        return None, None, gradient if weights is None else gradient * chosen(weights, ctx.tasks).to(gradient)
+
+
+def chosen(values: Tensor, tasks: Sequence[int]) -> Tensor:
+    """Pick the entries of these tasks, in the order of their numbers, out of one for each task."""
+    if len(tasks) == len(values):
+        return values
+    each = values.unbind()  # an index made of numbers would wait for the device
+    return torch.stack([each[task] for task in tasks]) if tasks else values[:0]
+
+
+class Rows:
+    """The gradients of all tasks of the shared parameters, a row for each task.
+
+    Args:
+        parameters: The shared parameters.
+        count: Number of all tasks.
+        like: A tensor of their type and device.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], count: int, like: Tensor) -> None:
+        self.parameters = list(parameters)
+        sizes = [p.numel() for p in parameters]
+        self.values = torch.zeros(count, sum(sizes), dtype=like.dtype, device=like.device)
+        self._views = [
+            [part.view_as(p) for part, p in zip(row.split(sizes), parameters, strict=True)] for row in self.values
+        ]
+        self._sizes = sizes
+        self.filled: set[int] = set()
+
+    def add(self, task: int, gradients: Sequence[Tensor | None]) -> None:
+        """Add the gradients of one task's loss; a task's first ones replace what an earlier step left."""
+        pairs = list(zip(self._views[task], gradients, strict=True))
+        known = [(view, gradient) for view, gradient in pairs if gradient is not None]
+        if task in self.filled:
+            _foreach(torch._foreach_add_, known)
+            return
+        _foreach(torch._foreach_copy_, known)
+        for view, gradient in pairs:
+            if gradient is None:
+                view.zero_()
+        self.filled.add(task)
+
+    def of(self, task: int) -> list[Tensor]:
+        """Give the gradients of one task: one of each parameter."""
+        return list(self._views[task])
+
+    def clear_others(self) -> None:
+        """Make the rows zero of the tasks that had no loss."""
+        for task in range(len(self.values)):
+            if task not in self.filled:
+                self.values[task].zero_()
+
+    def gramian(self) -> Tensor:
+        """Multiply all rows with each other."""
+        values = self.values.to(wide_type(self.values.dtype))
+        return values @ values.T
+
+    def sum(self, weights: Tensor) -> list[Tensor]:
+        """Weigh and add up the rows: a gradient of each parameter."""
+        flat = weights.to(self.values) @ self.values
+        return [part.view_as(p) for part, p in zip(torch.split(flat, self._sizes), self.parameters, strict=True)]
+
+
+class Sketch:
+    """A random linear map of gradients to few numbers that keeps their inner products on average.
+
+    Each entry is added to or taken from one of `size` sums, both drawn at random (Charikar et al., "Finding frequent items in
+    data streams", ICALP 2002). It is linear, and the same on all ranks: so ranks add up sketches as they add up gradients. The
+    standard error of a cosine c is about sqrt((1 + c**2) / size).
+
+    Args:
+        parameters: What the gradients are of.
+        size: Number of sums.
+        seed: What is drawn depends on it.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], size: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.size = size
+        self._places = [
+            # The first half is added, the second taken off.
+            torch.randint(2 * size, (p.numel(),), generator=generator, dtype=torch.int32).to(p.device)
+            for p in parameters
+        ]
+
+    def __call__(self, gradients: Sequence[Tensor | None]) -> Tensor:
+        """Map the gradients of one task: [size]."""
+        known = [(at, of) for at, of in zip(self._places, gradients, strict=True) if of is not None]
+        like = known[0][1] if known else torch.zeros((), device=self._places[0].device)
+        sums = torch.zeros(2 * self.size, dtype=wide_type(like.dtype), device=like.device)
+        for places, gradient in known:
+            sums.index_add_(0, places, gradient.flatten().to(sums.dtype))
+        return sums[: self.size] - sums[self.size :]
+
+
+def gradients_of(
+    losses: Sequence[Tensor], scales: Tensor, parameters: Sequence[Sequence[Tensor]], keep: Sequence[bool]
+) -> Iterator[tuple[Tensor | None, ...]]:
+    """Compute the gradients of each loss by itself, one after the other.
+
+    Args:
+        losses: Losses with their graph.
+        scales: What each is multiplied by, [losses].
+        parameters: For each loss what to differentiate by.
+        keep: For each loss whether its graph is needed afterwards.
+    """
+    for loss, scale, wanted, kept in zip(losses, scales.unbind(), parameters, keep, strict=True):
+        yield torch.autograd.grad(loss, wanted, scale, retain_graph=kept, allow_unused=True)
+
+
+def pieces(parameters: Sequence[nn.Parameter], limit: float) -> list[list[nn.Parameter]]:
+    """Cut a list of parameters where more than this many numbers come together; a larger one stands alone."""
+    made: list[list[nn.Parameter]] = []
+    held = 0
+    for p in parameters:
+        if not made or held + p.numel() > limit:
+            made.append([])
+            held = 0
+        made[-1].append(p)
+        held += p.numel()
+    return made
+
+
+def _foreach(act: Callable[..., Any], pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    if pairs:
+        act([view for view, _ in pairs], [gradient for _, gradient in pairs])
+
+
+def _sum(rows: Tensor, tasks: Sequence[int], weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return rows.sum(0) if len(rows) > 1 else rows[0]
+    return (chosen(weights, tasks).to(rows) @ rows.flatten(1)).view_as(rows[0])
+
+
+def wide_type(dtype: torch.dtype) -> torch.dtype:
+    """Name the type to sum up in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _values(features: Features) -> Tensor:
+    return features[0] if isinstance(features, tuple) else features
+
+
+def _with(features: Features, values: Tensor) -> Features:
+    return (values, features[1]) if isinstance(features, tuple) else values

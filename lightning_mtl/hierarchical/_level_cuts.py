@@ -1,0 +1,132 @@
+"""The cuts of a hierarchy: at each level one, between what comes from its tasks and what comes from above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..gradients import Cut
+from ._forward import Climb
+from ._hierarchy import Hierarchy
+
+LevelMeasure = Callable[[int, Tensor, Tensor], Tensor]
+"""From a level, the inner products of all rows' gradients and the scale that they carry to the weights."""
+
+
+@dataclass(frozen=True)
+class LevelRows:
+    """What is weighed against each other: at each level its tasks, and all that comes from above as one.
+
+    Args:
+        names: Names of the tasks, then of what comes from above each level.
+        at: For each level that has something to weigh, its tasks.
+        above: For each of these the number of what comes from above it, where tasks do.
+        higher: For each of these the tasks that do.
+    """
+
+    names: tuple[str, ...]
+    at: dict[int, tuple[int, ...]]
+    above: dict[int, int]
+    higher: dict[int, tuple[int, ...]]
+
+    @staticmethod
+    def of(hierarchy: Hierarchy) -> LevelRows:
+        """Make them of a hierarchy."""
+        tasks = range(len(hierarchy.names))
+        at, above, higher = {}, {}, {}
+        names = list(hierarchy.names)
+        for level in range(1, max(hierarchy.top) + 1):
+            here = tuple(task for task in tasks if level in hierarchy.levels[task])
+            rest = tuple(task for task in tasks if hierarchy.top[task] > level)
+            if here:
+                at[level] = here
+            if here and rest:
+                above[level], higher[level] = len(names), rest
+                names.append(f"above level {level}")
+        return LevelRows(tuple(names), at, above, higher)
+
+    def cuts(self, by_level: bool, measure: LevelMeasure | None) -> LevelCuts:
+        """Make the cuts of a step."""
+        return LevelCuts(self, by_level, measure)
+
+    def present(self, level: int, tasks: Sequence[int]) -> list[int]:
+        """Number what is there at a level in a step with these tasks."""
+        here = [task for task in self.at[level] if task in tasks]
+        comes = any(task in tasks for task in self.higher.get(level, ()))
+        return [*here, self.above[level]] if comes else here
+
+    def extended(self, tasks: Sequence[int], losses: Tensor) -> tuple[list[int], Tensor]:
+        """Add to the losses of tasks those of what comes from above each level: their sums."""
+        each = dict(zip(tasks, losses.unbind(), strict=True))
+        sums = {
+            self.above[level]: torch.stack([each[task] for task in higher if task in each]).sum()
+            for level, higher in self.higher.items()
+            if any(task in each for task in higher)
+        }
+        rows = [*tasks, *sums]
+        return rows, torch.stack([*each.values(), *sums.values()]) if rows else losses
+
+
+class LevelCuts(Cut):
+    """The cuts of one step. They are used as one: the gate of each level is a `Cut` of its own.
+
+    Args:
+        rows: What is weighed.
+        by_level: Whether weights are made at each level, where two things meet, and not for each task.
+        measure: Makes them, of the gradients at a level. Default: they come from elsewhere.
+    """
+
+    def __init__(self, rows: LevelRows, by_level: bool, measure: LevelMeasure | None = None) -> None:
+        super().__init__(len(rows.names))
+        self.rows = rows
+        levels = [level for level, here in rows.at.items() if not by_level or len(here) + (level in rows.above) > 1]
+        self.gates = {level: Cut(self.count, _at(level, measure)) for level in levels}
+
+    def lead(self, level: int, climbs: Sequence[Climb], like: Tensor) -> None:
+        """Lead what these climbs have reached through the gate of a level, each of its tasks by itself.
+
+        Args:
+            level: The level.
+            climbs: Those that have reached it.
+            like: A tensor of their type and device, for a rank without any, whose gate takes part all the same.
+        """
+        if level not in self.gates:
+            return
+        above = self.rows.above.get(level)
+        features = []
+        for climb in climbs:
+            wanted = [task for task in climb.tasks if task in self.rows.at[level]]
+            features.append(
+                dict.fromkeys(
+                    [*wanted, above] if above is not None and climb.top > level else wanted, climb.state.hidden
+                )
+            )
+        if not any(features):
+            features = [{self.rows.at[level][0]: like.new_zeros(1, requires_grad=True)}]
+        for climb, led in zip(climbs, self.gates[level].gated(features), strict=False):
+            views: dict[int, Any] = dict(led)
+            if above in views:
+                climb.state = replace(climb.state, hidden=views.pop(above))
+            climb.views = views
+        units = [gate.unit for gate in self.gates.values() if gate.unit is not None]
+        self.unit = torch.stack(units).sum()
+
+    def weigh(self, weights: Tensor) -> None:
+        """Tell the weights, of tasks alone or of all that is weighed."""
+        ones = weights.new_ones(self.count - len(weights))
+        for gate in self.gates.values():
+            gate.weights = torch.cat([weights, ones])
+
+    def close(self) -> None:
+        """Let go of the features of all levels."""
+        super().close()
+        for gate in self.gates.values():
+            gate.close()
+
+
+def _at(level: int, measure: LevelMeasure | None) -> Callable[[Tensor, Tensor], Tensor] | None:
+    return None if measure is None else lambda gramian, unit: measure(level, gramian, unit)

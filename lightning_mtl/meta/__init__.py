@@ -1,0 +1,13 @@
+"""Meta-learning: tasks are learned so that a new one takes a few examples."""
+
+from ._datamodule import EpisodeDataModule
+from ._few_shot import FewShotComparison, Judgement, judge
+from ._module import MetaLearningModule
+
+__all__ = [
+    "EpisodeDataModule",
+    "FewShotComparison",
+    "Judgement",
+    "MetaLearningModule",
+    "judge",
+]

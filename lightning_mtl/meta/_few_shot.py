@@ -1,0 +1,174 @@
+"""Ways to learn a new task from a few examples, against each other."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import fmean, stdev
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .._table import table
+from ..comparison import t_quantile
+from ._datamodule import EpisodeDataModule
+from ._module import MetaLearningModule, Trail
+
+_DIVERGED = 10
+"""An episode has diverged whose loss is this many times the mean one before the first step."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How a method did on test episodes.
+
+    Args:
+        metric: "accuracy", or "loss".
+        seeds: For each seed the metric before the first step and after each, [steps + 1, episodes].
+    """
+
+    metric: str
+    seeds: Sequence[Float[Tensor, "steps episodes"]]
+
+    @property
+    def steps(self) -> int:
+        """Steps that were taken."""
+        return len(self.seeds[0]) - 1
+
+    def diverged(self, step: int) -> float:
+        """Share of the episodes whose loss after a step is not finite, or has grown out of all bounds."""
+        return 1 - fmean(kept.float().mean().item() for kept in self._kept(step))
+
+    def mean(self, step: int) -> float:
+        """Mean over episodes and seeds after a step; of losses, over the episodes that have not diverged."""
+        return fmean(self._means(step))
+
+    def over_episodes(self, step: int) -> float:
+        """Half of the 95% interval of the mean that comes from the choice of episodes alone."""
+        parts = [values[step][kept] for values, kept in zip(self.seeds, self._kept(step), strict=True)]
+        errors = [(of.var(correction=1) / len(of)).item() for of in parts if len(of) > 1]
+        return float(1.96 * sum(errors) ** 0.5 / len(self.seeds))
+
+    def over_seeds(self, step: int) -> float | None:
+        """Half of the 95% interval (Student's t) over seeds, each with training and test episodes of its own; None for one seed."""
+        means = self._means(step)
+        if len(means) < 2:
+            return None
+        return float(t_quantile(len(means) - 1) * stdev(means) / len(means) ** 0.5)
+
+    def _means(self, step: int) -> list[float]:
+        return [values[step][kept].mean().item() for values, kept in zip(self.seeds, self._kept(step), strict=True)]
+
+    def _kept(self, step: int) -> list[Tensor]:
+        losses = self.metric == "loss"
+        limits = [_DIVERGED * values[0].mean().item() if losses else float("inf") for values in self.seeds]
+        return [values[step] <= limit for values, limit in zip(self.seeds, limits, strict=True)]
+
+    def shown(self, step: int) -> str:
+        """Write down the mean after a step, with its intervals, over episodes and over seeds."""
+        text = f"{self.mean(step):.3f} ±{self.over_episodes(step):.3f}"
+        seeds = self.over_seeds(step)
+        text += "" if seeds is None else f" ±{seeds:.3f}"
+        share = self.diverged(step)
+        return f"{text} ({share:.1%} diverged)" if share else text
+
+
+@dataclass(frozen=True)
+class FewShotComparison:
+    """How methods did in some settings, e.g. shots.
+
+    Args:
+        judgements: {setting: {method: how it did}}.
+        shown: Steps whose results are written down; for methods with fewer steps their last one.
+        published: {setting: {method: what a paper reports}}.
+    """
+
+    judgements: Mapping[str, Mapping[str, Judgement]]
+    shown: Sequence[int]
+    published: Mapping[str, Mapping[str, str]]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the settings."""
+        return list(self.judgements)
+
+    def __str__(self) -> str:
+        metric = next(iter(next(iter(self.judgements.values())).values())).metric
+        blocks = []
+        for setting, methods in self.judgements.items():
+            beside = self.published.get(setting, {})
+            header = [setting, *(_called(step) for step in self.shown), *(["published"] if beside else [])]
+            rows = [
+                [
+                    name,
+                    *(of.shown(step) if step <= of.steps else "-" for step in self.shown),
+                    *([beside.get(name, "-")] if beside else []),
+                ]
+                for name, of in methods.items()
+            ]
+            blocks.append(table(header, rows))
+        return (
+            f"{metric} of test episodes, ± half of the 95% interval over episodes (and over seeds)\n\n"
+            + "\n\n".join(blocks)
+        )
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write a line for each setting, method, seed and step."""
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["setting", "method", "seed", "step", "metric", "mean", "median", "episodes"])
+            for setting, methods in self.judgements.items():
+                for method, of in methods.items():
+                    for seed, values in enumerate(of.seeds):
+                        for step, row in enumerate(values):
+                            mean, median = row.mean().item(), row.median().item()
+                            writer.writerow([setting, method, seed, step, of.metric, mean, median, len(row)])
+
+    def plot(self, path: str | Path) -> None:
+        """Draw the metric by inner step, a panel for each setting (extra `recipes`)."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(4.5 * len(self.judgements), 3.5), layout="constrained")
+        axes = figure.subplots(1, len(self.judgements), squeeze=False)[0]
+        for panel, (setting, methods) in zip(axes, self.judgements.items(), strict=True):
+            for method, of in methods.items():
+                means = [of.mean(step) for step in range(of.steps + 1)]
+                panel.plot(range(of.steps + 1), means, marker="o" if of.steps < 12 else None, label=method)
+            panel.set(title=setting, xlabel="inner steps", ylabel=next(iter(methods.values())).metric)
+        axes[-1].legend()
+        figure.savefig(path)
+
+
+def judge(
+    module: MetaLearningModule, data: EpisodeDataModule, steps: int | None = None, batches: int | None = None
+) -> Tensor:
+    """Adapt to all test episodes, step by step.
+
+    Args:
+        module: The module, with one task.
+        data: The data.
+        steps: How many inner steps to take. Default: those of the module's adaptation.
+        batches: How many batches of episodes to take at most. Default: all.
+
+    Returns:
+        Accuracy of each episode where its labels are classes, else its loss, [steps + 1, episodes].
+    """
+    data.setup_for(module)
+    parts = []
+    for batch in islice(data.test_dataloader(), batches):
+        (trail,) = module.by_step(batch, steps).values()
+        parts.append(accuracy(trail) if module.tasks[0].known_head().kind == "multiclass" else trail.losses)
+    return torch.cat(parts, 1).cpu()
+
+
+def accuracy(trail: Trail) -> Tensor:
+    """Give the share of query rows whose most probable class is right, [steps + 1, episodes]."""
+    return (trail.predictions.argmax(-1) == trail.target).float().mean(-1)
+
+
+def _called(step: int) -> str:
+    return "before" if step == 0 else f"{step} step{'s' * (step > 1)}"

@@ -1,0 +1,105 @@
+"""A trained model as a plain module, a `torch.export` program, or ONNX."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..encoders import Encoder
+from ..heads import Head, through
+from ..inputs import WORDS
+from ..task import Task
+
+Format = Literal["module", "torch", "onnx"]
+FORMATS = ("module", "torch", "onnx")
+
+
+class Exported(nn.Module):
+    """An encoder and the heads of some tasks, without Lightning: all of them in one pass of the encoder.
+
+    It takes the encoder's columns as a dictionary and gives for each task what a user reads as numbers: probabilities of
+    classes, values.
+
+    Args:
+        encoder: The shared part.
+        tasks: Tasks with their heads.
+        hidden: Columns that a batch may hold and the encoder does not read.
+    """
+
+    def __init__(self, encoder: Encoder, tasks: Sequence[Task], hidden: Iterable[str] = ()) -> None:
+        super().__init__()
+        self.hidden = frozenset(hidden)
+        self.encoder = copy.deepcopy(encoder)
+        self.heads = nn.ModuleDict({task.name: copy.deepcopy(task.known_head()) for task in tasks})
+        self.eval()
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Predict for a batch.
+
+        Args:
+            inputs: The encoder's columns, e.g. {"input_ids": [batch, length], "attention_mask": [batch, length]}.
+
+        Returns:
+            For each task [batch], [batch, classes], [batch, outputs], of positions [batch, length, tags], or of words that words depend on [batch, length, 1 + length].
+        """
+        columns = {name: column for name, column in inputs.items() if name not in self.hidden}
+        heads: Any = self.heads
+        outputs = self.outputs(columns, inputs.get(WORDS))
+        return {name: heads[name].predict(output) for name, output in outputs.items()}
+
+    def outputs(self, inputs: dict[str, Tensor], words: Tensor | None = None) -> dict[str, Tensor]:
+        """Give for each task the output of its head, in the scale of the losses, e.g. logits.
+
+        Args:
+            inputs: The encoder's columns and no others.
+            words: The number of the word that starts at each position, -1 elsewhere.
+        """
+        features, heads = self.encoder(inputs, list(self.heads)), self.heads._modules
+        return {name: through(cast(Head, head), features[name], words) for name, head in heads.items()}
+
+
+def traced(module: Exported, example: Mapping[str, Tensor], format: Format) -> Any:
+    """Trace an exported module with a batch of two rows or more; the numbers of rows and positions stay free.
+
+    Args:
+        module: The module.
+        example: The encoder's columns.
+        format: "torch" gives a `torch.export.ExportedProgram`, "onnx" a `torch.onnx.ONNXProgram`; both have `save(path)`.
+
+    Raises:
+        ModuleNotFoundError: `onnx` or `onnxscript` is not installed.
+        ValueError: The encoder cannot be traced.
+    """
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    batch = {name: column.to(device) for name, column in example.items()}
+    shapes = {name: _free(column) for name, column in batch.items()}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch's own, of parts that are on their way out
+        try:
+            program = torch.export.export(module, (batch,), dynamic_shapes=(shapes,))
+        except Exception as error:  # whatever an encoder does that cannot be traced
+            raise ValueError(
+                f"`format` {format!r} needs an encoder that `torch.export` can trace, got {type(module.encoder).__name__} with "
+                f"{type(error).__name__}: {str(error)[:300]}. `Recurrent` cannot be; use format='module', or another encoder."
+            ) from error
+        if format == "torch":
+            return program
+        try:
+            import onnxscript  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("ONNX needs onnx and onnxscript: pip install 'lightning-mtl[onnx]'") from error
+        return torch.onnx.export(
+            program, (batch,), input_names=list(batch), output_names=list(module.heads), verbose=False, dynamo=True
+        )
+
+
+def _free(column: Tensor) -> dict[int, Any]:
+    axes: dict[int, Any] = {0: torch.export.Dim.AUTO}
+    if column.ndim == 2 and not column.is_floating_point():  # positions of texts
+        axes[1] = torch.export.Dim.AUTO
+    return axes

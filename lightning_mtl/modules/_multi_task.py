@@ -1,0 +1,467 @@
+"""The multi-task module with one network: a shared encoder and a head per task."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor
+from torch.optim import Optimizer
+
+from .._distributed import gather_objects
+from ..adaptation import ANIL, Adam, Adaptation, Norm
+from ..balancers import Balancer, Weighting
+from ..callbacks import evaluating
+from ..encoders import Encoder, Features
+from ..gradients import Measuring, Scope
+from ..heads import through
+from ..inputs import RAW, WORDS, Inputs
+from ..task import LEVELS, ROWS, Task
+from ._adapt import adapted
+from ._base import TaskModule
+from ._export import FORMATS, Exported, Format, traced
+from ._learner import Learner, labelled
+from ._prediction import Answer, batches, listed, readable
+from ._routing import Batch
+from ._step import Step
+
+Answered = tuple[Tensor, Any, Tensor | None]
+"""What a head gave, the labels, and the numbers of the rows (or positions) that have one."""
+
+
+@dataclass(slots=True)
+class Part:
+    """What a step runs of one source: its columns, the encoder's inputs, the tasks that read it, and those with labels."""
+
+    columns: dict[str, Any]
+    inputs: dict[str, Any]
+    read: Sequence[int]
+    present: Sequence[int]
+    sharded: bool
+
+    @property
+    def answered(self) -> Sequence[int]:
+        """The tasks whose heads are run."""
+        return self.read if self.sharded else self.present
+
+    def labels(self, task: Task) -> tuple[Any, Tensor | None]:
+        """Give a task's labels, and the numbers of the rows (or positions) that have one; None is all of them."""
+        return self.columns.get(task.column), self.columns[ROWS].get(task.name)
+
+
+class MultiTaskModule(TaskModule):
+    """Train one network for several tasks: a shared encoder, and a head for each task.
+
+    A batch is `{source: {column: tensor}}`: one source that several tasks read, several sources in one step, or both.
+    The encoder runs once for each source. A task's loss is the mean over the examples that have a label for it; where
+    none has, the task drops out of the step, and its head gets no gradient. The losses, times their weights, are added
+    up and returned as one scalar, so every flag of the Trainer does what it always does.
+
+    Logged are `<stage>/<task>/<metric>`, `<stage>/<task>/loss` and `<stage>/loss` for the stages train, validate and
+    test, and `<stage>/score` for validate and test: every task's first metric, oriented so that higher is better,
+    averaged over the tasks. While training, losses are averages over the last `log_every_n_steps`, and metrics are those
+    of the last batch; with several processes all of them are over all processes.
+
+    With a `balancer` the tasks share the step by another rule: a loss balancer makes one loss of the losses; a gradient balancer
+    weighs the gradients that the tasks send into the encoder. With a single task it is left out. `balance` tells how the last step
+    was balanced, and `train/<task>/loss_weight` is logged.
+
+    Args:
+        tasks: The tasks, with different names.
+        encoder: The shared part.
+        balancer: How the tasks share a step: one of `lightning_mtl.balancers`, or a function from the Gramian [K, K] of the
+            tasks' gradients to weights [K]. Default: losses are added up.
+        scope: Where a gradient balancer measures. "representation": at the features, within the one backward pass, at next to no
+            cost. "parameters": the gradients of the encoder's parameters, exactly, which costs a backward pass for each task
+            through the examples that it reads. Default: "representation" where the tasks of a step read one representation of the
+            same examples, else "parameters".
+        weight_heads: Whether a gradient balancer weighs the heads too. Default: each head gets its own gradient.
+        refresh_every: Steps for which a gradient balancer's weights are kept.
+        sketch: With the scope "parameters", the size of a random sketch of the gradients that is measured in their place: several
+            processes then send no more than they do without a balancer. 4096 keeps cosines to 1 to 2 percent.
+        gradient_memory: With the scope "parameters", how much the tasks' gradients may take while they are measured, in multiples of
+            the encoder's parameters; less takes more backward passes. Default: one for each task.
+        optimizer: Makes the optimizer from the parameter groups "trunk" and "heads" ("balancer", if it learns). Default: AdamW at
+            0.001. For more than that, override `configure_optimizers`.
+
+    Raises:
+        ValueError: There is no task, two have one name, or one has no metric that says which way is better.
+        TypeError: `encoder` is no `Encoder`, or `balancer` no balancer.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from lightning_mtl import Binary, HardSharing, MultiTaskModule, Regression, Task
+        >>> tasks = [Task("sick", head=Binary()), Task("days", head=Regression())]
+        >>> module = MultiTaskModule(tasks, HardSharing(nn.Linear(5, 16), width=16))
+        >>> answers = module({"patients": {"x": torch.ones(3, 5)}})
+        >>> {name: tuple(answer.shape) for name, answer in answers.items()}
+        {'sick': (3,), 'days': (3,)}
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        encoder: Encoder,
+        *,
+        balancer: Balancer | Weighting | None = None,
+        scope: Scope | None = None,
+        weight_heads: bool = False,
+        refresh_every: int = 1,
+        sketch: int | None = None,
+        gradient_memory: float | None = None,
+        optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
+    ) -> None:
+        measuring = Measuring(scope, weight_heads, refresh_every, sketch, gradient_memory)
+        super().__init__(tasks, encoder, balancer=balancer, measuring=measuring, optimizer=optimizer)
+        self.predict_tasks: Sequence[str] | None = None
+        """Names of the tasks that `Trainer.predict` predicts. Default: all of them."""
+
+    def forward(self, batch: Batch, tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Predict in the scale of the losses, e.g. logits.
+
+        Args:
+            batch: {source: {column: tensor}}; target columns may be missing.
+            tasks: Names of the tasks to predict. Default: all that read the sources of the batch.
+
+        Returns:
+            For each task the output of its head, e.g. [batch, classes].
+
+        Raises:
+            ValueError: A task that there is not, or a source that no task reads.
+        """
+        wanted = self._wanted(tasks)
+        self.routing.settle(batch)
+        answers: dict[str, Tensor] = {}
+        for source, columns in batch.items():
+            readers = [i for i in self.routing.readers(source) if i in wanted]
+            if columns is not None and readers:
+                for i in readers:
+                    self.tasks[i].known_head()
+                names = [self.tasks[i].name for i in readers]
+                inputs = self.routing.inputs(source, columns)
+                answers |= dict(zip(names, self._answer(inputs, readers, columns.get(WORDS)), strict=True))
+        return answers
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Answer]]:
+        """Predict what users read: for each task (see `predict_tasks`) an answer for each row, as `predict` gives it."""
+        predictions = self(batch, self.predict_tasks)
+        answers = {}
+        for source, columns in batch.items():
+            for task in (self.tasks[i] for i in self.routing.readers(source) if columns is not None):
+                if task.name in predictions:
+                    answers[task.name] = readable(task.known_head(), predictions[task.name], columns or {})
+        return answers
+
+    def predict(self, rows: Any, tasks: Sequence[str] | None = None, *, batch_size: int = 64) -> Any:
+        """Predict for rows of a user's: no data module, no Trainer, no target columns.
+
+        It runs where the model is, in evaluation mode, in batches of rows of similar length.
+
+        Args:
+            rows: A mapping {column: value}, or a text where the model reads one; or many: a list of these, a DataFrame, a
+                `datasets.Dataset`. Columns may come in any order, and others beside them.
+            tasks: Names of the tasks to predict. Default: all of them.
+            batch_size: Rows that are run together.
+
+        Returns:
+            For each row {task: answer}; for a single row not in a list. Answers are
+            {"label", "probability", "probabilities"} for one class of several,
+            {"labels", "probabilities"} for any number of labels,
+            {"value"} or {"values"} for numbers, {"words", "tags", "probabilities", "spans"} for labels of words, and
+            {"words", "heads", "probabilities"} for the words that words depend on; what lies beyond the words that the
+            encoder reads is None.
+
+        Raises:
+            ValueError: A row lacks a column or has a value that does not fit, with row and column; or the model has not
+                been given its data yet.
+
+        Example:
+            >>> from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Source, Task
+            >>> import lightning as L
+            >>> rows = [{"text": "good", "mood": "happy"}, {"text": "bad", "mood": "sad"}] * 20
+            >>> module = MultiTaskModule([Task("mood")], HardSharing(BagOfWords()))
+            >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+            >>> trainer = L.Trainer(max_epochs=40, enable_model_summary=False, accelerator="cpu", **quiet)
+            >>> data = MultiTaskDataModule({"texts": Source(rows, text="text")}, batch_size=8, summary=False)
+            >>> trainer.fit(module, data)
+            >>> module.predict("so good")["mood"]["label"]
+            'happy'
+        """
+        wanted = self._wanted(tasks)
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        if not self.inputs:
+            raise ValueError(
+                "A model must know how rows become tensors to predict for them, and this one has not seen data yet. Fit it with "
+                "`MultiTaskDataModule`, or load a trained one: MultiTaskModule.load_from_checkpoint(path)."
+            )
+        given, single = listed(rows)
+        answers: list[dict[str, Answer]] = [{} for _ in range(len(given))]
+        reads = {i: self.tasks[i].resolve(self.inputs) for i in sorted(wanted)}
+        with evaluating(self), torch.inference_mode():
+            for source, inputs in self.inputs.items():
+                readers = [i for i, read in reads.items() if read == source]
+                if readers:
+                    self._refuse_other_rows(given, source, inputs, reads)
+                    self._predict(given, inputs, readers, batch_size, answers)
+        return answers[0] if single else answers
+
+    def _refuse_other_rows(self, rows: Any, source: str, inputs: Inputs, reads: Mapping[int, str]) -> None:
+        """Look whether the first row is of a source that some tasks read, and others do not."""
+        there = rows.column_names if isinstance(rows, datasets.Dataset) else rows[0] if len(rows) else {}
+        if isinstance(there, str) or not inputs.columns or not any(name not in there for name in inputs.columns):
+            return
+        fits = [
+            self.tasks[i].name
+            for i, read in reads.items()
+            if self.inputs[read].columns and all(name in there for name in self.inputs[read].columns)
+        ]
+        if fits:
+            raise ValueError(
+                f"`tasks` must be those whose source has the columns of the rows, got columns {list(there)}, which {source!r} does not "
+                f"read. Predict them alone: predict(rows, {fits})."
+            )
+
+    def _predict(
+        self, rows: Any, inputs: Inputs, readers: Sequence[int], size: int, answers: list[dict[str, Answer]]
+    ) -> None:
+        for numbers, batch in batches(rows, inputs, size):
+            batch = move_data_to_device(batch, self.device)
+            hidden = self._hidden(readers)
+            columns = {name: column for name, column in batch.items() if name not in hidden}
+            for i, prediction in zip(readers, self._answer(columns, readers, batch.get(WORDS)), strict=True):
+                task = self.tasks[i]
+                for number, answer in zip(numbers, readable(task.known_head(), prediction, batch), strict=True):
+                    answers[number][task.name] = answer
+
+    def run(self, batch: Batch) -> Step:
+        """Compute the losses of the tasks that have labels in this batch; see `TaskModule`."""
+        step, parts = Step(), self._parts(batch)
+        for number, (part, made) in enumerate(zip(parts, self._answered(parts, step), strict=True)):
+            for i, (prediction, target, rows) in made.items():
+                if i not in part.present:
+                    step.idle[i] = 0 * prediction.masked_fill(prediction.isinf(), 0).sum()
+                    continue
+                prediction, target, sequence = labelled(self.tasks[i], prediction, target, rows)
+                loss = self._losses[i](prediction, target)
+                step.tasks.append(i)
+                step.losses.append(loss.mean() if loss.ndim else loss)
+                step.answers.append((prediction, target, sequence))
+                step.passes.append(number)
+        return step
+
+    def _answered(self, parts: Sequence[Part], step: Step) -> list[dict[int, Answered]]:
+        """Run encoder and heads: of each source the answers of its tasks, with labels and the rows that have one."""
+        cut = self.cut
+        encoded = [self._encode(part.inputs, part.read) for part in parts]
+        if cut is not None:
+            encoded = cut.gated(encoded)
+        if encoded:
+            step.features = next(values[0] if isinstance(values, tuple) else values for values in encoded[0].values())
+        return [
+            {
+                i: (prediction, *part.labels(self.tasks[i]))
+                for i, prediction in zip(
+                    part.answered, self._predictions(features, part.answered, part.columns.get(WORDS)), strict=True
+                )
+            }
+            for part, features in zip(parts, encoded, strict=True)
+        ]
+
+    def _parts(self, batch: Batch) -> list[Part]:
+        """Say what is to be run of each source."""
+        parts = []
+        for source, columns in self.routing.label(batch).items():
+            read: Sequence[int] = self.routing.readers(source)
+            present = self.routing.present(source, columns)
+            inputs = self.routing.inputs(source, columns)
+            parts.append(Part(columns, inputs, read if self.sharded else present or read, present, self.sharded))
+        # In training a batch without any label runs the encoder all the same, for the sake of the other ranks.
+        labelled = [part for part in parts if part.present or self.sharded]
+        return labelled or (parts[:1] if self.training else [])
+
+    def export(
+        self,
+        tasks: Sequence[str] | None = None,
+        *,
+        format: Format = "module",
+        example: Mapping[str, Tensor] | None = None,
+    ) -> Any:
+        """Cut out a model for serving: the encoder and heads, copied, in evaluation mode, in one pass for all tasks.
+
+        It takes the encoder's columns as one dictionary, {column: tensor}, and gives {task: probabilities or values}. Rows
+        become these columns by `module.inputs[source]`; the numbers of rows, and of positions of a text, stay free.
+
+        Args:
+            tasks: Names of tasks that read one source. Default: all of them.
+            format: "module" gives an `nn.Module`, "torch" a `torch.export.ExportedProgram`, "onnx" a
+                `torch.onnx.ONNXProgram` (extra `onnx`); the latter two have `save(path)`.
+            example: The columns of two rows or more, to trace with. Default: made up, where the source names its columns.
+
+        Raises:
+            ValueError: There is no such task or format, or an example is needed and not given.
+        """
+        if format not in FORMATS:
+            raise ValueError(f"`format` must be one of {list(FORMATS)}, got {format!r}.")
+        wanted = sorted(self._wanted(tasks))
+        exported = self._exported(wanted)
+        if format == "module":
+            return exported
+        return traced(exported, self._example(wanted) if example is None else example, format)
+
+    def _exported(self, tasks: Sequence[int]) -> Exported:
+        return Exported(self.encoder, [self.tasks[i] for i in tasks], self._hidden(tasks))
+
+    def _example(self, tasks: Sequence[int]) -> dict[str, Tensor]:
+        read = {self.tasks[i].resolve(self.inputs) for i in tasks} if self.inputs else set()
+        columns = self.inputs[next(iter(read))].example() if len(read) == 1 else None
+        if columns is None:
+            raise ValueError(
+                f"`example` must be given to trace tasks of {'the sources ' + str(sorted(read)) if read else 'unknown inputs'}, got "
+                "none. Give the encoder's columns of two rows: example={'x': torch.zeros(2, 5)}; export each source by itself."
+            )
+        hidden = self._hidden(tasks) - ({WORDS} if any(self.tasks[i].known_head().points for i in tasks) else set())
+        return {name: column for name, column in columns.items() if name not in hidden}
+
+    def adapt(
+        self,
+        task: Task,
+        support: Any,
+        *,
+        method: Adaptation | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+    ) -> MultiTaskModule:
+        """Learn a task that was never seen from a few examples; this module stays as it is.
+
+        Args:
+            task: The new task. Without a `head` it gets the one that its labels ask for; a meta-learned head of the same kind and size is taken over.
+            support: Rows with the columns of the source that the task reads, and its target: mappings in a list, a DataFrame, a
+                `datasets.Dataset`, or the path of a file.
+            method: How it is learned, one of `lightning_mtl.adaptation`. Default: in a `MetaLearningModule` the adaptation that it was trained
+                for; else a new head on the encoder as it is, `ANIL(rate=0.01, steps=100, optimizer=Adam())`.
+            steps: How many steps to take. Default: those of the method in evaluation.
+            seed: What the weights of a new head are drawn from.
+
+        Returns:
+            A module for this task alone, with a copy of the encoder (in a hierarchy, with the tasks that feed it): it predicts, evaluates, saves, and can
+            be trained on. Batch norms have the support's statistics, unless the method was learned with running ones.
+
+        Raises:
+            ValueError: The rows lack a column or labels, the source is not known, or the method does not suit the task.
+
+        Example:
+            >>> import lightning as L
+            >>> from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Source, Task
+            >>> rows = [{"text": "good day", "mood": "happy"}, {"text": "bad night", "mood": "sad"}] * 20
+            >>> module = MultiTaskModule([Task("mood")], HardSharing(BagOfWords()))
+            >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+            >>> trainer = L.Trainer(max_epochs=20, enable_model_summary=False, accelerator="cpu", **quiet)
+            >>> trainer.fit(module, MultiTaskDataModule({"texts": Source(rows, text="text")}, batch_size=8, summary=False))
+            >>> few = [{"text": "day", "time": "light"}, {"text": "night", "time": "dark"}]
+            >>> times = module.adapt(Task("time"), few)
+            >>> times.predict("a good night")["time"]["label"]
+            'dark'
+        """
+        return adapted(self, task, support, method, steps, seed)
+
+    def alone(self, task: Task) -> MultiTaskModule:
+        """Make a module for one task, with a copy of the encoder.
+
+        Args:
+            task: The task, with a head.
+        """
+        return MultiTaskModule([task], copy.deepcopy(self.encoder))
+
+    def learner(self, task: int) -> Learner:
+        """Give a task as something that can be adapted.
+
+        Args:
+            task: Its number.
+        """
+        of, held = self.tasks[task], self.losses._modules
+        losses: Any = {of.name: held[of.name]} if of.name in held else {}
+        return Learner(of, self.encoder, self.heads[of.name], self._losses[task], losses)
+
+    def usual_method(self, task: Task) -> tuple[Adaptation, Norm]:
+        """Give how a new task is learned if nothing is said, and how batch norms normalise then.
+
+        Args:
+            task: The new task.
+        """
+        return ANIL(rate=0.01, steps=100, optimizer=Adam()), "running"
+
+    def initial_head(self, task: Task) -> None:
+        """Give a new task a head that was learned for tasks of its kind, if there is one.
+
+        Args:
+            task: The new task.
+        """
+
+    def tune_thresholds(self, batches: Iterable[Batch]) -> dict[str, Any]:
+        """Choose the probability from which `Binary` and `Multilabel` heads say yes: the one with the best F1.
+
+        It counts for `predict` and for metrics from now on, and is kept in checkpoints and folders. Metrics get
+        probabilities bent so that the threshold falls on 0.5.
+
+        Args:
+            batches: Labelled batches, e.g. `data.val_dataloader()` after `fit`; on several processes each gives its part.
+
+        Returns:
+            The threshold (or thresholds) of each such task.
+        """
+        found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        with evaluating(self), torch.inference_mode():
+            for batch in batches:
+                step = self.run(move_data_to_device(batch, self.device))
+                for i, (prediction, target, _) in zip(step.tasks, step.answers, strict=True):
+                    head = self.tasks[i].known_head()
+                    found.setdefault(self.tasks[i].name, []).append((head.predict(prediction).cpu(), target.cpu()))
+        tuned = {}
+        for task in self.tasks:
+            parts = [pair for rank in gather_objects(found.get(task.name, [])) for pair in rank]
+            head = task.known_head()
+            if parts and hasattr(head, "threshold"):
+                head.tune(*(torch.cat(column) for column in zip(*parts, strict=True)))
+                tuned[task.name] = head.learned().get("threshold", head.threshold)
+        return tuned
+
+    def _width(self, task: Task) -> int:
+        if task.level != -1 or task.feeds_from:
+            raise ValueError(
+                f"`level` and `feeds_from` of task {task.name!r} must be left out where the encoder is run as a whole, got {task.level!r} and "
+                f"{list(task.feeds_from)}. Use HierarchicalModule."
+            )
+        return super()._width(task)
+
+    def _wanted(self, tasks: Sequence[str] | None) -> set[int]:
+        names = [task.name for task in self.tasks]
+        unknown = [name for name in tasks or () if name not in names]
+        if unknown or isinstance(tasks, str):
+            raise ValueError(f"`tasks` must be a list of names out of {names}, got {tasks!r}.")
+        return {i for i, name in enumerate(names) if tasks is None or name in tasks}
+
+    def _hidden(self, tasks: Iterable[int]) -> set[str]:
+        """Name the columns that the encoder never reads for these tasks, which read one source."""
+        read = {self.tasks[i].resolve(self.inputs) for i in tasks} if self.inputs else set()
+        others = [task for task in self.tasks if not read or task.resolve(self.inputs) in read]
+        return {ROWS, LEVELS, WORDS, RAW, *(column for task in others for column in (task.column, *task.columns))}
+
+    def _answer(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
+        return self._predictions(self._encode(inputs, tasks), tasks, words)
+
+    def _encode(self, inputs: dict[str, Any], tasks: Sequence[int]) -> dict[int, Features]:
+        features = self.encoder(inputs, [self.tasks[i].name for i in tasks])
+        return {i: features[self.tasks[i].name] for i in tasks}
+
+    def _predictions(
+        self, features: Mapping[int, Features], tasks: Sequence[int], words: Tensor | None
+    ) -> list[Tensor]:
+        heads: Any = self.heads._modules  # its own look-up costs as much as a small layer
+        return [through(heads[self.tasks[i].name], features[i], words) for i in tasks]

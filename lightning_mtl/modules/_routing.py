@@ -1,0 +1,141 @@
+"""Which task reads which source, and which columns of it are no inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from ..inputs import RAW, WORDS
+from ..task import LEVELS, ROWS, Task
+
+Batch = Mapping[str, Any]
+"""{source: {column: tensor}}; a source that has run out is None. What episodes are in it, `MetaLearningModule` says."""
+
+
+class Routing:
+    """Settles what the tasks read; unsettled until `bind`, or until the first batch.
+
+    Args:
+        tasks: The tasks, in the order of their numbers.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = tuple(tasks)
+        self._readers: dict[str, tuple[int, ...]] = {}
+        self._not_inputs: dict[str, set[str]] = {}
+        self.fed = False
+        """Whether a data module labels the batches."""
+        self.every_task_every_step = False
+        """Whether no step can lack labels for a task."""
+        self.left_out: frozenset[int] = frozenset()
+        """Tasks that count as if no batch had labels for them; empty where anything is evaluated."""
+
+    def bind(
+        self, sources: Iterable[str], reads: Mapping[str, str] | None = None, *, every_task_every_step: bool
+    ) -> None:
+        """Settle which source each task reads.
+
+        `MultiTaskDataModule` calls it, which labels its batches itself; without one, `settle` does it batch by batch.
+
+        Args:
+            sources: Names of all sources.
+            reads: The source of each task that reads one. Default: all of them do, as they say.
+            every_task_every_step: Whether each step is known to have labels for each task.
+
+        Raises:
+            ValueError: A task reads a source that there is not.
+        """
+        names = list(sources)
+        self._bind(names, [task.resolve(names) if reads is None else reads.get(task.name) for task in self._tasks])
+        self.fed, self.every_task_every_step = True, every_task_every_step
+
+    def forget(self) -> None:
+        """Unsettle what the tasks read."""
+        self._readers, self._not_inputs, self.fed, self.every_task_every_step = {}, {}, False, False
+
+    def settle(self, batch: Iterable[str]) -> None:
+        """Bind to the sources of a batch too, where no data module has named them all.
+
+        A task whose source did not come yet reads none so far.
+        """
+        if self.fed or all(name in self._readers for name in batch):
+            return
+        names = [*self._readers, *(name for name in batch if name not in self._readers)]
+        reads = [
+            None if task.source is not None and task.source not in names else task.resolve(names)
+            for task in self._tasks
+        ]
+        self._bind(names, reads)
+
+    def _bind(self, names: Sequence[str], reads: Sequence[str | None]) -> None:
+        self._readers = {name: tuple(i for i, read in enumerate(reads) if read == name) for name in names}
+        self._not_inputs = {name: self._hidden(self._readers[name]) for name in names}
+
+    def _hidden(self, readers: Iterable[int]) -> set[str]:
+        targets = {column for i in readers for column in (self._tasks[i].column, *self._tasks[i].columns)}
+        return {ROWS, LEVELS, WORDS, RAW, *targets}
+
+    def readers(self, source: str) -> tuple[int, ...]:
+        """Number the tasks that read this source."""
+        readers = self._readers.get(source)
+        if not readers:
+            raise ValueError(
+                f"`batch` has source {source!r}, which no task reads; tasks read "
+                f"{[name for name, tasks in self._readers.items() if tasks]}. Name it in a task, Task(name, {source!r}), "
+                "or leave it out of the loader."
+            )
+        return readers
+
+    def reads(self, source: str) -> tuple[int, ...]:
+        """Number the tasks that read this source, if any."""
+        return self._readers.get(source, ())
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the sources that some task reads, as far as they are settled."""
+        return [name for name, readers in self._readers.items() if readers]
+
+    def idle(self, task: int) -> bool:
+        """Say whether a data module has no source for this task, which is frozen then."""
+        return self.fed and not any(task in readers for readers in self._readers.values())
+
+    def inputs(self, source: str, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """Pick the columns that the encoder reads: all but the targets."""
+        hidden = self._not_inputs[source]
+        return {name: column for name, column in columns.items() if name not in hidden}
+
+    def present(self, source: str, columns: Mapping[str, Any]) -> Sequence[int]:
+        """Number the tasks that have labels in a batch of this source."""
+        read: Sequence[int] = self.readers(source)
+        if self.left_out:
+            read = [i for i in read if i not in self.left_out]
+        rows = columns[ROWS]
+        return [i for i in read if len(rows.get(self._tasks[i].name, "all"))] if rows else read
+
+    def label(self, batch: Any) -> dict[str, dict[str, Any]]:
+        """Note in a batch which rows have labels (see `Task.label`), where the loader has not done so."""
+        if not isinstance(batch, dict):
+            self._refuse_batch(batch)
+        self.settle(batch)
+        return {name: self._label(name, part) for name, part in batch.items() if part is not None}
+
+    def _label(self, source: str, columns: Any) -> dict[str, Any]:
+        if not isinstance(columns, dict):
+            self._refuse_batch({source: columns})
+        if ROWS in columns:
+            return columns
+        labelled = {**columns, ROWS: {}}
+        for i in self.readers(source):
+            self._tasks[i].label(labelled, "in a batch, row")
+        return labelled
+
+    def _refuse_batch(self, batch: Any) -> NoReturn:
+        shown = (
+            {name: type(part).__name__ for name, part in batch.items()}
+            if isinstance(batch, dict)
+            else type(batch).__name__
+        )
+        raise ValueError(
+            f"A batch must be {{source: {{column: tensor}}}}, dictionaries both, got {shown}. Use `MultiTaskDataModule`, or "
+            "CombinedLoader({source: loader}, 'max_size_cycle' or, to evaluate, 'max_size')."
+        )

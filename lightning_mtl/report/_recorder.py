@@ -1,0 +1,239 @@
+"""What happened in a run, kept while it trains, and told on one page at its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
+
+from .._plain import plain
+from ..callbacks import Remembering, phase_of, sampler_of
+from ..modules import TaskModule
+from ._run_facts import draws_of, levels_of, tasks_of
+
+_STAGES = 1000
+"""With more phases than these, which are repeated ones, none is told."""
+
+
+class Report(Remembering):
+    """Keep what a run shows, and write it as a page that answers what a multi-task run is asked.
+
+    The page, `report.html`, needs no network. It says at the top whether each task gains by sharing, which tasks belong together,
+    whether the small one overfits, whether one is forgotten, and how much should be shared: with numbers, with the figures that
+    show them, and with "not measured" and what to add where no callback looked. The figures are written beside it as PNG, the
+    record as `record.json`; `WandbLogger` and `TensorBoardLogger` of the Trainer get the figures too. `write_report` makes one page of several
+    runs and of a comparison.
+
+    It only looks: training is the same, bit for bit, with and without it. The record is in checkpoints, so that of a resumed run is
+    unbroken; a checkpoint that is written within an epoch at a step whose losses are shown is written before they are, and lacks these.
+
+    Args:
+        folder: Where the page goes. Default: the folder of the first logger that has one, or else `default_root_dir`.
+        every_figure: Validations from one writing to the next while training runs. Default: written at the end only.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+        ValueError: `every_figure` is below 1; or the model is no module of the library.
+
+    Example:
+        >>> from lightning_mtl.report import Report
+        >>> report = Report()  # L.Trainer(callbacks=[report]); afterwards report.record()
+        >>> report.record()["series"]
+        {}
+    """
+
+    def __init__(self, folder: str | Path | None = None, every_figure: int | None = None) -> None:
+        if every_figure is not None and every_figure < 1:
+            raise ValueError(
+                f"`every_figure` must be at least 1, got {every_figure}. Leave it out to write at the end."
+            )
+        self._reporting = _reporting()
+        self.folder, self.every_figure = folder, every_figure
+        self._trainer: L.Trainer | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._series: dict[str, Any] = {}
+        self._facts: dict[str, Any] = {}
+        self._validations = 0
+        self._stages: list[dict[str, Any]] = []
+        self._phase: int | None = None
+        self._steps = 0
+
+    # Hooks of Lightning
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse a model that shows nothing."""
+        if not isinstance(pl_module, TaskModule):
+            raise ValueError(
+                f"Report must have a module of lightning-mtl, got {type(pl_module).__name__}. Train a `MultiTaskModule` or its like."
+            )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Listen to what the module shows; forget another run."""
+        if self.begins_anew(trainer):
+            self._forget()
+        self._trainer = trainer
+        self._facts["tasks"] = tasks_of(trainer, pl_module)
+        pl_module.shown_to.append(self._add)
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Count the work of the levels, once; note where a phase begins."""
+        if "levels" not in self._facts:
+            self._facts["levels"] = levels_of(pl_module, batch)
+        sampler = sampler_of(trainer)
+        phase = phase_of(sampler) if len(self._stages) <= _STAGES else None
+        if sampler is not None and phase is not None and phase != self._phase:
+            rule: Any = sampler.rule
+            self._phase = phase
+            self._stages.append({"name": " + ".join(rule.phases[phase].sources), "start": trainer.global_step})
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the results of a validation."""
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        shown = trainer.callback_metrics.items()
+        self._add(trainer.global_step, {key: float(value) for key, value in shown if key.startswith("validate/")})
+        self._validations += 1
+        if self.every_figure is not None and self._validations % self.every_figure == 0:
+            self._write(trainer)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the page, when all callbacks have seen the end of training."""
+        super().on_fit_end(trainer, pl_module)
+        self._ask()
+        self._write(trainer)
+
+    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Ask no more: other callbacks may have forgotten by now what they were asked before."""
+        super().teardown(trainer, pl_module, stage)
+        self._trainer = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that was kept."""
+        series = {key: [of.points, of.every, of.seen, of.newest] for key, of in self._series.items()}
+        kept = {"validations": self._validations, "phase": self._phase}
+        return {"series": series, "levels": self._facts.get("levels"), "stages": list(self._stages), **kept}
+
+    def take_back(self, state: dict[str, Any]) -> None:
+        """Go on where it was kept.
+
+        Args:
+            state: What `state_dict` gave.
+        """
+        self._forget()
+        of = self._reporting.Series
+        self._series = {key: of([list(p) for p in points], *rest) for key, (points, *rest) in state["series"].items()}
+        self._validations, self._stages = state["validations"], list(state["stages"])
+        self._phase = state["phase"]
+        if state["levels"] is not None:
+            self._facts["levels"] = state["levels"]
+
+    # The record
+
+    def record(self) -> dict[str, Any]:
+        """Give all that is known of the run so far, as plain data.
+
+        Returns:
+            "tasks" (name, metric, sign, rows), "series" ({key: [[step, value], ...]}, some 500 points each), "monitors" ({class:
+            its record}), "levels", "stages" and "draws".
+        """
+        self._ask()
+        series = {key: of.kept() for key, of in self._series.items()}
+        known: dict[str, Any] = {"tasks": [], "levels": None, "draws": None, "monitors": {}}
+        ends = [*(stage["start"] for stage in self._stages[1:]), self._steps]
+        noted = self._stages if len(self._stages) <= _STAGES else []
+        stages = [{**stage, "end": end} for stage, end in zip(noted, ends, strict=False)]
+        made: dict[str, Any] = plain({**known, **self._facts, "stages": stages, "series": series})
+        return made
+
+    def _add(self, step: int, values: Mapping[str, float]) -> None:
+        for key, value in values.items():
+            if key not in self._series:
+                self._series[key] = self._reporting.Series()
+            self._series[key].add(step, value)
+
+    def _ask(self) -> None:
+        """Ask the Trainer, while there is one, for what changes as training goes on."""
+        if self._trainer is None:
+            return
+        self._facts["monitors"], self._steps = self._monitors(), self._trainer.global_step
+        if (sampler := sampler_of(self._trainer)) is not None:
+            self._facts["draws"] = draws_of(sampler)
+
+    def _monitors(self) -> dict[str, Any]:
+        """Ask every other callback that keeps a record; a second one of a class has a number."""
+        found: dict[str, Any] = {}
+        for callback in getattr(self._trainer, "callbacks", ()):
+            ask = getattr(callback, "record", None)
+            if callback is self or not callable(ask):
+                continue
+            name = type(callback).__name__
+            same = sum(key.split(" ")[0] == name for key in found)
+            found[f"{name} {same + 1}" if same else name] = ask()
+        return found
+
+    # The page
+
+    def _write(self, trainer: L.Trainer) -> None:
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        folder = self._place(trainer)
+        record = self.record()
+        self._reporting.write_report(folder, {"this run": record})
+        (folder / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        figures = sorted((folder / "report").glob("*.png"))
+        self._reporting.show(trainer.loggers, figures, trainer.global_step)
+
+    def _place(self, trainer: L.Trainer) -> Path:
+        if self.folder is not None:
+            return Path(self.folder)
+        folders = (getattr(logger, "log_dir", None) for logger in trainer.loggers)
+        return Path(next((folder for folder in folders if folder), trainer.default_root_dir))
+
+
+def write_report(
+    folder: str | Path,
+    records: Mapping[str, Mapping[str, Any]],
+    comparison: Mapping[str, Any] | None = None,
+    title: str = "Multi-task learning report",
+) -> Path:
+    """Write the page of one or several runs, `report.html`, and its figures, `report/*.png`.
+
+    The page answers five questions (does each task gain by sharing, which tasks belong together, is the small task overfitting,
+    is a task being forgotten, how much should be shared), with the numbers and figures the answers rest on, or says what was
+    not measured. It is a single file and needs no network.
+
+    Args:
+        folder: Where it goes; figures of an earlier report there are removed.
+        records: {name of the run: what `Report.record` gave}, e.g. {"joint": ..., "with replay": ...}.
+        comparison: What `Comparison.record` gave.
+        title: The heading.
+
+    Returns:
+        The page.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> write_report(mkdtemp(), {"joint": {"tasks": [{"name": "topic"}]}}).name
+        'report.html'
+    """
+    path: Path = _reporting().write_report(folder, records, comparison, title)
+    return path
+
+
+def _reporting() -> Any:
+    try:
+        import matplotlib  # noqa: F401
+
+        from . import page as reporting
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("A report needs matplotlib: pip install 'lightning-mtl[recipes]'") from error
+    return reporting

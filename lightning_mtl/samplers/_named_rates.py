@@ -1,0 +1,39 @@
+"""Rates that are given by the name of the source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .._checks import did_you_mean, require
+
+
+def require_rates(rates: Mapping[str, float], name: str) -> None:
+    """Refuse rates by name that could never be drawn by.
+
+    Raises:
+        ValueError: No rates, a negative or infinite one, NaN, or nothing but zeros.
+    """
+    require(len(rates) > 0, name, "rates of sources", rates, "Write {source: rate}.")
+    for source, rate in rates.items():
+        require(0 <= rate < math.inf, f"{name}[{source!r}]", "finite and at least 0", rate, "Use 0 for never.")
+    require(any(rates.values()), name, "above 0 for a source at least", rates, "Draw at least one source.")
+
+
+def in_order(rates: Mapping[str, float], sources: Sequence[str], name: str) -> Float[Tensor, " sources"]:
+    """Bring rates by name into the order of the sources; other names are left out.
+
+    Raises:
+        ValueError: A source has no rate.
+    """
+    for source in sources:
+        if source not in rates:
+            raise ValueError(
+                f"`{name}` must hold a rate for every source, got none for {source!r}; rates are of {list(rates)}. "
+                + did_you_mean(source, rates, "Give it one, 0 for never.")
+            )
+    return torch.tensor([rates[source] for source in sources], dtype=torch.float64)

@@ -1,0 +1,56 @@
+"""A model card: what a model predicts, and how well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..encoders import Encoder
+from ..task import Task
+
+
+def model_card(tasks: Sequence[Task], encoder: Encoder, scores: Mapping[str, float]) -> str:
+    """Write the card as Markdown.
+
+    Args:
+        tasks: The tasks of the model.
+        encoder: Its encoder.
+        scores: Values by name, "<stage>/<task>/<metric>".
+    """
+    names = ", ".join(f"`{task.name}`" for task in tasks)
+    trunk = getattr(encoder, "trunk", encoder)
+    lines = [
+        "---",
+        "library_name: lightning-mtl",
+        "tags: [multi-task-learning]",
+        "---",
+        "",
+        f"# {len(tasks)} {'task' if len(tasks) == 1 else 'tasks'}: {', '.join(task.name for task in tasks)}",
+        "",
+        f"One network ({type(trunk).__name__}, shared by {type(encoder).__name__}) for {names}.",
+        "",
+        "| task | head | reads | labels | test, else validation |",
+        "|---|---|---|---|---|",
+        *(_row(task, scores) for task in tasks),
+        "",
+        "```python",
+        "from lightning_mtl import MultiTaskModule",
+        "",
+        "model = MultiTaskModule.from_pretrained(<this folder>)",
+        "model.predict(rows)",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(task: Task, scores: Mapping[str, float]) -> str:
+    names = getattr(task.head, "names", None) or []
+    labels = ", ".join(map(str, names[:8])) + (", ..." if len(names) > 8 else "")
+    found: list[str] = []
+    for stage in ("test", "validate"):
+        prefix = f"{stage}/{task.name}/"
+        found = found or [
+            f"{key.removeprefix(prefix)} {value:.4f}" for key, value in scores.items() if key.startswith(prefix)
+        ]
+    cells = (task.name, type(task.head).__name__, task.source or "-", labels or "-", ", ".join(found) or "-")
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
