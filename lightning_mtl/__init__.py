@@ -1,5 +1,6 @@
 """lightning-mtl: multi-task learning for PyTorch Lightning."""
 
+from . import _former_paths
 from .data import MultiTaskDataModule, Source, split
 from .encoders import (
     BagOfWords,
@@ -50,3 +51,5 @@ __all__ = [
     "Tagging",
     "Arcs",
 ]
+
+_former_paths.install()
