@@ -37,7 +37,7 @@ from lightning_mtl import (
 )
 from lightning_mtl.encoders import HashTokenizer, WordTokenizer
 from lightning_mtl.encoders._hugging_face import _Tokenizer
-from lightning_mtl.saving import describe, own, rebuild
+from lightning_mtl.saving import custom_objects, describe, rebuild
 from tests.builders import examples
 from tests.conftest import TrainerMaker
 
@@ -257,7 +257,7 @@ def test_a_pretrained_model_is_rebuilt_from_data_alone(
     trunk, state = HuggingFace(str(tmp_path / "gone"), max_length=32), torch.get_rng_state()
     data = describe(HardSharing(trunk))
     assert torch.equal(torch.get_rng_state(), state)
-    assert own(data) == {}
+    assert custom_objects(data) == {}
     assert str(tmp_path) not in json.dumps(data)
     shutil.rmtree(tmp_path / "gone")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -277,7 +277,7 @@ def test_a_pretrained_model_is_rebuilt_from_data_alone(
 def test_a_changed_model_is_the_users_own(minilm: HuggingFace) -> None:
     cut = copy.deepcopy(minilm)
     cut.model.encoder.layer = cut.model.encoder.layer[:2]
-    assert list(own(describe(HardSharing(cut)))) == ["trunk"]
+    assert list(custom_objects(describe(HardSharing(cut)))) == ["trunk"]
 
 
 @pytest.mark.parametrize("name", ["../evil.json", "/tmp/evil.json", "..", ""])

@@ -36,7 +36,7 @@ from torchmetrics.regression import (
 
 from lightning_mtl import BagOfWords, HardSharing, Recurrent, Tabular, Vocabulary
 from lightning_mtl.encoders import HashTokenizer
-from lightning_mtl.saving import describe, own, rebuild
+from lightning_mtl.saving import custom_objects, describe, rebuild
 
 
 def kept(data: Any) -> Any:
@@ -49,7 +49,7 @@ def kept(data: Any) -> Any:
 
 def again(value: Any) -> Any:
     data = describe(value)
-    assert own(data) == {}
+    assert custom_objects(data) == {}
     made = rebuild(kept(data))
     if isinstance(value, nn.Module):
         made.load_state_dict(value.state_dict())
@@ -292,7 +292,7 @@ def test_describing_draws_no_random_numbers() -> None:
         (Recurrent(4, tokenizer=OwnTokenizer(9, pairs=False)), "tokenizer", f"{__name__}.OwnTokenizer"),
         ({"loss": [os.getcwd]}, "loss.0", "posix.getcwd"),
         ({"loss": partial(F.l1_loss)}, "loss", "functools.partial"),
-        ({"loss": describe}, "loss", "lightning_mtl._description.describe"),
+        ({"loss": describe}, "loss", f"{describe.__module__}.describe"),
         (nn.Linear, "", "torch.nn.modules.linear.Linear"),
         ({1: 2}, "", "builtins.dict"),
         (tied(), "", "torch.nn.modules.container.Sequential"),
@@ -307,7 +307,7 @@ def test_describing_draws_no_random_numbers() -> None:
 )
 def test_what_is_the_users_own_is_named(value: object, path: str, name: str) -> None:
     data = kept(describe(value))
-    assert own(data) == {path: name}
+    assert custom_objects(data) == {path: name}
     with pytest.raises(ValueError, match=r"holds no code of your own, so .* Give the object itself"):
         rebuild(data)
 
@@ -322,7 +322,7 @@ def test_what_is_the_users_own_is_named(value: object, path: str, name: str) -> 
         {"class": "torch.nn.modules.linear.os.system", "args": {}},
         {"class": "torch.nn.Linear", "args": {"in_features": 1, "out_features": 1}},
         {"class": "lightning_mtl.samplers.torch", "args": {}},
-        {"class": "lightning_mtl.source.Source", "args": {"dataset": []}},
+        {"class": "lightning_mtl.data._source.Source", "args": {"dataset": []}},
         {"class": "torchmetrics.image.fid.FrechetInceptionDistance", "args": {}},
         {"class": f"{__name__}.Shift", "args": {}},
         {"class": ["os.system"], "args": {}},
