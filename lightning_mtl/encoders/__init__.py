@@ -1,4 +1,4 @@
-"""Encoders: one kind of sharing per file, and the trunks that they share."""
+"""Encoders, one kind of sharing per file; trunks, which they share; and tokenizers."""
 
 from ._bag_of_words import BagOfWords
 from ._base import Encoder, Features, Tokenizer

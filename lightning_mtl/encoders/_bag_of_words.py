@@ -13,15 +13,15 @@ from ._word_tokenizer import WordTokenizer
 class BagOfWords(nn.Module):
     """Average the embeddings of a text's words and word pairs (Joulin et al., "Bag of Tricks", EACL 2017).
 
-    A trunk for `HardSharing` and its like. Words are hashed, so there is no vocabulary to build or to keep, unless you
-    give a `Vocabulary`.
+    A trunk for `HardSharing` and similar encoders. Words are hashed, so there is no vocabulary to build or to store,
+    unless you give a `Vocabulary`.
 
     Args:
         width: Size of an embedding, and of the features.
-        buckets: Number of embeddings; more of them collide less.
+        buckets: Number of embeddings; with more of them, fewer words share one.
         pairs: Whether neighbouring words are also read as pairs.
-        dropout: Share of the features that is dropped while training.
-        max_words: How many words of a text are read.
+        dropout: Share of the features that is dropped in training.
+        max_words: How many words of a text are read at most.
         tokenizer: Numbers the words; then `buckets`, `pairs` and `max_words` are not used. Default: a `HashTokenizer`.
 
     Example:
@@ -54,13 +54,13 @@ class BagOfWords(nn.Module):
 
     def forward(self, input_ids: Int[Tensor, "batch length"]) -> Float[Tensor, "batch width"]:
         """Average the embeddings of the numbers that are not 0."""
-        # Traced, an EmbeddingBag takes no batch of a single row.
+        # An exported EmbeddingBag rejects a batch of a single row.
         average = self._average if torch.compiler.is_exporting() else self.embedding
         averaged: Tensor = self.drop(average(input_ids))
         return averaged
 
     def _average(self, input_ids: Tensor) -> Tensor:
-        """Compute what the EmbeddingBag does, in steps that are free of the number of rows."""
-        there = (input_ids != 0).unsqueeze(-1).to(self.embedding.weight.dtype)
+        """Compute what the EmbeddingBag does, with operations that work for any number of rows."""
+        mask = (input_ids != 0).unsqueeze(-1).to(self.embedding.weight.dtype)
         words = nn.functional.embedding(input_ids, self.embedding.weight)
-        return (words * there).sum(1) / there.sum(1).clamp(min=1)
+        return (words * mask).sum(1) / mask.sum(1).clamp(min=1)

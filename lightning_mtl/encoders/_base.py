@@ -1,4 +1,4 @@
-"""What every encoder has: the shared part of a multi-task model."""
+"""The base class of encoders, which are the shared part of a multi-task model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 Features = Tensor | tuple[Tensor, Tensor | None]
-"""[batch, width]; or [batch, length, width] with a mask [batch, length] beside it."""
+"""[batch, width]; or a pair of [batch, length, width] and a mask [batch, length]."""
 
 
 @runtime_checkable
@@ -17,16 +17,16 @@ class Tokenizer(Protocol):
     """Turns texts into lists of numbers, one list per text and column."""
 
     padding: Mapping[str, int]
-    """What fills the shorter lists of each column; of columns that are left out, 0."""
+    """The padding value of each column; 0 for columns that are not named."""
     limit: int
-    """How many positions of a text are read at most."""
+    """Largest number of positions that are read of a text."""
 
     def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, list[list[int]]]:
         """Tokenize texts, or pairs of texts."""
         ...
 
     def words(self, sentences: Sequence[Sequence[str]]) -> dict[str, list[list[int]]]:
-        """Tokenize rows that are lists of words, and say where each word starts.
+        """Tokenize rows that are lists of words, and mark where each word starts.
 
         Returns:
             The encoder's columns, and "words": at each position the number of the word that starts there, or -1. Each
@@ -36,29 +36,29 @@ class Tokenizer(Protocol):
 
 
 class Encoder(nn.Module, ABC):
-    """The shared part of a model: from a source's input columns to features for each task.
+    """The shared part of a model: it maps the input columns of a source to features for each task.
 
-    Every kind of sharing is an encoder. `width` is the size of a feature vector, `tokenizer` what turns the texts of a
-    `Source(text=...)` into the columns that the encoder reads, where it reads text, and `vocabulary` how many numbers
-    of a tokenizer it knows.
+    Every kind of sharing is an encoder. `width` is the size of a feature vector. An encoder of texts has a `tokenizer`,
+    which turns the texts of a `Source(text=...)` into the columns that the encoder reads; `vocabulary` is the number of
+    token ids that it knows.
     """
 
     width: int
     tokenizer: Tokenizer | None = None
     vocabulary: int | None = None
     shares_features: ClassVar[bool] = False
-    """Whether all tasks that read a source get the same features, so that their gradients meet there."""
+    """Whether all tasks of a source get the same features, so that gradients can be measured there."""
 
     def blocks(self) -> list[nn.Module]:
-        """Give the parts that are cut over the ranks one by one (FSDP2): by default the longest list of modules."""
+        """Return the parts that FSDP2 shards one by one: by default the longest list of modules."""
         lists = [list(part) for part in self.modules() if isinstance(part, nn.ModuleList)]
         return max(lists, key=len, default=[])
 
     def build(self, sizes: dict[str, int]) -> None:
-        """Make what has to wait for the data; called before training, and then again with the same sizes.
+        """Create the layers whose size depends on the data; called before training, maybe again with the same sizes.
 
         Args:
-            sizes: For each input column of floating point numbers the size of its last axis.
+            sizes: The size of the last axis of each input column of floating point numbers.
         """
 
     @abstractmethod

@@ -8,15 +8,15 @@ from ._word_tokenizer import WordTokenizer
 
 
 class HashTokenizer(WordTokenizer):
-    """Number the words of a text, and on request its pairs of neighbouring words, by a hash.
+    """Number the words of a text by a hash, and on request also the pairs of neighbouring words.
 
-    Words are lower-cased and split from punctuation. Number 0 is left for padding. The hash is the same in every
-    process and on every machine (CRC-32).
+    Words are lower-cased and split from punctuation. Number 0 is reserved for padding. The hash (CRC-32) is the same in
+    every process and on every machine.
 
     Args:
-        buckets: How many numbers there are beside the padding.
-        pairs: Whether each two neighbouring words are numbered too.
-        max_words: How many words of a text are read.
+        buckets: How many numbers there are, without the padding.
+        pairs: Whether pairs of neighbouring words are numbered too.
+        max_words: How many words of a text are read at most.
 
     Raises:
         ValueError: `buckets` or `max_words` is below one.

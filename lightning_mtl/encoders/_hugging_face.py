@@ -1,4 +1,4 @@
-"""A pretrained Hugging Face model as the trunk."""
+"""A pretrained Hugging Face model as a trunk."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 
 class HuggingFace(nn.Module):
-    """Use a Hugging Face encoder, as it was pretrained, as the shared trunk.
+    """Use a pretrained Hugging Face encoder as the shared trunk.
 
-    It returns the features of every position and the attention mask; a pooler, where the model has one, is left out,
-    because heads pool for themselves. Needs the extra `hf`.
+    It returns the features of every position and the attention mask. A pooler of the model is left out, because each
+    head pools by itself. Needs the extra `hf`.
 
     Args:
         name: A folder, or a name on the Hugging Face hub.
-        max_length: How many tokens of a text are read. Default: what the tokenizer and the model allow.
+        max_length: How many tokens of a text are read at most. Default: as many as the tokenizer and the model allow.
         gradient_checkpointing: Whether to recompute activations in the backward pass, to save memory.
 
     Raises:
@@ -44,10 +44,10 @@ class HuggingFace(nn.Module):
         self.name = name
         self.max_length = max_length
         self.gradient_checkpointing = gradient_checkpointing
-        self._take(AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name))
+        self._set_up(AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name))
 
-    def _take(self, model: Any, tokenizer: Any) -> None:
-        self.model = model.train()  # it comes in evaluation mode, and Lightning would keep that
+    def _set_up(self, model: Any, tokenizer: Any) -> None:
+        self.model = model.train()  # `transformers` returns it in evaluation mode, and Lightning would keep that
         if getattr(model, "pooler", None) is not None:
             model.pooler = None
         if self.gradient_checkpointing:
@@ -62,32 +62,32 @@ class HuggingFace(nn.Module):
         return self.model(**inputs).last_hidden_state, inputs["attention_mask"]
 
     def save(self, folder: str | Path) -> None:
-        """Write the model, as it is now, and its tokenizer as a folder that `transformers` loads.
+        """Write the current model and its tokenizer to a folder that `transformers` can load.
 
         Args:
-            folder: Where to; it is made if need be. `HuggingFace(folder)` reads it too.
+            folder: The folder, which is created if it does not exist. `HuggingFace(folder)` reads it too.
         """
         self.model.save_pretrained(folder)
-        _fresh(self.tokenizer.tokenizer).save_pretrained(folder)
+        _without_call_settings(self.tokenizer.tokenizer).save_pretrained(folder)
 
     def description(self) -> dict[str, Any]:
-        """Give the model's configuration and the tokenizer's files as data, so that neither folder nor hub is needed.
+        """Return the model's configuration and the tokenizer's files as data, so that no folder and no hub is needed.
 
         Raises:
             ValueError: A file of the tokenizer is not text.
         """
         config = json.loads(self.model.config.to_json_string(use_diff=False))
-        config.pop("_name_or_path", None)  # the folder may be gone, and is nobody else's business
+        config.pop("_name_or_path", None)  # the folder may be gone, and its name may be private
         return {
             "config": config,
-            "tokenizer": _files(self.tokenizer.tokenizer),
+            "tokenizer": _tokenizer_files(self.tokenizer.tokenizer),
             "max_length": self.tokenizer.limit,
             "gradient_checkpointing": self.gradient_checkpointing,
         }
 
     @classmethod
     def from_description(cls, args: dict[str, Any]) -> HuggingFace:
-        """Make it again, with fresh weights, from what `description` gave; nothing is downloaded.
+        """Create it again from its `description`, with random weights; nothing is downloaded.
 
         Raises:
             ValueError: The name of a tokenizer's file is a path.
@@ -99,14 +99,15 @@ class HuggingFace(nn.Module):
         trunk.name = args["config"]["model_type"]
         trunk.max_length = args["max_length"]
         trunk.gradient_checkpointing = args["gradient_checkpointing"]
-        config = AutoConfig.for_model(**_local(args["config"]))
-        fresh: Any = AutoModel.from_config
-        trunk._take(fresh(config, trust_remote_code=False), _from_files(args["tokenizer"]))
+        config = AutoConfig.for_model(**_without_remote_parts(args["config"]))
+        from_config: Any = AutoModel.from_config
+        model = from_config(config, trust_remote_code=False)
+        trunk._set_up(model, _tokenizer_from_files(args["tokenizer"]))
         return trunk
 
 
 class _Tokenizer:
-    """A Hugging Face tokenizer that leaves the padding to the batch."""
+    """A Hugging Face tokenizer that does not pad; padding is added when a batch is collated."""
 
     def __init__(self, tokenizer: Any, limit: int) -> None:
         self.tokenizer = tokenizer
@@ -119,18 +120,18 @@ class _Tokenizer:
         return dict(self.tokenizer(list(texts), second, truncation=True, max_length=self.limit))
 
     def words(self, sentences: Sequence[Sequence[str]]) -> dict[str, list[list[int]]]:
-        """Tokenize rows that are lists of words, and say where each word starts.
+        """Tokenize rows that are lists of words, and mark where each word starts.
 
         Raises:
-            ValueError: The tokenizer is a slow one, splits words in a list unlike a text's, or has no unknown token where
-                a word is empty.
+            ValueError: The tokenizer is a slow one; or it splits the words of a list differently from those of a text; or a
+                word is empty, and there is no unknown token.
         """
-        blank = self._blank()
-        rows = [[self._spelt(word, blank) for word in sentence] for sentence in sentences]
+        prefix = self._prefix()
+        rows = [[self._with_prefix(word, prefix) for word in sentence] for sentence in sentences]
         tokens, starts = self._split(rows)
-        unplaced = {word for row, ids in zip(rows, starts, strict=True) for i, word in enumerate(row) if i not in ids}
-        if silent := self._silent(sorted(unplaced)):  # the others are past the limit
-            rows = [[self._unknown() if word in silent else word for word in row] for row in rows]
+        missing = {word for row, ids in zip(rows, starts, strict=True) for i, word in enumerate(row) if i not in ids}
+        if tokenless := self._tokenless(sorted(missing)):  # other missing words are past the limit
+            rows = [[self._unknown() if word in tokenless else word for word in row] for row in rows]
             tokens, starts = self._split(rows)
         return {**tokens, "words": starts}
 
@@ -138,58 +139,59 @@ class _Tokenizer:
         tokens = self.tokenizer(rows, is_split_into_words=True, truncation=True, max_length=self.limit)
         return dict(tokens), [_starts(tokens.word_ids(i)) for i in range(len(rows))]
 
-    def _alone(self, words: list[str]) -> list[list[int]]:
-        alone: list[list[int]] = self.tokenizer(
+    def _ids_of_words(self, words: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(
             [[word] for word in words], is_split_into_words=True, add_special_tokens=False
         )["input_ids"]
-        return alone
+        return ids
 
-    def _silent(self, words: list[str]) -> set[str]:
-        """Pick the words that have no token of their own."""
-        return {word for word, ids in zip(words, self._alone(words), strict=True) if not ids} if words else set()
+    def _tokenless(self, words: list[str]) -> set[str]:
+        """Return the words for which the tokenizer gives no token."""
+        return {word for word, ids in zip(words, self._ids_of_words(words), strict=True) if not ids} if words else set()
 
-    def _spelt(self, word: str, blank: str) -> str:
-        return blank + word if word.strip() else self._unknown()
+    def _with_prefix(self, word: str, prefix: str) -> str:
+        return prefix + word if word.strip() else self._unknown()
 
     def _unknown(self) -> str:
         if self.tokenizer.unk_token is None:
             raise ValueError("Words must not be empty for a tokenizer without an unknown token, got ''. Drop them.")
         return str(self.tokenizer.unk_token)
 
-    def _blank(self) -> str:
-        """Find what stands before a word in a list, so that it is split as it is within a text."""
+    def _prefix(self) -> str:
+        """Find the prefix, "" or a space, with which a word of a list is split as it is within a text."""
         if not self.tokenizer.is_fast:
             raise ValueError(
                 f"Words need a fast tokenizer, which knows where they start, got {type(self.tokenizer).__name__}. Use a "
                 "model whose folder holds tokenizer.json."
             )
-        within = self.tokenizer("a a", add_special_tokens=False)["input_ids"]
-        for blank in ("", " "):  # RoBERTa and its like read a blank as a part of the word behind it
-            if self._alone([f"{blank}a"])[0] == within[-1:]:
-                return blank
+        in_text = self.tokenizer("a a", add_special_tokens=False)["input_ids"]
+        for prefix in ("", " "):  # RoBERTa and similar models read a space as part of the word after it
+            if self._ids_of_words([f"{prefix}a"])[0] == in_text[-1:]:
+                return prefix
         raise ValueError(
             f"Words in a list must be split like words of a text, which {type(self.tokenizer).__name__} does not do. Save "
-            "it anew: AutoTokenizer.from_pretrained(name, add_prefix_space=True).save_pretrained(folder)."
+            "it again: AutoTokenizer.from_pretrained(name, add_prefix_space=True).save_pretrained(folder)."
         )
 
 
 def _starts(numbers: Sequence[int | None]) -> list[int]:
-    before = [None, *numbers[:-1]]
-    return [-1 if number is None or number == last else number for number, last in zip(numbers, before, strict=True)]
+    """Keep the word number at the first token of each word; all other positions get -1."""
+    previous = [None, *numbers[:-1]]
+    return [-1 if number is None or number == last else number for number, last in zip(numbers, previous, strict=True)]
 
 
-def _local(config: Any) -> Any:
-    """Take out of a configuration what would have code or weights fetched from elsewhere."""
+def _without_remote_parts(config: Any) -> Any:
+    """Remove the entries of a configuration that would download code or weights."""
     if isinstance(config, list):
-        return [_local(each) for each in config]
+        return [_without_remote_parts(each) for each in config]
     if not isinstance(config, dict):
         return config
-    elsewhere = ("attn_implementation", "_attn_implementation", "backbone", "use_pretrained_backbone", "auto_map")
-    return {key: _local(each) for key, each in config.items() if key not in elsewhere}
+    remote = ("attn_implementation", "_attn_implementation", "backbone", "use_pretrained_backbone", "auto_map")
+    return {key: _without_remote_parts(each) for key, each in config.items() if key not in remote}
 
 
-def _fresh(tokenizer: Any) -> Any:
-    """Take off a tokenizer what its last call left in it, which would be saved: where to cut and how far to pad."""
+def _without_call_settings(tokenizer: Any) -> Any:
+    """Reset truncation and padding, which a tokenizer keeps from its last call and would save."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         backend.no_truncation()
@@ -197,19 +199,19 @@ def _fresh(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def _files(tokenizer: Any) -> dict[str, str]:
+def _tokenizer_files(tokenizer: Any) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
-        _fresh(tokenizer).save_pretrained(folder)
+        _without_call_settings(tokenizer).save_pretrained(folder)
         try:
             return {path.name: path.read_text("utf-8") for path in sorted(Path(folder).iterdir()) if path.is_file()}
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"The files of a tokenizer must be text to be held in a checkpoint, got {type(tokenizer).__name__}. Use a "
+                f"The files of a tokenizer must be text to be stored in a checkpoint, got {type(tokenizer).__name__}. Use a "
                 "fast tokenizer, whose folder holds tokenizer.json."
             ) from error
 
 
-def _from_files(files: Mapping[str, str]) -> Any:
+def _tokenizer_from_files(files: Mapping[str, str]) -> Any:
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory() as folder:

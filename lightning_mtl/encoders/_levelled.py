@@ -1,4 +1,4 @@
-"""What every encoder of several levels has: it can be run level by level."""
+"""The base class of encoders with several levels, which can be run level by level."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ._base import Encoder, Features
 
 @dataclass(frozen=True)
 class State:
-    """How far the rows of a batch have come.
+    """The rows of a batch between two levels.
 
     Args:
-        hidden: What the last level gave, [batch, ...].
+        hidden: Output of the last level, [batch, ...].
         mask: Which positions count, [batch, length]. Default: all of them.
-        context: What the levels above read besides, e.g. inputs for shortcuts; tensors of two dimensions or more that
-            are as long as the batch have a row for each row of it.
+        context: What the levels above also read, e.g. inputs for shortcuts. Tensors with two or more dimensions that are as
+            long as the batch are taken to have one row for each row of the batch.
     """
 
     hidden: Tensor
@@ -30,34 +30,34 @@ class State:
     context: Any = None
 
     def rows(self, numbers: Tensor) -> State:
-        """Keep these rows alone."""
+        """Return the state of these rows only."""
         count = len(self.hidden)
 
-        def kept(part: Any) -> Any:
+        def selected(part: Any) -> Any:
             has_rows = isinstance(part, Tensor) and part.ndim > 1 and len(part) == count
             return part[numbers] if has_rows else part
 
-        return State(self.hidden[numbers], kept(self.mask), tree_map(kept, self.context))
+        return State(self.hidden[numbers], selected(self.mask), tree_map(selected, self.context))
 
 
 class LevelledEncoder(Encoder):
-    """An encoder of several levels, numbered from 1 at the bottom; level 0 is what all of them stand on.
+    """An encoder of several levels, numbered from 1 at the bottom; level 0 is what lies below all of them.
 
-    `HierarchicalModule` runs it level by level, so that tasks are supervised where they belong, and nothing is run above
-    the last task of a batch. In `MultiTaskModule` all tasks read the top.
+    `HierarchicalModule` runs it level by level: each task reads the level that it belongs to, and no level above the highest
+    task of a batch is run. In `MultiTaskModule` all tasks read the top level.
 
     Args:
-        levels: A module for each level, which holds all of its parameters.
+        levels: A module for each level, which holds all parameters of the level.
         widths: Size of the features of each level.
-        stages: Names of the levels. Default: they go by their numbers.
+        stages: Names of the levels. Default: none; levels are then named by their numbers.
 
     Raises:
-        ValueError: There is no level, or there are not as many widths or names as levels.
+        ValueError: There is no level, or the number of widths or names is not the number of levels.
     """
 
     shares_features: ClassVar[bool] = True
     pretrained: bool = False
-    """Whether it comes with weights that must not be disturbed: feeds then begin at zero."""
+    """Whether its weights are pretrained; feeds then start at zero, so that they do not disturb it."""
 
     def __init__(self, levels: Iterable[nn.Module], widths: Sequence[int], stages: Sequence[str] = ()) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class LevelledEncoder(Encoder):
 
     @abstractmethod
     def prepare(self, inputs: dict[str, Any]) -> State:
-        """Make what the first level reads (embeddings, masks).
+        """Compute the input of the first level (embeddings, masks).
 
         Args:
             inputs: The input columns of one source.
@@ -86,20 +86,20 @@ class LevelledEncoder(Encoder):
         """Run one level.
 
         Args:
-            state: What `prepare`, or `step` for the level below, gave.
+            state: Result of `prepare`, or of `step` for the level below.
             level: Its number, from 1.
-            extra: What lower tasks feed in: it is added to the level's input, [batch, width] or [batch, length, width].
+            extra: Feed of lower tasks, [batch, width] or [batch, length, width]; it is added to the input of the level.
         """
 
     def entrance(self, level: int) -> int:
-        """Give the size of what can be added to the input of this level."""
+        """Return the size of the feeds that can be added to the input of this level."""
         return self.widths[max(level - 2, 0)]
 
     def tap(self, state: State, level: int) -> Features:
-        """Give what heads read of a level that was just run; places of maps are positions.
+        """Return the features of a level that was just run; the pixels of feature maps become positions.
 
         Args:
-            state: What `step` gave.
+            state: Result of `step`.
             level: The level.
         """
         values = state.hidden
@@ -108,10 +108,10 @@ class LevelledEncoder(Encoder):
         return values if values.ndim < 3 else (values, state.mask)
 
     def tapped(self, levels: Iterable[int]) -> None:
-        """Be told which levels heads will read, before training."""
+        """Take note of the levels that heads will read; called before training."""
 
     def number(self, level: int | str) -> int:
-        """Find a level by its number, negative from the top, or its name.
+        """Return the number of a level, given its number (negative ones count from the top) or its name.
 
         Raises:
             ValueError: There is no such level.
@@ -120,7 +120,7 @@ class LevelledEncoder(Encoder):
         if level in self.stages:
             return self.stages.index(str(level)) + 1
         if isinstance(level, str) and level.removeprefix("-").isdigit():
-            level = int(level)  # keys of plain data are texts
+            level = int(level)  # keys in a configuration file are strings
         if isinstance(level, int) and 1 <= abs(level) <= count:
             return level if level > 0 else count + 1 + level
         names = f", or one of the names {list(self.stages)}" if self.stages else ""
@@ -129,28 +129,28 @@ class LevelledEncoder(Encoder):
         )
 
     def parameters_of(self, level: int) -> list[nn.Parameter]:
-        """Give the parameters of a level; of level 0 those that belong to none."""
+        """Return the parameters of a level; for level 0, those that belong to no other level."""
         if level:
             return list(self.levels[level - 1].parameters())
         above = {id(p) for p in self.levels.parameters()}
         return [p for p in self.parameters() if id(p) not in above]
 
     def shared_parts(self) -> list[nn.Module]:
-        """Give what tasks share, whose gradients a balancer weighs."""
+        """Return the modules that tasks share; a balancer weighs the gradients of their parameters."""
         return [self]
 
     def levelled(self) -> list[tuple[nn.Module, list[nn.Parameter]]]:
-        """Give for each level, 0 first, its module and all its parameters."""
+        """Return the module and the parameters of each level, from level 0 on."""
         return [(part, self.parameters_of(level)) for level, part in enumerate([self, *self.levels])]
 
     def freeze(self, level: int | str) -> None:
-        """Let a level and all below keep what they know: no gradient, and while training no dropout and no running average.
+        """Freeze a level and all below it: no gradients, and in training no dropout and no update of running statistics.
 
-        It is called before training. Nothing is run backward below the lowest level that learns, unless something that learns
-        is fed in there.
+        Call it before training. There is no backward pass below the lowest level that is trained, unless a trained feed
+        enters there.
 
         Args:
-            level: Its number, negative from the top, or its name; 0 freezes only what all levels stand on.
+            level: Its number (negative ones count from the top) or its name; 0 freezes only what lies below all levels.
 
         Raises:
             ValueError: There is no such level.
@@ -161,7 +161,7 @@ class LevelledEncoder(Encoder):
 
     @property
     def frozen(self) -> int:
-        """The level up to which nothing learns; -1 where all levels do."""
+        """The highest level up to which all parameters are frozen; -1 if none is."""
         found = -1
         for level in range(len(self.levels) + 1):
             parameters = self.parameters_of(level)
@@ -171,12 +171,12 @@ class LevelledEncoder(Encoder):
         return found
 
     def frozen_parts(self) -> list[nn.Module]:
-        """Give what is evaluated as it is while the rest is trained."""
+        """Return the modules that stay in evaluation mode while the rest is trained."""
         below = [part for part in self.children() if part is not self.levels]
         return [] if self.frozen < 0 else [*below, *self.levels[: self.frozen]]
 
     def up_to(self, level: int) -> LevelledEncoder:
-        """Copy it without the levels above this one."""
+        """Return a copy without the levels above this one."""
         lower = copy.copy(self)
         lower._modules = {**self._modules, "levels": self.levels[:level]}
         lower = copy.deepcopy(lower)
@@ -184,27 +184,27 @@ class LevelledEncoder(Encoder):
         return lower
 
     def blocks(self) -> list[nn.Module]:
-        """Give the levels, which are cut over the ranks one by one (FSDP2)."""
+        """Return the levels, which FSDP2 shards one by one."""
         return list(self.levels)
 
     def forward(self, inputs: dict[str, Any], tasks: Sequence[str]) -> dict[str, Features]:
-        """Run all levels, and give each task the features of the top."""
+        """Run all levels, and return the features of the top level for each task."""
         state = self.prepare(inputs)
         for level in range(1, len(self.levels) + 1):
             state = self.step(state, level)
         return dict.fromkeys(tasks, self.tap(state, level))
 
 
-def added(hidden: Tensor, extra: Tensor | None) -> Tensor:
-    """Add what lower tasks feed in; what has no positions is added at each of them.
+def add_feed(hidden: Tensor, extra: Tensor | None) -> Tensor:
+    """Add the feed of lower tasks to the input of a level; a feed without positions is added at every position.
 
     Raises:
-        ValueError: It has positions, and the input has none, or others.
+        ValueError: The feed has positions, and the input has none, or another number of them.
     """
     if extra is None:
         return hidden
     if hidden.ndim == 4:  # [batch, channels, height, width]
-        flat = added(hidden.flatten(2).transpose(1, 2), extra)
+        flat = add_feed(hidden.flatten(2).transpose(1, 2), extra)
         return flat.transpose(1, 2).reshape(hidden.shape)
     if extra.ndim < hidden.ndim:
         extra = extra.unsqueeze(1)

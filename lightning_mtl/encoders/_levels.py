@@ -8,25 +8,25 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ._levelled import LevelledEncoder, State, added
+from ._levelled import LevelledEncoder, State, add_feed
 
 
 class Levels(LevelledEncoder):
     """Cut a stack of modules (layers of a perceptron, stages of a convolutional network) into levels.
 
-    Each module is called with what the one below gives: [batch, width], [batch, length, width], (either with a mask beside
-    it), or maps of [batch, channels, height, width], whose places heads read as positions.
+    Each module is called with the output of the one below: [batch, width] or [batch, length, width] (either may come with a
+    mask), or feature maps [batch, channels, height, width], whose pixels are positions for the heads.
 
     Args:
         trunk: An `nn.Sequential`, or a list of modules.
-        cut: The last module of each level, by its name in the trunk, or by how many modules are below the cut. Default: each
+        cut: The last module of each level, by its name in the trunk, or by the number of modules up to it. Default: each
             module is a level.
-        widths: Size of the features of each level. Default: read off its last layer.
+        widths: Size of the features of each level. Default: the output size of its last layer that has one.
         stages: Names of the levels. Default: the names in `cut`.
-        inputs: The column that the first module reads. Default: the one there is.
+        inputs: The column that the first module reads. Default: the only column.
 
     Raises:
-        ValueError: A cut names no module, cuts are not in order, the last is not at the end, or a width is unknown.
+        ValueError: A cut names no module, the cuts do not rise, the last one is not the end, or a width is unknown.
 
     Example:
         >>> import torch
@@ -50,7 +50,7 @@ class Levels(LevelledEncoder):
         ends = list(range(1, len(modules) + 1)) if cut is None else [_end(names, at) for at in cut]
         if ends != sorted(set(ends)) or not ends or ends[-1] != len(modules):
             raise ValueError(
-                f"`cut` must go up to the last module, {names[-1:]}, in order, got {cut} of {names}. Leave out modules that no task reads."
+                f"`cut` must rise and end at the last module, {names[-1:]}, got {cut} of {names}. Leave out modules that no task reads."
             )
         levels = [_Stack(*modules[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
         found: list[int | None] = [_width(level) for level in levels] if widths is None else list(widths)
@@ -65,16 +65,16 @@ class Levels(LevelledEncoder):
         self.inputs = inputs
 
     def description(self) -> dict[str, Any]:
-        """Give its arguments."""
+        """Return its arguments."""
         parts = [[part for part in level._modules.values() if part is not None] for level in self.levels]
         names = {"widths": self.widths, "stages": self.stages, "inputs": self.inputs}
         return {"trunk": nn.Sequential(*chain(*parts)), "cut": list(accumulate(map(len, parts))), **names}
 
     def prepare(self, inputs: dict[str, Any]) -> State:
-        """Pick the column that the first module reads.
+        """Return the column that the first module reads.
 
         Raises:
-            ValueError: It is not clear which one, or it is not there.
+            ValueError: There are several columns and `inputs` names none, or the named one is missing.
         """
         wanted = self.inputs if self.inputs is not None or len(inputs) != 1 else next(iter(inputs))
         if wanted not in inputs:
@@ -85,7 +85,7 @@ class Levels(LevelledEncoder):
         return State(inputs[wanted])
 
     def entrance(self, level: int) -> int:
-        """Give the size of what can be added to the input of this level.
+        """Return the size of the feeds that can be added to the input of this level.
 
         Raises:
             ValueError: It is the first level, whose input is the data.
@@ -96,19 +96,19 @@ class Levels(LevelledEncoder):
 
     def step(self, state: State, level: int, extra: Tensor | None = None) -> State:
         """Run the modules of one level."""
-        given = self.levels[level - 1](added(state.hidden, extra))
-        hidden, mask = given if isinstance(given, tuple) else (given, state.mask)
+        output = self.levels[level - 1](add_feed(state.hidden, extra))
+        hidden, mask = output if isinstance(output, tuple) else (output, state.mask)
         return State(hidden, mask, state.context)
 
 
 class _Stack(nn.Sequential):
-    """Modules that are called one after the other with what the last one gave; a mask goes past them."""
+    """A sequence of modules that also passes on a mask: each is called without it, and may return another."""
 
     def forward(self, hidden: Any) -> Any:
         mask: Tensor | None = None
         for part in self:
-            given = part(hidden)
-            hidden, mask = given if isinstance(given, tuple) else (given, mask)
+            output = part(hidden)
+            hidden, mask = output if isinstance(output, tuple) else (output, mask)
         return hidden if mask is None else (hidden, mask)
 
 
@@ -123,7 +123,7 @@ def _end(names: list[str], at: str | int) -> int:
 
 
 def _width(level: nn.Module) -> int | None:
-    """Read the size of what a level gives off its last layer that has one."""
+    """Return the output size of a level's last layer that has one, if it is known."""
     for part in reversed(list(level.modules())):
         if isinstance(part, nn.Flatten):
             return None

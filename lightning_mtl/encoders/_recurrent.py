@@ -13,18 +13,18 @@ from ._word_tokenizer import WordTokenizer
 
 
 class Recurrent(nn.Module):
-    """Read a text's words in order, from both sides, with a gated recurrent unit (Cho et al., EMNLP 2014).
+    """Read the words of a text in both directions with gated recurrent units (Cho et al., EMNLP 2014).
 
-    A trunk for `HardSharing` and its like. It returns the features of every word and a mask, so heads can pool them or
-    predict per word.
+    A trunk for `HardSharing` and similar encoders. It returns the features of every word and a mask, so heads can pool them
+    or predict per word.
 
     Args:
         width: Size of the features; half of it for each direction.
         embedding: Size of a word's embedding.
         layers: Number of recurrent layers.
-        buckets: Number of embeddings; more of them collide less.
-        dropout: Share of the embeddings and features that is dropped while training.
-        max_words: How many words of a text are read.
+        buckets: Number of embeddings; with more of them, fewer words share one.
+        dropout: Share of the embeddings and features that is dropped in training.
+        max_words: How many words of a text are read at most.
         tokenizer: Numbers the words, one by one; then `buckets` and `max_words` are not used. Default: a `HashTokenizer`.
 
     Raises:
@@ -65,14 +65,14 @@ class Recurrent(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def description(self) -> dict[str, Any]:
-        """Give its arguments; the attribute `embedding` is a layer."""
+        """Return its arguments; the attribute `embedding` is a layer."""
         names = ("width", "layers", "buckets", "dropout", "max_words", "tokenizer")
         return {"embedding": self.embedding.embedding_dim, **{name: getattr(self, name) for name in names}}
 
     def forward(
         self, input_ids: Int[Tensor, "batch length"]
     ) -> tuple[Float[Tensor, "batch length width"], Bool[Tensor, "batch length"]]:
-        """Return the features of each word, and which positions hold one."""
+        """Return the features of each word, and a mask of the positions that hold a word."""
         mask = input_ids != 0
         lengths = mask.sum(1).clamp(min=1).cpu()
         packed = pack_padded_sequence(

@@ -1,4 +1,4 @@
-"""A trunk for tables."""
+"""A trunk for the rows of a table."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 class Tabular(nn.Module):
     """Read a row of numbers with a multilayer perceptron (Gorishniy et al., NeurIPS 2021, section 3.1).
 
-    A trunk for `HardSharing` and its like, for the column "features" of a `Source(features=...)`. Each layer is linear,
-    then a rectifier, then dropout; a head adds the last linear layer. The source scales the columns.
+    A trunk for `HardSharing` and similar encoders. It reads the column "features" of a `Source(features=...)`, which scales
+    the numbers. Each layer is a linear layer, then ReLU, then dropout; a head adds the last linear layer.
 
     Args:
         width: Size of each layer, and of the features.
-        layers: How many layers there are.
-        dropout: Share of each layer's output that is dropped while training, in [0, 1).
-        inputs: How many columns there are. Default: what `build` is told before training.
+        layers: Number of layers.
+        dropout: Share of each layer's output that is dropped in training, in [0, 1).
+        inputs: Number of columns. Default: the data module passes it to `build` before training.
 
     Raises:
-        ValueError: `width`, `layers` or `inputs` is below one, or `dropout` lies outside [0, 1).
+        ValueError: `width`, `layers` or `inputs` is below 1, or `dropout` lies outside [0, 1).
 
     Example:
         >>> import torch
@@ -47,15 +47,15 @@ class Tabular(nn.Module):
             self.build(inputs)
 
     def build(self, columns: int) -> None:
-        """Make the layers for this many columns; do nothing if that was done.
+        """Create the layers for this number of columns, unless they exist.
 
         Raises:
-            ValueError: They were made for another number.
+            ValueError: They exist, for another number of columns.
         """
         if self.network is None:
             sizes = pairwise([columns, *[self.width] * self.layers])
-            steps = [(nn.Linear(*size), nn.ReLU(), nn.Dropout(self.dropout)) for size in sizes]
-            self.network = nn.Sequential(*[layer for step in steps for layer in step])
+            blocks = [(nn.Linear(*size), nn.ReLU(), nn.Dropout(self.dropout)) for size in sizes]
+            self.network = nn.Sequential(*[layer for block in blocks for layer in block])
             self.inputs = columns
         if columns != self.inputs:
             raise ValueError(
@@ -72,7 +72,7 @@ class Tabular(nn.Module):
         if self.network is None:
             raise ValueError(
                 "`inputs` of a Tabular must be known before it is used, got None. Give it, Tabular(inputs=7), or train with "
-                "a MultiTaskDataModule that tells it."
+                "a MultiTaskDataModule, which sets it."
             )
-        made: Tensor = self.network(features)
-        return made
+        output: Tensor = self.network(features)
+        return output

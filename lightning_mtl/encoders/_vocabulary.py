@@ -1,4 +1,4 @@
-"""A tokenizer that knows the words of its data."""
+"""A tokenizer with a vocabulary that is fitted to texts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ._word_tokenizer import WordTokenizer
 class Vocabulary(WordTokenizer):
     """Number the most frequent words of the texts that it was fitted to.
 
-    Words are lower-cased and split from punctuation. Number 0 is padding, 1 any word that is not known; the most
-    frequent word is 2. No two words share a number, as they may in `HashTokenizer`.
+    Words are lower-cased and split from punctuation. Number 0 is padding, 1 stands for every unknown word, and the most
+    frequent word is 2. Unlike in `HashTokenizer`, no two known words share a number.
 
     Args:
-        size: How many words are kept; with `pairs`, words and pairs together.
-        pairs: Whether each two neighbouring words are numbered too.
-        max_words: How many words of a text are read.
+        size: How many words are kept at most; with `pairs`, words and pairs together.
+        pairs: Whether pairs of neighbouring words are numbered too.
+        max_words: How many words of a text are read at most.
 
     Raises:
-        ValueError: `size` or `max_words` is below one; or it is called before `fit`.
+        ValueError: `size` or `max_words` is below 1; or it is called before `fit`.
 
     Example:
         >>> vocabulary = Vocabulary(100).fit(["a fine day", "a day off"])
@@ -39,13 +39,13 @@ class Vocabulary(WordTokenizer):
         self._numbers: dict[str, int] | None = None
 
     def fit(self, texts: Iterable[str]) -> Vocabulary:
-        """Keep the most frequent words, of equally frequent ones the first by alphabet.
+        """Keep the most frequent words; equally frequent ones are taken in alphabetical order.
 
         Args:
-            texts: The texts to train on; they are read once.
+            texts: The texts of the training split; they are read once.
 
         Raises:
-            ValueError: There is no word in them, or it is a single text.
+            ValueError: They hold no word, or `texts` is a single string.
         """
         if isinstance(texts, str):
             raise ValueError(f"`texts` must be several texts, got the one text {texts[:40]!r}. Put it into a list.")
@@ -53,27 +53,27 @@ class Vocabulary(WordTokenizer):
         if not counts:
             raise ValueError("`texts` must hold words, got none. Give the texts of the training split.")
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
-        self._learn(ranked[: self.size])
+        self._set_words(ranked[: self.size])
         return self
 
     def number(self, word: str) -> int:
-        """Look up a word, or a pair."""
+        """Return the number of a word, or of a pair; 1 for an unknown one."""
         if self._numbers is None:
             raise ValueError("A `Vocabulary` must be fitted before it is used, got no words. Call fit(texts) first.")
         return self._numbers.get(word, 1)
 
     def description(self) -> dict[str, Any]:
-        """Give its arguments and its words as data."""
+        """Return its arguments and its words as plain data."""
         return {"size": self.size, "pairs": self.pairs, "max_words": self.max_words, "known": self.known}
 
     @classmethod
     def from_description(cls, args: dict[str, Any]) -> Vocabulary:
-        """Make it again, with its words, from what `description` gave."""
-        made = cls(args["size"], pairs=args["pairs"], max_words=args["max_words"])
+        """Create it again, with its words, from its `description`."""
+        vocabulary = cls(args["size"], pairs=args["pairs"], max_words=args["max_words"])
         if args["known"] is not None:
-            made._learn(args["known"])
-        return made
+            vocabulary._set_words(args["known"])
+        return vocabulary
 
-    def _learn(self, words: list[str]) -> None:
+    def _set_words(self, words: list[str]) -> None:
         self.known = words
         self._numbers = {word: number for number, word in enumerate(words, start=2)}

@@ -1,4 +1,4 @@
-"""What the tokenizers have that read words."""
+"""The base class of tokenizers that read whole words."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _WORDS = re.compile(r"\w+|[^\w\s]")
 
 
 class WordTokenizer(ABC):
-    """Number the words of a text, and on request its pairs of neighbouring words.
+    """Number the words of a text, and on request also the pairs of neighbouring words.
 
-    Words are lower-cased and split from punctuation. Number 0 is left for padding. A subclass says which number a word
-    has (`number`), and how many numbers there are (`vocabulary`).
+    Words are lower-cased and split from punctuation. Number 0 is reserved for padding. A subclass defines the number of a
+    word (`number`) and how many numbers there are (`vocabulary`).
 
     Args:
-        pairs: Whether each two neighbouring words are numbered too.
-        max_words: How many words of a text are read.
+        pairs: Whether pairs of neighbouring words are numbered too.
+        max_words: How many words of a text are read at most.
 
     Raises:
-        ValueError: `max_words` is below one.
+        ValueError: `max_words` is below 1.
     """
 
     vocabulary: int
-    """How many numbers there are, with the 0 of the padding."""
+    """How many numbers there are, including the 0 of the padding."""
 
     def __init__(self, *, pairs: bool, max_words: int) -> None:
         if max_words < 1:
@@ -37,21 +37,21 @@ class WordTokenizer(ABC):
 
     @abstractmethod
     def number(self, word: str) -> int:
-        """Give the number, from 1 to `vocabulary` - 1, of a word in lower case, or of a pair with a blank between."""
+        """Return the number, from 1 to `vocabulary` - 1, of a word in lower case, or of two words with a space between."""
 
     def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, list[list[int]]]:
-        """Tokenize texts; of a pair of texts, one after the other with a mark between them."""
+        """Tokenize texts; the two texts of a pair are joined by a separator."""
         if pairs is not None:
             texts = [f"{first} \u241e {second}" for first, second in zip(texts, pairs, strict=True)]
         return {"input_ids": [[self.number(word) for word in self.read(text)] or [0] for text in texts]}
 
     def words(self, sentences: Sequence[Sequence[str]]) -> dict[str, list[list[int]]]:
-        """Tokenize rows that are lists of words, and say where each word starts.
+        """Tokenize rows that are lists of words, and mark where each word starts.
 
-        A word is split as it would be within a text; one of blanks alone is numbered as an unknown word.
+        A word is split as it would be within a text; a word of blanks only is numbered as an unknown word.
 
         Args:
-            sentences: For each row its words.
+            sentences: The words of each row.
 
         Returns:
             "input_ids", and "words": at each position the number of the word that starts there, or -1.
@@ -64,17 +64,17 @@ class WordTokenizer(ABC):
                 "`pairs` must be False where words have positions, got True: a pair has none. Use Recurrent, or a "
                 "tokenizer with pairs=False."
             )
-        rows = [self._placed(sentence) for sentence in sentences]
+        rows = [self._numbers_and_starts(sentence) for sentence in sentences]
         return {"input_ids": [numbers for numbers, _ in rows], "words": [starts for _, starts in rows]}
 
     def read(self, text: str) -> list[str]:
-        """Split a text into the words, and pairs of words, that are numbered."""
+        """Split a text into words; with `pairs`, add the pairs of neighbouring words."""
         words = _WORDS.findall(text.lower())[: self.max_words]
         if self.pairs:
             words += [f"{first} {second}" for first, second in pairwise(words)]
         return words
 
-    def _placed(self, sentence: Sequence[str]) -> tuple[list[int], list[int]]:
+    def _numbers_and_starts(self, sentence: Sequence[str]) -> tuple[list[int], list[int]]:
         parts = [self.read(word) or [""] for word in sentence]
         numbers = [self.number(part) for word in parts for part in word][: self.limit]
         starts = [-1 if k else i for i, word in enumerate(parts) for k in range(len(word))][: self.limit]
