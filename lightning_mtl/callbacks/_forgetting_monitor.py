@@ -4,46 +4,47 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
-from .._distributed import flattens
 from .._plain import plain
-from ..metrics import DropAlarm
+from ..metrics import Drop, DropAlarm
 from ..samplers import MultiTaskSampler, Phases
 from ._best_checkpoints import folder_of, write_checkpoints
 from ._planned import phase_of, sampler_of
 from ._stages import Stages
 from ._stateful import Remembering
+from ._validation_probe import refuse_no_validation, validation_probe
 
 _KEPT = ("names", "steps", "scores", "alarms", "best")
 
 
 class ForgettingMonitor(Remembering):
-    """Watch every task's score while training runs, and say when one is being forgotten.
+    """Watch every task's score during training, and warn when a task is being forgotten.
 
-    A task's score is its main metric on the split "validation", higher is better. Each score is held against the best level that the task
-    had (see `DropAlarm`): a drop beyond what the metric's own noise allows is warned of once, with the task, the step, the drop and the
-    task's best checkpoint until then, which is safe to go back to. The network is kept as each task has it best, in "best/<task>.ckpt"
-    beside the Trainer's checkpoints, with the scores of all tasks at that step. Shown with the training losses are `train/<task>/score`,
-    the latest one, and `train/<task>/drawdown`, the best one so far minus it.
+    A task's score is its main metric on the split "validation", higher is better. Each score is compared with the best level that
+    the task had (see `DropAlarm`). Of a drop beyond what the metric's own noise explains there is one warning, with the task, the
+    step, the drop and the task's best checkpoint until then, which is safe to go back to. The network is kept as it was best for
+    each task, in "best/<task>.ckpt" beside the Trainer's checkpoints, with the scores of all tasks at that step. Logged with the
+    training losses are `train/<task>/score`, the latest score, and `train/<task>/drawdown`, the best score so far minus the latest.
 
     Where the sources come one phase after the other (`Phases` with repeat=False), all tasks are also evaluated before training
     and at the end of each phase. That makes the matrix of stages and tasks, with forgetting (Chaudhry et al., ECCV 2018),
     backward and forward transfer (Lopez-Paz and Ranzato, NeurIPS 2017) over the tasks in the order in which they are learned.
 
-    It looks and never touches: a run with it ends in the same weights, bit for bit, as one without.
+    It only observes: a run with it ends in the same weights, bit for bit, as one without.
 
     Args:
-        every: Steps of the optimizer between two evaluations by the monitor itself. Default: it takes what the Trainer's validations
-            find, as often as `val_check_interval` and `check_val_every_n_epoch` have them.
+        every: Steps of the optimizer between two evaluations by the monitor itself. Default: it takes the results of the Trainer's
+            validations, as often as `val_check_interval` and `check_val_every_n_epoch` have them.
         rows: Rows of each source that the monitor's own evaluations read, up to the end of a batch, always the same ones, drawn at random once. Default: all.
         tolerance: A drop up to which no alarm is raised, whatever the noise, in units of the metric.
         noise: The standard deviation of a score that does not change, the same for all tasks, if it is known: drops of three of it are then found in nine of ten
-            cases by the second evaluation (see `DropAlarm`). Default: as each task's own trace tells it.
+            cases by the second evaluation (see `DropAlarm`). Default: it is estimated from each task's own scores.
         keep_best: Whether to keep each task's best checkpoint; without checkpoints of the Trainer none is kept.
 
     Raises:
@@ -67,10 +68,10 @@ class ForgettingMonitor(Remembering):
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}. Leave it out for the default.")
         self.every, self.rows, self.tolerance, self.noise, self.keep_best = every, rows, tolerance, noise, keep_best
-        self._alarm()  # which refuses what it cannot be
-        self._forget()
+        self._new_alarm()  # raises for wrong numbers
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.names: list[str] = []
         self.steps: list[int] = []
         self.scores: list[list[float]] = []
@@ -87,28 +88,33 @@ class ForgettingMonitor(Remembering):
     # Hooks of Lightning
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Begin anew, or go on with what a checkpoint knew; in a sequence of phases, see what is known before training."""
+        """Start anew, or resume from a checkpoint; with phases, evaluate once before training."""
         if not hasattr(pl_module, "also_shown"):
             raise ValueError(
                 f"ForgettingMonitor must watch a module of lightning_mtl, got {type(pl_module).__name__}. Use `MultiTaskModule`."
             )
         names = [task.name for task in pl_module.tasks if task.main_metric() is not None]
         if self.begins_anew(trainer) or self.names != names:
-            self._forget()
+            self._reset()
         self.names = names
-        self._probe = _probe(trainer, self.rows)
-        self._refuse(trainer)
-        self._traces = {name: self._traces.get(name) or self._alarm() for name in self.names}
+        self._probe = validation_probe(trainer, self.rows)
+        phases = _sequential_sampler(trainer) is not None
+        if not self.names:
+            raise ValueError(
+                "ForgettingMonitor must have tasks with `metrics`, got none. Give them some, or leave it out."
+            )
+        refuse_no_validation(trainer, self._probe, every=self.every, phases=phases)
+        self._traces = {name: self._traces.get(name) or self._new_alarm() for name in self.names}
         self._folder = folder_of(trainer) if self.keep_best else None
         if self.stages.tasks != self.names:
             self.stages = Stages(self.names)
-        if _sequence(trainer) is not None and trainer.global_step == 0:
-            self.stages.initial = self._evaluated(pl_module)
+        if phases and trainer.global_step == 0:
+            self.stages.initial = self._evaluate(pl_module)
         pl_module.also_shown.append(self.values)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Look what all tasks can do where a phase has ended."""
-        sampler = _sequence(trainer)
+        """Evaluate all tasks where a phase has ended."""
+        sampler = _sequential_sampler(trainer)
         if sampler is None:
             return
         phase = phase_of(sampler)
@@ -117,51 +123,51 @@ class ForgettingMonitor(Remembering):
         self._phase = phase
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Evaluate every so often."""
+        """Evaluate all tasks every `every` steps."""
         step = trainer.global_step
         if self.every is not None and step % self.every == 0 and step > (self.steps[-1] if self.steps else 0):
-            self._take(trainer, self._evaluated(pl_module))
+            self._update(trainer, self._evaluate(pl_module))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Take in what a validation found."""
+        """Take the scores of the Trainer's validation."""
         if self.every is None and not trainer.sanity_checking and trainer.state.fn == TrainerFn.FITTING:
             found = pl_module.scores()
-            self._take(trainer, [found.get(name, math.nan) for name in self.names])
+            self._update(trainer, [found.get(name, math.nan) for name in self.names])
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """End the last phase."""
-        if self._phase is not None and _sequence(trainer) is not None:
+        if self._phase is not None and _sequential_sampler(trainer) is not None:
             self._end_stage(trainer, pl_module)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Let go of the data."""
+        """Release the data."""
         super().teardown(trainer, pl_module, stage)
         self._probe = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that is known."""
-        known = {name: getattr(self, name) for name in _KEPT}
+        """Return the scores, alarms, stages and best checkpoints."""
+        kept = {name: getattr(self, name) for name in _KEPT}
         traces = {name: trace.state_dict() for name, trace in self._traces.items()}
-        return {**known, "stages": self.stages.state(), "traces": traces, "phase": self._phase}
+        return {**kept, "stages": self.stages.state(), "traces": traces, "phase": self._phase}
 
     def take_back(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave.
+        """Restore what `state_dict` returned.
 
         Args:
             state: The state.
         """
-        self._forget()
+        self._reset()
         for name in _KEPT:
             setattr(self, name, state[name])
         self.stages, self._phase = Stages(**state["stages"]), state["phase"]
-        for name, known in state["traces"].items():
-            self._traces[name] = self._alarm()
-            self._traces[name].load_state_dict(known)
+        for name, trace in state["traces"].items():
+            self._traces[name] = self._new_alarm()
+            self._traces[name].load_state_dict(trace)
 
-    # What is known
+    # Results
 
     def values(self) -> dict[str, float]:
-        """Give the latest score of each task, and how far below its best it is."""
+        """Return the latest score of each task, and how far below its best it is."""
         shown: dict[str, float] = {}
         for name, best in self.best.items():
             at = self.names.index(name)
@@ -170,7 +176,7 @@ class ForgettingMonitor(Remembering):
         return shown
 
     def record(self) -> dict[str, Any]:
-        """Give all of it as plain data."""
+        """Return all results as plain data."""
         of_best = [self.best[name] for name in self.names if name in self.best]
         made: dict[str, Any] = plain(
             {
@@ -195,94 +201,69 @@ class ForgettingMonitor(Remembering):
 
     # Evaluations
 
-    def _alarm(self) -> DropAlarm:
+    def _new_alarm(self) -> DropAlarm:
         return DropAlarm(self.tolerance, noise=self.noise)
 
-    def _refuse(self, trainer: L.Trainer) -> None:
-        if not self.names:
-            raise ValueError(
-                "ForgettingMonitor must have tasks with `metrics`, got none. Give them some, or leave it out."
-            )
-        own = self.every is not None or _sequence(trainer) is not None
-        if own and flattens(trainer.strategy):
-            raise ValueError(
-                f"ForgettingMonitor must leave evaluations to the Trainer under {type(trainer.strategy).__name__}, which flattens parameters, got "
-                f"every={self.every}, or phases. Leave it out there, or use 'ddp' or ModelParallelStrategy."
-            )
-        blind = not own and not trainer.enable_validation
-        if blind and self._probe is not None:
-            raise ValueError(
-                f"ForgettingMonitor must have validations of the Trainer where `every` is left out, got limit_val_batches={trainer.limit_val_batches}. "
-                "Allow some, or give `every`: then it evaluates by itself."
-            )
-        if blind or (own and self._probe is None):
-            raise ValueError(
-                f"ForgettingMonitor must have a split 'validation' of a `MultiTaskDataModule` to evaluate on, got none with every={self.every}. "
-                "Add it to the sources; with loaders of your own leave `every` out and give a validation loader."
-            )
-
-    def _evaluated(self, module: Any) -> list[float]:
+    def _evaluate(self, module: Any) -> list[float]:
         found = module.assess(self._probe)
         return [found.get(name, math.nan) for name in self.names]
 
-    def _take(self, trainer: L.Trainer, scores: list[float]) -> None:
-        """Note the scores of all tasks, raise alarms, and keep what is best."""
+    def _update(self, trainer: L.Trainer, scores: list[float]) -> None:
+        """Note the scores of all tasks, raise alarms, and keep the best checkpoints."""
         self.steps.append(trainer.global_step)
         self.scores.append(scores)
         for name, score in zip(self.names, scores, strict=True):
             if math.isfinite(score):
-                self._judge(trainer, name, score)
+                self._check_for_drop(trainer, name, score)
         best = [name for name, score in zip(self.names, scores, strict=True) if self._is_best(name, score)]
-        self._keep(trainer, best, scores)
+        self._keep_best(trainer, best, scores)
 
-    def _judge(self, trainer: L.Trainer, name: str, score: float) -> None:
+    def _check_for_drop(self, trainer: L.Trainer, name: str, score: float) -> None:
         module: Any = trainer.lightning_module
         drop = self._traces[name].update(score, module.scored.get(name))
         if drop is None:
             return
-        best = self.best.get(name, {})
-        safe = best.get("path")
-        told = {"task": name, "step": trainer.global_step, "drop": drop.drop, "tolerance": drop.tolerance, "safe": safe}
-        self.alarms.append(told)
+        step, best = trainer.global_step, self.best.get(name, {})
+        alarm = {"task": name, "step": step, "drop": drop.drop, "tolerance": drop.tolerance, "safe": best.get("path")}
+        self.alarms.append(alarm)
         if trainer.is_global_zero:
-            warnings.warn(
-                f"Task {name!r} is being forgotten: at step {trainer.global_step} its score is {drop.drop:.4g} below the level of {drop.level:.4g} "
-                f"that it had, more than the {drop.tolerance:.4g} that noise explains. "
-                + (f"Its best checkpoint is safe, that of step {best['step']}: {safe}. " if safe else "")
-                + "To hold it: draw its source more often (sampling=ForgettingDriven()), or the callbacks Replay and ElasticWeightConsolidation.",
-                stacklevel=1,
-            )
+            warnings.warn(_warning(name, step, drop, best), stacklevel=1)
 
     def _is_best(self, name: str, score: float) -> bool:
         before = self.best.get(name)
         return math.isfinite(score) and (before is None or score > before["score"])
 
-    def _keep(self, trainer: L.Trainer, names: list[str], scores: list[float]) -> None:
-        """Keep the network as these tasks have it best."""
+    def _keep_best(self, trainer: L.Trainer, names: list[str], scores: list[float]) -> None:
+        """Keep the network as it is now best for these tasks."""
         paths = {} if self._folder is None else {name: self._folder / f"{name}.ckpt" for name in names}
         write_checkpoints(trainer, list(paths.values()))
         for name in names:
             score = scores[self.names.index(name)]
-            told = {"step": trainer.global_step, "score": score, "scores": list(scores)}
-            self.best[name] = {**told, "path": str(paths[name]) if paths else None}
+            reached = {"step": trainer.global_step, "score": score, "scores": list(scores)}
+            self.best[name] = {**reached, "path": str(paths[name]) if paths else None}
 
     def _end_stage(self, trainer: L.Trainer, module: Any) -> None:
         """Add the phase that has ended to the matrix."""
-        sampler = _sequence(trainer)
+        sampler = _sequential_sampler(trainer)
         assert sampler is not None
         assert self._phase is not None
         rule: Any = sampler.rule
         sources = [name for name in rule.phases[self._phase].sources if name in sampler.names]
         trained = {module.tasks[i].name for name in sources for i in module.routing.reads(name)}
-        self.stages.end(self._phase, " + ".join(sources), trained, self._evaluated(module))
+        self.stages.end(self._phase, " + ".join(sources), trained, self._evaluate(module))
 
 
-def _sequence(trainer: L.Trainer) -> MultiTaskSampler | None:
-    """Give the sampler where sources come one phase after the other, and none comes back."""
+def _sequential_sampler(trainer: L.Trainer) -> MultiTaskSampler | None:
+    """Return the sampler where sources come one phase after the other, and none comes back."""
     sampler = sampler_of(trainer)
     return sampler if sampler is not None and isinstance(sampler.rule, Phases) and not sampler.rule.repeat else None
 
 
-def _probe(trainer: L.Trainer, rows: int | None) -> Any:
-    data: Any = getattr(trainer, "datamodule", None)
-    return data.probe("validation", rows) if hasattr(data, "probe") else None
+def _warning(name: str, step: int, drop: Drop, best: Mapping[str, Any]) -> str:
+    path = best.get("path")
+    return (
+        f"Task {name!r} is being forgotten: at step {step} its score is {drop.drop:.4g} below the level of {drop.level:.4g} "
+        f"that it had, more than the {drop.tolerance:.4g} that noise explains. "
+        + (f"Its best checkpoint is safe, that of step {best['step']}: {path}. " if path else "")
+        + "To hold it: draw its source more often (sampling=ForgettingDriven()), or the callbacks Replay and ElasticWeightConsolidation."
+    )
