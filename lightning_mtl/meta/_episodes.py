@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..adaptation import Adapting, Data, Episode, singles
 from ..heads import Head
+from ..modules import data_of
 from ..task import ROWS, Task
 
 PARTS = ("support", "query")

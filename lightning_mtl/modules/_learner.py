@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ..heads import through
+from ..inputs import WORDS
 from ..task import Task
+
+Columns = Mapping[str, Any]
+Inputs = Callable[[Columns], dict[str, Any]]
+"""Picks the columns that the encoder reads."""
 
 
 class Learner(nn.Module):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import datasets
 import torch
 
 from lightning_mtl import (

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import did_you_mean, require
 from ._named_rates import in_order, require_rates
 from ._rule import Rule, Signals
 

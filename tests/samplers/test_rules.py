@@ -648,7 +648,7 @@ def test_arguments_that_are_refused(make: Callable[[], object], says: str) -> No
 
 FIRST = Phases([Phase(["chunk"], steps=1), Phase(["b"], steps=1)])
 UNFIT: list[tuple[Rule, dict[str, float], str]] = [
-    (Explicit({"sik": 1.0}), {"sick": 5}, r"got none for 'sick'; rates are of \['sik'\]. Did you mean it by 'sik'\?"),
+    (Explicit({"sik": 1.0}), {"sick": 5}, r"got none for 'sick'; rates are of \['sik'\]. Did you mean 'sik'\?"),
     (Explicit({"xyz": 1.0}), {"sick": 5}, r"`rates` must hold a rate for every source, .* Give it one, 0 for never"),
     (
         Explicit({"a": 1.0, "b": 0.0}),
