@@ -1,16 +1,16 @@
-"""How the tasks of a step share it: by their losses, or by their gradients."""
+"""Balancers weigh the tasks of a step against each other, by their losses or by their gradients."""
 
 from ._aligned_mtl import AlignedMTL
 from ._base import Balancer, GradientBalancer, LossBalancer
 from ._cagrad import CAGrad
 from ._config import ConFIG
 from ._cosines import CosineBalancer
-from ._draws import seed_of_run
 from ._dual_proj import DualProj
 from ._dynamic_weight_average import DynamicWeightAverage
 from ._fairgrad import FairGrad
 from ._famo import FAMO
 from ._from_gramian import FromGramian, Weighting
+from ._generator import seed_of_run
 from ._geometric_mean import GeometricMean
 from ._geometry import Geometry
 from ._gradnorm import GradNorm

@@ -1,4 +1,4 @@
-"""Gradients made orthogonal."""
+"""Aligned-MTL: gradients are made orthogonal."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ._spectrum import spectrum
 Mode = Literal["min", "median", "rmse"]
 _SCALES: dict[str, Callable[[Float64[np.ndarray, " rank"]], float]] = {
     "min": lambda singular: float(singular[-1]),
-    "median": lambda singular: float(singular[len(singular) // 2]),  # of an even number, the lower
+    "median": lambda singular: float(singular[len(singular) // 2]),  # the lower one of two, as they fall
     "rmse": lambda singular: float(np.sqrt(np.mean(singular**2))),
 }
 
 
 class AlignedMTL(CosineBalancer):
-    """Take the mean of gradients that were made orthogonal and of equal length: the singular values of their matrix become one.
+    """Make the gradients orthogonal and equally long, and take their mean: all singular values of their matrix become equal.
 
     Reference: Senushkin et al., "Independent component alignment for multi-task learning", CVPR 2023, algorithm 1, with uniform
-    preferences. Dependent gradients have fewer singular values than there are tasks; only those above zero count.
+    preferences. If gradients depend on each other, some singular values are zero; only those above zero count.
 
     Args:
-        mode: Which value they become: the smallest ("min", as in the paper), the median, the lower one of two, or the root of
-            the mean square ("rmse").
+        mode: The common singular value: the smallest ("min", as in the paper), the median (the lower one of two), or the root
+            of the mean square ("rmse").
 
     Raises:
-        ValueError: There is no such mode.
+        ValueError: `mode` is unknown.
 
     Example:
         >>> import torch
@@ -47,7 +47,7 @@ class AlignedMTL(CosineBalancer):
         self.mode = mode
 
     def coefficients(self, gradients: Geometry) -> Vector:
-        """Replace the singular values of a factor of the Gramian, which is more exact than those of the Gramian."""
+        """Replace the singular values of a factor of the Gramian; they are more exact than those of the Gramian."""
         values, vectors = spectrum(gradients)
         factor = gradients.norms[:, None] * vectors * np.sqrt(values)
         left, singular, _ = np.linalg.svd(factor, full_matrices=False)

@@ -1,4 +1,4 @@
-"""The best for the worst task, not far from the mean."""
+"""CAGrad: the best direction for the worst task, near the mean gradient."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from .._checks import require
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Vector
 from ._mgda import shortest
-from ._nonnegative import ROUNDING, firmed, nonnegative
+from ._nonnegative import ROUNDING, nonnegative, raise_diagonal
 
-_ROUNDS = 60
-_NEAR = 1e-12
-"""How near to the end of the ball is on it, in lengths of its radius."""
+_MAX_ROUNDS = 60
+_TOLERANCE = 1e-12
+"""Relative distance from the surface of the ball that counts as on it."""
 
 
 class CAGrad(CosineBalancer):
-    """Let the task that gains least gain most, within a ball around the mean gradient: max min_k g[k].d, |d - mean| <= c |mean|.
+    """Maximise the smallest gain within a ball around the mean gradient: max min_k g[k].d, |d - mean| <= c |mean|.
 
     Reference: Liu et al., "Conflict-averse gradient descent for multi-task learning", NeurIPS 2021; solved exactly, by
-    an active set. The direction is not divided by 1 + c^2 or 1 + c, as it is in the paper's code: choose the
+    an active-set method. Unlike in the paper's code, the direction is not divided by 1 + c^2 or 1 + c: choose the
     learning rate with that in mind.
 
     Args:
-        c: How far from the mean, in lengths of it, from 0 (the mean) to below 1. 0.4 and 0.5 are common.
+        c: Radius of the ball, relative to the length of the mean, from 0 (the mean) to below 1. 0.4 and 0.5 are common.
 
     Raises:
         ValueError: `c` is not from 0 to below 1.
@@ -44,7 +44,7 @@ class CAGrad(CosineBalancer):
         self.c = c
 
     def coefficients(self, gradients: Geometry) -> Vector:
-        """Add to the mean what the worst task needs most."""
+        """Add to the mean what helps the worst task most."""
         mean = gradients.norms / len(gradients.norms)
         length = gradients.norm(mean)
         if not self.c or length <= math.sqrt(gradients.noise) * float(np.linalg.norm(mean)):
@@ -54,60 +54,61 @@ class CAGrad(CosineBalancer):
 
 
 class _Ball:
-    """What may be added to the mean, and how long it may be.
+    """The ball of vectors that may be added to the mean.
 
-    For each gain m, the least that must be added so that all tasks gain m is a quadratic program in x >= 0. Its length grows with
-    m, and for a fixed set of x above zero m is the root of a square equation: so we go from one set to the next, between
-    bounds that close in.
+    For each gain m, the shortest vector with which all tasks gain m is the solution of a quadratic program in x >= 0. Its
+    length grows with m. For a fixed set of positive x, the m at which it reaches the radius is the root of a quadratic equation.
+    So we go from one set to the next, between bounds that close in.
     """
 
     def __init__(self, gradients: Geometry, mean: Vector, radius: float) -> None:
         self.gradients, self.radius = gradients, radius
         self.inverse, self.inner = 1 / gradients.norms, gradients.cosines @ mean
-        self.firm = firmed(gradients.cosines, ROUNDING * len(mean))
+        self.raised_cosines = raise_diagonal(gradients.cosines, ROUNDING * len(mean))
 
     def added(self) -> Vector:
-        """Find the largest gain, and what is added for it."""
+        """Return the vector of the ball with the largest smallest gain."""
         gains = self.inner / self.inverse
         low, high = float(gains.min()), float((gains + self.radius / self.inverse).min())
-        start = self.least(0.0)
+        start = self.shortest_with(0.0)
         if self.gradients.norm(start) > self.radius:
             high = min(high, 0.0)
         else:
             low = max(low, 0.0)
-            if self._cancel():
+            if self._gradients_cancel():
                 return start
         return self._between(low, high)
 
-    def least(self, gain: float) -> Vector:
-        """Find the least that must be added so that all tasks gain this."""
+    def shortest_with(self, gain: float) -> Vector:
+        """Return the shortest vector with which all tasks have at least this gain."""
         return nonnegative(self.gradients.cosines, gain * self.inverse - self.inner, self.gradients.noise)
 
     def _between(self, low: float, high: float) -> Vector:
-        gain, before = high, np.zeros(len(self.inner), dtype=bool)
-        for _ in range(_ROUNDS):
-            x = self.least(gain)
+        gain, previous = high, np.zeros(len(self.inner), dtype=bool)
+        for _ in range(_MAX_ROUNDS):
+            x = self.shortest_with(gain)
             passive, length = x > 0, self.gradients.norm(x)
-            if np.array_equal(passive, before) or abs(length / self.radius - 1) <= max(self.gradients.noise, _NEAR):
+            tolerance = max(self.gradients.noise, _TOLERANCE)
+            if np.array_equal(passive, previous) or abs(length / self.radius - 1) <= tolerance:
                 break
             low, high = (low, gain) if length > self.radius else (gain, high)
-            gain, before = self._gain(passive), passive
+            gain, previous = self._gain_at_radius(passive), passive
             if not low < gain < high:
-                gain, before = (low + high) / 2, np.zeros_like(passive)
+                gain, previous = (low + high) / 2, np.zeros_like(passive)
         return x
 
-    def _gain(self, passive: Bool[np.ndarray, " tasks"]) -> float:
-        """Find the gain at which what these entries add is as long as it may be; NaN if there is none."""
+    def _gain_at_radius(self, passive: Bool[np.ndarray, " tasks"]) -> float:
+        """Return the gain at which the vector of these entries has the length of the radius; NaN if there is none."""
         places = np.flatnonzero(passive)
         if not len(places):
             return math.nan
         both = np.stack([self.inverse[places], self.inner[places]], axis=1)
-        (a, b), (_, e) = both.T @ np.linalg.solve(self.firm[places[:, None], places], both)
-        square = b * b - a * (e - self.radius**2)
-        return float((b + math.sqrt(square)) / a) if square >= 0 else math.nan
+        (a, b), (_, e) = both.T @ np.linalg.solve(self.raised_cosines[places[:, None], places], both)
+        discriminant = b * b - a * (e - self.radius**2)
+        return float((b + math.sqrt(discriminant)) / a) if discriminant >= 0 else math.nan
 
-    def _cancel(self) -> bool:
-        """Tell whether a convex combination of the unit gradients is zero, as far as rounding lets us see."""
+    def _gradients_cancel(self) -> bool:
+        """Return whether a convex combination of the unit gradients is zero, up to rounding."""
         ones = np.ones(len(self.inner))
         nearest = shortest(self.gradients.cosines, ones, self.gradients.noise)
         return self.gradients.norm(nearest) ** 2 <= self.gradients.noise

@@ -1,4 +1,4 @@
-"""Conflict-free inverse gradients."""
+"""ConFIG: a direction of equal angles with all gradients."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ._spectrum import equal_angles
 
 
 class ConFIG(CosineBalancer):
-    """Go in the direction of equal angles with all gradients, as far as the gradients' projections on it add up to.
+    """Take the direction of equal angles with all gradients, as long as the sum of their projections onto it.
 
-    d = (sum of g[k].u) u, where u is the unit vector along U+ 1 and U has the unit gradients as rows; with the cosines C, that is
+    d = (sum of g[k].u) u, where u is the unit vector along U+ 1 and U has the unit gradients as rows. With the cosines C, u points
     along the sum of (C+ 1)[k] times unit gradient k. Reference: Liu, Chu and Thuerey, "ConFIG: towards conflict-free training of
     physics informed neural networks", ICLR 2025. Gradients that cancel out get weights of 0.
 

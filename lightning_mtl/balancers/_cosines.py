@@ -18,30 +18,30 @@ from ._geometry import Geometry, Vector, geometry
 class CosineBalancer(GradientBalancer):
     """Balances by the cosines between the gradients and by their norms.
 
-    So norms that are far apart spoil no solver, and every tolerance is relative. The Gramian is read once, in float64 on the
-    CPU; a task whose gradient is zero leaves the problem, with weight 1. So do all tasks where the Gramian is not finite: then
-    the gradients aren't either, and whatever looks for that (a gradient scaler) finds it.
+    This keeps solvers exact when norms are far apart, and makes every tolerance relative. The Gramian is read once, in float64
+    on the CPU. A task whose gradient is zero is left out, with weight 1. If the Gramian is not finite, all tasks have weight 1:
+    then the gradients are not finite either, and a gradient scaler can find it.
     """
 
     kept: ClassVar[dict[str, int]] = {}
-    """Names of the buffers with numbers of tasks (1) or of pairs of tasks (2); NaN is not known yet."""
+    """Names of the buffers with one number for each task (1) or each pair of tasks (2); NaN means not known yet."""
 
     @abstractmethod
     def coefficients(self, gradients: Geometry) -> Vector:
-        """Weigh the unit gradients.
+        """Return the coefficients of the unit gradients.
 
         Args:
-            gradients: Cosines and norms, of one gradient at least.
+            gradients: Cosines and norms of at least one gradient.
 
         Returns:
-            Coefficients a, so that the direction is the largest norm times the sum of a[k] times the unit gradient k.
+            Coefficients a: the direction is the largest norm times the sum of a[k] times the unit gradient k.
         """
 
     def forward(
         self, gramian: Float[Tensor, "present present"], tasks: Sequence[int] | None = None
     ) -> Float[Tensor, " present"]:
-        """Weigh the tasks, as `GradientBalancer.forward` says."""
-        self._begins(len(gramian), tasks)
+        """Return a weight for each task; see `GradientBalancer.forward`."""
+        self._build_if_new(len(gramian), tasks)
         weights = torch.ones(len(gramian), dtype=torch.float64)
         gradients = geometry(gramian, tasks)
         if gradients is not None:
@@ -49,12 +49,12 @@ class CosineBalancer(GradientBalancer):
         return weights.to(gramian.device, gramian.dtype)
 
     def build(self, names: Sequence[str]) -> None:
-        """Make what is kept of these tasks; numbers of tasks of the same name stay."""
-        stay = [name for name in names if name in self.names]
-        places, was = ([numbers.index(name) for name in stay] for numbers in (tuple(names), self.names))
+        """Create the buffers of these tasks; the numbers of tasks with the same name are kept."""
+        common = [name for name in names if name in self.names]
+        places, old_places = ([numbers.index(name) for name in common] for numbers in (tuple(names), self.names))
         for name, dims in self.kept.items():
             old = getattr(self, name, torch.empty((0,) * dims))
             new = old.new_full((len(names),) * dims, torch.nan)
-            new[np.ix_(*[places] * dims)] = old[np.ix_(*[was] * dims)]
+            new[np.ix_(*[places] * dims)] = old[np.ix_(*[old_places] * dims)]
             self.register_buffer(name, new)
         super().build(names)

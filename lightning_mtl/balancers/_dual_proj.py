@@ -1,4 +1,4 @@
-"""The mean of the gradients, moved out of conflict."""
+"""DualProj: the projection of the mean gradient onto directions without conflict."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ._nonnegative import nonnegative
 class DualProj(CosineBalancer):
     """Project the mean of the gradients onto the directions that make no task worse: min |d - mean|, g[k].d >= 0 for all k.
 
-    The projection is exact. Reference: Quinton and Rey, "Jacobian descent for multi-objective optimization", 2024;
-    it is the step of Lopez-Paz and Ranzato, "Gradient episodic memory for continual learning", NeurIPS 2017, with the mean in
-    the place of the gradient of the task at hand.
+    The projection is exact. Reference: Quinton and Rey, "Jacobian descent for multi-objective optimization", 2024.
+    It is the step of Lopez-Paz and Ranzato, "Gradient episodic memory for continual learning", NeurIPS 2017, with the mean
+    instead of the gradient of the current task.
 
     Example:
         >>> import torch
@@ -23,7 +23,7 @@ class DualProj(CosineBalancer):
     """
 
     def coefficients(self, gradients: Geometry) -> Vector:
-        """Add to the mean the least that takes it out of conflict."""
+        """Add to the mean the shortest vector that removes all conflicts."""
         mean = gradients.norms / len(gradients.norms)
         added = nonnegative(gradients.cosines, -(gradients.cosines @ mean), gradients.noise)
         direction: Vector = mean + added

@@ -1,4 +1,4 @@
-"""Weights from how fast each loss falls."""
+"""Dynamic weight average: weights from how fast each loss falls."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 
 from .._checks import require
 from ._base import LossBalancer
-from ._kept import put, take
+from ._task_state import put, take
 
 
 class DynamicWeightAverage(LossBalancer):
-    """Give more weight to losses that fall slowly: w = K softmax(r / T), r[k] = mean of the last epoch / the one before.
+    """Give more weight to losses that fall slowly: w = K softmax(r / T), r[k] = mean of the last epoch / of the one before.
 
-    The first two epochs are uniform. A task that was absent for an epoch keeps the means it has; one with fewer than two
-    has r = 1. Reference: Liu, Johns and Davison, "End-to-end multi-task learning with attention", CVPR 2019.
+    In the first two epochs all weights are 1. A task that is absent for an epoch keeps its means; one with fewer than two
+    means has r = 1. Reference: Liu, Johns and Davison, "End-to-end multi-task learning with attention", CVPR 2019.
 
     Args:
-        temperature: The higher, the more alike are the weights.
+        temperature: The higher it is, the more equal the weights are.
 
     Raises:
-        ValueError: The temperature is not above 0.
+        ValueError: `temperature` is not above 0.
 
     Example:
         >>> import torch
@@ -53,16 +53,16 @@ class DynamicWeightAverage(LossBalancer):
     def observe(
         self, losses: Float[Tensor, " present"], step: int, epoch: int, tasks: Sequence[int] | None = None
     ) -> None:
-        """Add up the losses of the epoch; at the first step of another, take the means of the one that ended."""
+        """Add up the losses of the epoch; at the first step of an epoch, compute the means of the last one."""
         super().observe(losses, step, epoch, tasks)
-        losses, there = self.present(losses, tasks)
+        losses, where = self.present(losses, tasks)
         if epoch != self._epoch:
-            self._end(epoch)
-        put(self.sums, there, take(self.sums, there).add_(losses))
-        put(self.counts, there, take(self.counts, there).add_(1))
+            self._end_epoch(epoch)
+        put(self.sums, where, take(self.sums, where).add_(losses))
+        put(self.counts, where, take(self.counts, where).add_(1))
 
-    def _end(self, epoch: int) -> None:
-        """Where `epochs` is another epoch, move its mean to `last`: on the device, so that nothing waits for it."""
+    def _end_epoch(self, epoch: int) -> None:
+        """Move the means of tasks whose sums belong to another epoch to `last`: on the device, without synchronization."""
         ended = (self.epochs != epoch) & (self.counts > 0)
         self.before.copy_(self.last.where(ended, self.before))
         self.last.copy_((self.sums / self.counts).where(ended, self.last))
@@ -76,7 +76,7 @@ class DynamicWeightAverage(LossBalancer):
         self._epoch = None
 
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
-        """Add up the losses times the weights."""
-        losses, there = self.present(losses, tasks)
-        ratios = (take(self.last, there) / take(self.before, there)).nan_to_num(1.0)
+        """Return the weighted sum of the losses."""
+        losses, where = self.present(losses, tasks)
+        ratios = (take(self.last, where) / take(self.before, where)).nan_to_num(1.0)
         return len(losses) * (ratios / self.temperature).softmax(0) @ losses

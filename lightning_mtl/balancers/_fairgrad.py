@@ -1,25 +1,25 @@
-"""Alpha-fair gradients."""
+"""FairGrad: alpha-fair gains."""
 
 from __future__ import annotations
 
 import math
 
 from .._checks import require
-from ._bargaining import fair, shortened
+from ._bargaining import alpha_fair, clip_length
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Vector
 
 
 class FairGrad(CosineBalancer):
-    """Share the gains alpha-fairly: G w = w^(-1/alpha), so that the gain of task k, to the power of -alpha, is its weight.
+    """Share the gains alpha-fairly: G w = w^(-1/alpha), so the weight of task k is its gain to the power of -alpha.
 
-    alpha near 0 gives all weights of 1, alpha = 1 is `NashMTL`, and the larger alpha is, the more the task that
-    gains least counts. Reference: Ban and Ji, "Fair resource allocation in multi-task learning", ICML 2024. It is
-    solved exactly, by Newton's method, where the paper's code fits least squares.
+    With alpha near 0 all weights are 1, alpha = 1 is `NashMTL`, and the larger alpha is, the more the task with the smallest
+    gain counts. Reference: Ban and Ji, "Fair resource allocation in multi-task learning", ICML 2024. It is solved exactly,
+    by Newton's method, while the paper's code fits least squares.
 
     Args:
-        alpha: Of the fairness. 2 is a common choice.
-        max_norm: The direction is shortened to this length. Default: as it is.
+        alpha: Degree of fairness. 2 is a common choice.
+        max_norm: Longest allowed direction; a longer one is shortened. Default: no limit.
 
     Raises:
         ValueError: `alpha` is not above 0 and finite, or `max_norm` not above 0.
@@ -39,4 +39,4 @@ class FairGrad(CosineBalancer):
 
     def coefficients(self, gradients: Geometry) -> Vector:
         """Solve for the weights, and shorten the direction."""
-        return shortened(fair(gradients, self.alpha), gradients, self.max_norm)
+        return clip_length(alpha_fair(gradients, self.alpha), gradients, self.max_norm)

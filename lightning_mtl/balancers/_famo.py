@@ -1,4 +1,4 @@
-"""Weights that keep all losses falling at one rate."""
+"""FAMO: weights with which all losses fall at one relative rate."""
 
 from __future__ import annotations
 
@@ -12,31 +12,30 @@ from torch import Tensor
 
 from .._checks import require
 from ._base import EPSILON, LossBalancer
-from ._kept import Index, index, take
-from ._numbers_per_task import listed, per_task
+from ._numbers_per_task import per_task, values_of
+from ._task_state import Index, take, task_index
 
-_FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8
-"""Of Adam."""
+_BETA1, _BETA2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 
 class FAMO(LossBalancer):
-    """Keep all losses falling at one relative rate: the gradient of S is c sum of z[k] / (L[k] - b[k]) times that of L[k].
+    """Let all losses fall at one relative rate: grad S = c (sum of z[k] / (L[k] - b[k]) grad L[k]).
 
-    z is a softmax of logits, b the lowest values of the losses, and c makes the weights add up to 1, so they begin as inverse
-    losses. After each step, Adam moves the logits of tasks whose log(L - b) fell less than average upwards. Reference: Liu
+    z is a softmax of logits, b are the lowest values of the losses, and c makes the weights add up to 1. So the weights start as
+    inverse losses. After each step, Adam raises the logits of tasks whose log(L - b) fell less than average. Reference: Liu
     et al., "FAMO: fast adaptive multitask optimization", NeurIPS 2023.
 
-    The paper evaluates the same batch once more after the step; here the losses of the next step stand for it, which costs
-    nothing and adds the noise of the batch. The logits of a task move only when the step before had it too.
+    The paper evaluates the same batch again after the step. Here the losses of the next step are used instead, which costs
+    nothing and adds the noise of the batch. The logit of a task changes only if the last step had the task too.
 
     Args:
-        lr: Of the logits.
+        lr: Learning rate of the logits.
         gamma: Weight decay of the logits.
-        min_losses: Values that the losses never go below, by name of the task, or in the order of the tasks. Default: 0.
-            Names of no task are left out.
+        min_losses: Lower bounds of the losses, by name of the task or in the order of the tasks. Default: 0. Names that are
+            no task are ignored.
 
     Raises:
-        ValueError: `lr` or `gamma` is negative or not finite, or a lowest loss is; from `build`: a task has none.
+        ValueError: `lr` or `gamma` is negative or not finite, or a bound is not finite; from `build`: a task has none.
 
     Example:
         >>> import torch
@@ -51,12 +50,12 @@ class FAMO(LossBalancer):
     kept: ClassVar = {"logits": 0.0, "last": math.nan, "first_moments": 0.0, "second_moments": 0.0, "updates": 0.0}
     logits: Tensor
     last: Tensor
-    """Logarithms of the losses of the last step; NaN for tasks that it did not have."""
+    """Logarithms of the losses of the last step; NaN for tasks that were not in it."""
     first_moments: Tensor
     second_moments: Tensor
     updates: Tensor
     lowest: Tensor
-    _before: frozenset[int]
+    _last_tasks: frozenset[int]
 
     def __init__(
         self, lr: float = 0.025, gamma: float = 1e-3, min_losses: dict[str, float] | list[float] | None = None
@@ -64,63 +63,64 @@ class FAMO(LossBalancer):
         super().__init__()
         require(0 <= lr < math.inf, "lr", "finite and not negative", lr, "The paper's is 0.025.")
         require(0 <= gamma < math.inf, "gamma", "finite and not negative", gamma, "The paper's is 0.001.")
-        holds = all(map(math.isfinite, listed(min_losses)))
+        holds = all(map(math.isfinite, values_of(min_losses)))
         require(holds, "min_losses", "finite", min_losses, "Losses that stay above 0 need none.")
         self.lr, self.gamma, self.min_losses = lr, gamma, min_losses
         self.positive = min_losses is None
-        self._read()
+        self._read_state()
 
     def build(self, names: Sequence[str]) -> None:
-        """Make the logits and what Adam knows of them."""
+        """Create the logits and the state of Adam."""
         super().build(names)
         if self.min_losses is not None:
             self.give("lowest", per_task(self.min_losses, names, "min_losses"))
-        self._read()
+        self._read_state()
 
     def observe(
         self, losses: Float[Tensor, " present"], step: int, epoch: int, tasks: Sequence[int] | None = None
     ) -> None:
-        """Move the logits by what the last step did to the losses."""
+        """Update the logits by the change of the losses since the last step."""
         super().observe(losses, step, epoch, tasks)
-        losses, there = self.present(losses, tasks)
-        logs, last = self._gaps(losses, there).log(), self.last
-        if there is not None:
-            logs = torch.full_like(last, math.nan).index_copy_(0, there, logs.to(last.dtype))
-        now = self._all if there is None or tasks is None else frozenset(tasks)
-        if both := now if now is self._before else now & self._before:
-            self._move(last - logs, None if both is self._all else index(sorted(both), len(last), last.device), both)
+        losses, where = self.present(losses, tasks)
+        logs, last = self._gaps(losses, where).log(), self.last
+        if where is not None:
+            logs = torch.full_like(last, math.nan).index_copy_(0, where, logs.to(last.dtype))
+        now = self._all_tasks if where is None or tasks is None else frozenset(tasks)
+        if both := now if now is self._last_tasks else now & self._last_tasks:
+            of_both = None if both is self._all_tasks else task_index(sorted(both), len(last), last.device)
+            self._update_logits(last - logs, of_both, both)
         last.copy_(logs)
-        self._before = now
+        self._last_tasks = now
 
-    def _move(self, change: Float[Tensor, " tasks"], where: Index, both: frozenset[int]) -> None:
-        """Take a step of Adam on the logits of the tasks that the last step had too."""
+    def _update_logits(self, change: Float[Tensor, " tasks"], where: Index, both: frozenset[int]) -> None:
+        """Take a step of Adam on the logits of the tasks that are in this step and in the last one."""
         logits, first, second = self.logits, self.first_moments, self.second_moments
         if where is not None:
             change, logits, first, second = (kept[where] for kept in (change, logits, first, second))
         z = logits.softmax(0)
         gradient = (z * (change - z @ change)).add_(logits, alpha=self.gamma)
-        first.lerp_(gradient, 1 - _FIRST)
-        second.lerp_(gradient.square_(), 1 - _SECOND)
-        self._step(logits, first, second, self._count(both, where))
+        first.lerp_(gradient, 1 - _BETA1)
+        second.lerp_(gradient.square_(), 1 - _BETA2)
+        self._adam_step(logits, first, second, self._count_update(both, where))
         if where is not None:
             self.logits[where], self.first_moments[where], self.second_moments[where] = logits, first, second
 
-    def _step(
+    def _adam_step(
         self,
         logits: Float[Tensor, " both"],
         first: Float[Tensor, " both"],
         second: Float[Tensor, " both"],
         n: int | Float[Tensor, " both"],
     ) -> None:
-        """Move logits by Adam's n-th step; its corrections of the start are put into the rate."""
-        correction = (1 - _SECOND**n) ** 0.5
-        rate = self.lr * correction / (1 - _FIRST**n)
+        """Take the n-th step of Adam; the bias corrections are part of the rate."""
+        correction = (1 - _BETA2**n) ** 0.5
+        rate = self.lr * correction / (1 - _BETA1**n)
         if isinstance(rate, Tensor):
             first, rate = first * rate, 1.0
-        logits.addcdiv_(first, second.sqrt().add_(_EPSILON * correction), value=-rate)
+        logits.addcdiv_(first, second.sqrt().add_(_ADAM_EPSILON * correction), value=-rate)
 
-    def _count(self, both: frozenset[int], where: Index) -> int | Float[Tensor, " both"]:
-        """Count the updates: one number where all tasks have as many, which saves work on the device."""
+    def _count_update(self, both: frozenset[int], where: Index) -> int | Float[Tensor, " both"]:
+        """Count the updates, and return one number if it is the same for all tasks, which saves work on the device."""
         updates, counts = self.updates, self._counts
         if where is None:
             updates += 1
@@ -132,23 +132,23 @@ class FAMO(LossBalancer):
         return seen.pop() if len(seen) == 1 else take(updates, where)
 
     def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
-        """Load, and read on the host what is on the device, so that no step has to."""
+        """Load the state, and copy what each step needs to the host, so that no step waits for the device."""
         super()._load_from_state_dict(*args, **options)
-        self._read()
+        self._read_state()
 
-    def _read(self) -> None:
-        self._all = frozenset(range(len(self.names)))
+    def _read_state(self) -> None:
+        self._all_tasks = frozenset(range(len(self.names)))
         self._counts = [int(count) for count in self.updates.tolist()] if self.names else []
-        there = self.last.isfinite().tolist() if self.names else []
-        before = frozenset(task for task, was in enumerate(there) if was)
-        self._before = self._all if before == self._all else before
+        known = self.last.isfinite().tolist() if self.names else []
+        last_tasks = frozenset(task for task, is_known in enumerate(known) if is_known)
+        self._last_tasks = self._all_tasks if last_tasks == self._all_tasks else last_tasks
 
-    def _gaps(self, losses: Float[Tensor, " present"], there: Index) -> Float[Tensor, " present"]:
-        """Measure how far the losses are above their lowest values."""
-        return (losses if self.min_losses is None else losses - take(self.lowest, there)) + EPSILON
+    def _gaps(self, losses: Float[Tensor, " present"], where: Index) -> Float[Tensor, " present"]:
+        """Return how far the losses are above their lower bounds."""
+        return (losses if self.min_losses is None else losses - take(self.lowest, where)) + EPSILON
 
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
-        """Add up the losses times the weights."""
-        losses, there = self.present(losses, tasks)
-        shares = take(self.logits, there).softmax(0) / self._gaps(losses.detach(), there)
+        """Return the weighted sum of the losses."""
+        losses, where = self.present(losses, tasks)
+        shares = take(self.logits, where).softmax(0) / self._gaps(losses.detach(), where)
         return (shares / shares.sum()) @ losses

@@ -1,4 +1,4 @@
-"""A gradient balancer out of any function of the Gramian."""
+"""A gradient balancer made from any function of the Gramian."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 from ._base import GradientBalancer
 
 Weighting = Callable[[Tensor], Any]
-"""From inner products [K, K] to weights [K], a tensor or what can be made one."""
+"""A function from inner products [K, K] to weights [K], a tensor or a sequence of numbers."""
 
 
 class FromGramian(GradientBalancer):
     """Use any function from the Gramian to weights, such as the weightings of TorchJD, as a gradient balancer.
 
-    A module takes the function itself, `MultiTaskModule(..., balancer=function)`, and makes this of it. Where some tasks are
-    not in a step, the function gets the Gramian of the others.
+    You can pass the function itself, `MultiTaskModule(..., balancer=function)`; the module wraps it in this class. If a step
+    holds only some of the tasks, the function gets the Gramian of these.
 
     Args:
-        function: From inner products [K, K], in float64 on the CPU, to weights [K].
+        function: Maps inner products [K, K], in float64 on the CPU, to weights [K].
 
     Example:
         >>> import torch
@@ -38,15 +38,15 @@ class FromGramian(GradientBalancer):
     def forward(
         self, gramian: Float[Tensor, "present present"], tasks: Sequence[int] | None = None
     ) -> Float[Tensor, " present"]:
-        """Ask the function; see `GradientBalancer`.
+        """Call the function; see `GradientBalancer.forward`.
 
         Raises:
-            ValueError: It does not give a weight for each task.
+            ValueError: It does not return one weight for each task.
         """
         weights = torch.as_tensor(self.function(gramian.double())).detach()
         if weights.shape != gramian.shape[:1]:
             raise ValueError(
-                f"`balancer` must give {len(gramian)} weights for a Gramian of {len(gramian)} tasks, got shape {list(weights.shape)}. "
+                f"`balancer` must return {len(gramian)} weights for a Gramian of {len(gramian)} tasks, got shape {list(weights.shape)}. "
                 "Return one number for each row."
             )
         return weights.to(gramian)

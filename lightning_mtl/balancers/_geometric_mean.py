@@ -13,7 +13,7 @@ from ._base import EPSILON, LossBalancer
 class GeometricMean(LossBalancer):
     """Take the geometric mean of the losses: S = (product of L[k]) ^ (1 / K), so that no scale dominates.
 
-    Each task has weight S / (K L[k]). Computed as exp(mean of logarithms), since the product leaves the range of floats.
+    Each task has weight S / (K L[k]). It is computed as exp(mean of logarithms), because the product can overflow.
     Reference: Chennupati et al., "MultiNet++", CVPR Workshops 2019.
 
     Example:
@@ -25,6 +25,6 @@ class GeometricMean(LossBalancer):
     positive = True
 
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
-        """Take the geometric mean."""
+        """Return the geometric mean of the losses."""
         losses, _ = self.present(losses, tasks)
         return (losses + EPSILON).log().mean().exp()

@@ -1,4 +1,4 @@
-"""Gradients of equal norm, but for how fast each task learns."""
+"""GradNorm: gradient norms that depend on how fast each task learns."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ._geometry import Geometry, Vector
 class GradNorm(CosineBalancer):
     """Give tasks that learn slowly larger gradients: w[k] |g[k]| is proportional to r[k]^alpha, and the weights add up to K.
 
-    r[k] is the loss of task k over its first loss, divided by the mean of that over the tasks. Reference: Chen et al., "GradNorm:
-    gradient normalization for adaptive loss balancing in deep multitask networks", ICML 2018, equations 1 and 2.
+    r[k] is the ratio of task k's loss to its first loss, divided by the mean ratio of all tasks. Reference: Chen et al.,
+    "GradNorm: gradient normalization for adaptive loss balancing in deep multitask networks", ICML 2018, equations 1 and 2.
 
-    The paper learns the weights, by one gradient step in each step; here they are the exact minimum, where all terms of equation
-    2 are zero. So they depend on no learning rate, and follow each step's gradients at once.
+    The paper learns the weights, with one gradient step in each step. Here they are the exact minimum, where all terms of
+    equation 2 are zero. So they need no learning rate, and follow the gradients of each step at once.
 
     Args:
-        alpha: How much faster slow tasks shall learn; 0 makes all norms equal. The paper's is 1.5 for tasks that differ much.
+        alpha: How strongly slow tasks are favoured; 0 makes all norms equal. The paper uses 1.5 for tasks that differ much.
 
     Raises:
         ValueError: `alpha` is negative or not finite.
@@ -51,16 +51,16 @@ class GradNorm(CosineBalancer):
     def observe(
         self, losses: Float[Tensor, " present"], step: int, epoch: int, tasks: Sequence[int] | None = None
     ) -> None:
-        """Keep the losses, and those of tasks that had none yet as their first."""
+        """Keep the losses of the step, and the first loss of each task."""
         super().observe(losses, step, epoch, tasks)
-        self._begins(len(losses), tasks)
-        there = slice(None) if tasks is None else list(tasks)
-        self.last[there] = losses.to(self.last)
+        self._build_if_new(len(losses), tasks)
+        where = slice(None) if tasks is None else list(tasks)
+        self.last[where] = losses.to(self.last)
         known = self.first.isfinite() & (self.first > 0)
         self.first.copy_(self.first.where(known, self.last))
 
     def coefficients(self, gradients: Geometry) -> Vector:
-        """Make the norms proportional to the rates."""
+        """Make the norms proportional to r^alpha."""
         numbers = list(gradients.tasks)
         first, last = (losses.numpy(force=True).astype(np.float64)[numbers] for losses in (self.first, self.last))
         usable = (first > 0) & (last > 0) & np.isfinite(first) & np.isfinite(last)

@@ -1,4 +1,4 @@
-"""Gradients whose angles are drawn to what they were before."""
+"""Gradient Vaccine: angles between gradients are pulled towards their moving averages."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ Passes = Float64[np.ndarray, "others tasks"]
 
 
 class GradVac(CosineBalancer):
-    """Raise the cosine of each gradient with each other one to its moving average, one after the other, and add up.
+    """Raise the cosine of each gradient with every other one to its moving average, one after the other, and add up.
 
-    Where cos(g, h) < phi, g <- g + |g| (phi sqrt(1 - cos^2) - cos sqrt(1 - phi^2)) / (|h| sqrt(1 - phi^2)) h; then phi <- (1 - beta) phi +
-    beta cos, for each pair (g, h), from 0: so the first step is that of `PCGrad`. Reference: Wang et al., "Gradient vaccine:
-    investigating and improving multi-task optimization in massively multilingual models", ICLR 2021. The
-    averages are of whole gradients; the paper also has them per layer.
+    If cos(g, h) < phi, g <- g + |g| (phi sqrt(1 - cos^2) - cos sqrt(1 - phi^2)) / (|h| sqrt(1 - phi^2)) h. Then phi <- (1 - beta) phi +
+    beta cos, for each pair (g, h). phi starts at 0, so the first step is that of `PCGrad`. Reference: Wang et al., "Gradient
+    vaccine: investigating and improving multi-task optimization in massively multilingual models", ICLR 2021. The averages are
+    those of whole gradients; the paper also has averages per layer.
 
     Args:
         beta: How fast the averages move, from 0 to 1. The paper's is 0.01.
-        order: In which order a gradient meets the others: "random" draws one for each gradient and step, as in the paper;
-            "fixed" is that of the tasks.
-        seed: Draws other orders, which depend on it and the step alone. Default: the seed of `lightning.seed_everything`, or 0.
+        order: The order in which a gradient is compared with the others: "random" draws one for each gradient and step, as in
+            the paper; "fixed" is the order of the tasks.
+        seed: Seed of the orders, which depend only on it and on the step. Default: the seed of `lightning.seed_everything`, or 0.
 
     Raises:
-        ValueError: `beta` is not from 0 to 1, or there is no such order.
+        ValueError: `beta` is not from 0 to 1, or `order` is unknown.
 
     Example:
         >>> balancer, gramian = GradVac(beta=0.5), torch.tensor([[1.0, 0.6], [0.6, 1.0]])
@@ -58,20 +58,20 @@ class GradVac(CosineBalancer):
         self.beta, self.order, self.seed = beta, order, seed
 
     def coefficients(self, gradients: Geometry) -> Vector:
-        """Vaccinate all gradients side by side, each divided by its norm."""
+        """Change all gradients in parallel, each divided by its norm."""
         others, added, _ = self._vaccinated(gradients, self._targets(gradients))
         return gradients.norms + np.bincount(others.ravel(), (added * gradients.norms).ravel(), len(gradients.norms))
 
     def remember(self, gramian: Float[Tensor, "present present"], tasks: Sequence[int] | None = None) -> None:
-        """Move the averages towards the cosines that were met."""
-        self._begins(len(gramian), tasks)
+        """Move the averages towards the cosines of this step."""
+        self._build_if_new(len(gramian), tasks)
         gradients = geometry(gramian, tasks)
         if gradients is None:
             return
         targets = self._targets(gradients)
-        others, _, met = self._vaccinated(gradients, targets)
+        others, _, observed = self._vaccinated(gradients, targets)
         own = np.broadcast_to(np.arange(len(targets)), others.shape)
-        targets[own, others] += self.beta * (met - targets[own, others])
+        targets[own, others] += self.beta * (observed - targets[own, others])
         numbers = list(gradients.tasks)
         self.phi[np.ix_(numbers, numbers)] = torch.from_numpy(targets).to(self.phi)
 
@@ -82,23 +82,23 @@ class GradVac(CosineBalancer):
     def _vaccinated(
         self, gradients: Geometry, targets: Matrix
     ) -> tuple[Int64[np.ndarray, "others tasks"], Passes, Passes]:
-        """Let each gradient meet the others.
+        """Compare each gradient with the others, one after the other, and change it.
 
         Returns:
-            Whom each meets, in column k; how much of them is added; and the cosine that was met.
+            In column k: the other tasks, in the order for gradient k; how much of their gradients is added; the cosines.
         """
         cosines, count = gradients.cosines, len(targets)
         others = orders(count, self.order, self.drawn_by(), self.step)
-        products, norms = cosines.copy(), np.ones(count)  # as in `PCGrad`; and norms of what the gradients have become
+        products, norms = cosines.copy(), np.ones(count)  # of the changed gradients; products as in `PCGrad`
         places = others + count * np.arange(count)
         wanted = np.minimum(targets.take(places), _BELOW_ONE)
         ratios = wanted / np.sqrt(1 - wanted * wanted)
-        added, met = np.empty(others.shape), np.empty(others.shape)
-        for other, place, want, ratio, lack, cosine in zip(others, places, wanted, ratios, added, met, strict=True):
+        added, observed = np.empty(others.shape), np.empty(others.shape)
+        for other, place, want, ratio, add, cosine in zip(others, places, wanted, ratios, added, observed, strict=True):
             np.divide(products.take(place), norms, out=cosine)
             np.clip(cosine, -1.0, 1.0, out=cosine)
-            np.multiply(norms, ratio * np.sqrt(1 - cosine * cosine) - cosine, out=lack)
-            lack *= cosine < want
-            norms = np.sqrt(np.maximum(norms * norms + lack * (2 * cosine * norms + lack), _TINY))
-            products += lack[:, None] * cosines.take(other, axis=0)
-        return others, added, met
+            np.multiply(norms, ratio * np.sqrt(1 - cosine * cosine) - cosine, out=add)
+            add *= cosine < want
+            norms = np.sqrt(np.maximum(norms * norms + add * (2 * cosine * norms + add), _TINY))
+            products += add[:, None] * cosines.take(other, axis=0)
+        return others, added, observed

@@ -1,4 +1,4 @@
-"""Equal projections on all gradients."""
+"""IMTL-G: equal projections onto all gradients."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ._spectrum import equal_angles
 
 
 class IMTLG(CosineBalancer):
-    """Go in the direction of equal projections on all gradients, with weights that add up to 1.
+    """Take the direction with equal projections onto all gradients, with weights that add up to 1.
 
-    Reference: Liu et al., "Towards impartial multi-task learning", ICLR 2021. The weights are those of C+ 1, with the
-    cosines C and the pseudo-inverse for gradients that depend on each other; `ConFIG` goes the same way or the opposite.
+    Reference: Liu et al., "Towards impartial multi-task learning", ICLR 2021. The direction is that of C+ 1, with the cosines C
+    and the pseudo-inverse for gradients that depend on each other; `ConFIG` takes the same direction or the opposite one.
 
-    Nothing keeps the weights above zero. Where they would add up to about zero before they are scaled, they become huge; where
-    to less than zero, the direction makes *every* task worse. Both happen with few shared parameters or gradients that are
-    nearly dependent; `ConFIG` and `NashMTL` do not have this flaw. Gradients without any such direction get weights of 0.
+    Weights can be negative. If they add up to about zero before they are scaled, they become huge; if to less than zero, the
+    direction makes *every* task worse. Both happen with few shared parameters or nearly dependent gradients; `ConFIG` and
+    `NashMTL` do not have this flaw. If there is no such direction, all weights are 0.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Learned scales of the losses."""
+"""IMTL-L: learned scales of the losses."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ._base import LossBalancer
-from ._kept import take
+from ._task_state import take
 
 
 class IMTLL(LossBalancer):
-    """Bring the losses to one scale by learned factors: S = sum of exp(s[k]) L[k] - s[k].
+    """Bring the losses to one scale with learned factors: S = sum of exp(s[k]) L[k] - s[k].
 
-    s starts at 0 and is learned with the network; it follows -log L[k], where each weighted loss is 1 and S differs from
+    s starts at 0 and is learned with the network. At its optimum s[k] = -log L[k], each weighted loss is 1, and S differs from
     `LogSum` by a constant. Reference: Liu et al., "Towards impartial multi-task learning", ICLR 2021.
 
     Example:
@@ -30,6 +30,6 @@ class IMTLL(LossBalancer):
 
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
         """Scale the losses, and subtract the logarithms of the scales."""
-        losses, there = self.present(losses, tasks)
-        log_scales = take(self.log_scales, there)
+        losses, where = self.present(losses, tasks)
+        log_scales = take(self.log_scales, where)
         return log_scales.exp() @ losses - log_scales.sum()

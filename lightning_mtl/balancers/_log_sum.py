@@ -11,9 +11,9 @@ from ._base import EPSILON, LossBalancer
 
 
 class LogSum(LossBalancer):
-    """Add up the logarithms of the losses: S = sum of log L[k], so that no scale of a loss matters.
+    """Add up the logarithms of the losses: S = sum of log L[k], so that the scale of a loss does not matter.
 
-    Each task has weight 1 / L[k]. It is what `Uncertainty` (halved) and `IMTLL` come to where their numbers are learned.
+    Each task has weight 1 / L[k]. `Uncertainty` (up to a factor of 1/2) and `IMTLL` equal it once their parameters are learned.
     Also known as scale-invariant scalarization: Navon et al., "Multi-task learning as a bargaining game", ICML 2022.
 
     Example:
@@ -27,6 +27,6 @@ class LogSum(LossBalancer):
     positive = True
 
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
-        """Add up the logarithms."""
+        """Return the sum of the logarithms."""
         losses, _ = self.present(losses, tasks)
         return (losses + EPSILON).log().sum()

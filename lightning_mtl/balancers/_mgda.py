@@ -1,4 +1,4 @@
-"""The shortest convex combination of gradients."""
+"""MGDA: the shortest convex combination of the gradients."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Normalization = Literal["none", "l2", "loss", "loss+"]
 
 
 class MGDA(CosineBalancer):
-    """Go along the shortest convex combination of the gradients, so that no task gets worse: min |sum of w[k] g[k] / s[k]|.
+    """Take the shortest convex combination of the gradients, so that no task gets worse: min |sum of w[k] g[k] / s[k]|.
 
-    w is on the simplex; it is the exact minimum, by an active set, where the papers' Frank-Wolfe steps stop near it. The
-    smallest gradient decides most; where gradients cancel out, the direction is zero. References: Désidéri, "Multiple-gradient
-    descent algorithm (MGDA) for multiobjective optimization", Comptes Rendus Mathématique 2012; Sener and Koltun, "Multi-task
-    learning as multi-objective optimization", NeurIPS 2018, equation 3 and the normalizations of its code.
+    w lies on the simplex. An active-set method finds the exact minimum; the Frank-Wolfe steps of the papers end near it. The
+    smallest gradient has the most influence; if gradients cancel out, the direction is zero. References: Désidéri,
+    "Multiple-gradient descent algorithm (MGDA) for multiobjective optimization", Comptes Rendus Mathématique 2012; Sener and
+    Koltun, "Multi-task learning as multi-objective optimization", NeurIPS 2018, equation 3 and the normalizations of its code.
 
     Args:
-        normalization: What s[k] is: 1 ("none"), the norm of gradient k ("l2"), the loss of task k ("loss"), or their product
-            ("loss+"). A loss that is not known or not finite counts as 1.
+        normalization: The scales s[k]: 1 ("none"), the norm of gradient k ("l2"), the loss of task k ("loss"), or their product
+            ("loss+"). A loss that is unknown or not finite counts as 1.
 
     Raises:
-        ValueError: There is no such normalization; from `forward`: it takes losses, and one is not above 0.
+        ValueError: `normalization` is unknown; from `forward`: it divides by losses, and one is not above 0.
 
     Example:
         >>> import torch
@@ -51,21 +51,22 @@ class MGDA(CosineBalancer):
     def observe(
         self, losses: Float[Tensor, " present"], step: int, epoch: int, tasks: Sequence[int] | None = None
     ) -> None:
-        """Keep the losses, by which gradients may be divided."""
+        """Keep the losses, which are part of the scales."""
         super().observe(losses, step, epoch, tasks)
-        self._begins(len(losses), tasks)
+        self._build_if_new(len(losses), tasks)
         self.losses[slice(None) if tasks is None else list(tasks)] = losses.to(self.losses)
 
     def coefficients(self, gradients: Geometry) -> Vector:
-        """Find the shortest combination of the gradients over their scales."""
+        """Return the shortest convex combination of the gradients divided by their scales."""
         scales = self._scales(gradients)
-        return shortest(gradients.cosines, gradients.norms / scales, gradients.noise) / gradients.unit ** self._powers()
+        shortest_sum = shortest(gradients.cosines, gradients.norms / scales, gradients.noise)
+        return shortest_sum / gradients.unit ** int(self._divides_by_norms())
 
-    def _powers(self) -> int:
-        return int(self.normalization in ("l2", "loss+"))
+    def _divides_by_norms(self) -> bool:
+        return self.normalization in ("l2", "loss+")
 
     def _scales(self, gradients: Geometry) -> Vector:
-        scales = gradients.norms if self._powers() else np.ones_like(gradients.norms)
+        scales = gradients.norms if self._divides_by_norms() else np.ones_like(gradients.norms)
         if "loss" not in self.normalization:
             return scales
         losses = self.losses.numpy(force=True).astype(np.float64)[list(gradients.tasks)]
@@ -76,18 +77,18 @@ class MGDA(CosineBalancer):
 
 
 def shortest(cosines: Matrix, lengths: Vector, noise: float) -> Vector:
-    """Find the shortest convex combination of vectors.
+    """Return the shortest convex combination of vectors.
 
-    With b = 1 / lengths, the minimum of a.C.a over a >= 0, b.a = 1 is a multiple of that of a.(C + b b).a / 2 - b.a over
-    a >= 0, which is never unbounded.
+    With b = 1 / lengths, the minimum of a.C.a over a >= 0, b.a = 1 is a multiple of the minimum of a.(C + b b).a / 2 - b.a over
+    a >= 0, which is always bounded.
 
     Args:
         cosines: Cosines between the vectors.
         lengths: Their lengths.
-        noise: How far eigenvalues of `cosines` can be from the true ones.
+        noise: Largest error of the eigenvalues of `cosines`.
 
     Returns:
-        Its coefficients in the unit vectors.
+        Its coefficients of the unit vectors.
     """
     inverse = lengths.min() / lengths
     x = nonnegative(cosines + inverse * inverse[:, None], inverse, noise)

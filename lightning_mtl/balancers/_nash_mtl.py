@@ -1,23 +1,23 @@
-"""The bargaining solution."""
+"""Nash-MTL: the Nash bargaining solution."""
 
 from __future__ import annotations
 
 from .._checks import require
-from ._bargaining import fair, shortened
+from ._bargaining import alpha_fair, clip_length
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Vector
 
 
 class NashMTL(CosineBalancer):
-    """Let the tasks bargain for the direction: the solution of Nash, G w = 1 / w, which is blind to the scales of the losses.
+    """Take the Nash bargaining solution, G w = 1 / w, which does not depend on the scales of the losses.
 
-    It is the direction of the largest product of gains, and its length is the root of the number of tasks, whatever the gradients;
-    near a Pareto-stationary point, only `max_norm`, a decaying learning rate or Adam makes steps smaller. Reference: Navon et
+    It is the direction with the largest product of gains. Its length is always the square root of the number of tasks, so near
+    a Pareto-stationary point only `max_norm`, a decaying learning rate or Adam makes the steps smaller. Reference: Navon et
     al., "Multi-task learning as a bargaining game", ICML 2022. The paper approximates the solution by a sequence of
-    convex programs; here it is exact, by Newton's method.
+    convex programs; here Newton's method finds it exactly.
 
     Args:
-        max_norm: The direction is shortened to this length. The paper's code has 1. Default: as it is.
+        max_norm: Longest allowed direction; a longer one is shortened. The paper's code uses 1. Default: no limit.
 
     Raises:
         ValueError: `max_norm` is not above 0.
@@ -36,4 +36,4 @@ class NashMTL(CosineBalancer):
 
     def coefficients(self, gradients: Geometry) -> Vector:
         """Solve for the weights, and shorten the direction."""
-        return shortened(fair(gradients, 1.0), gradients, self.max_norm)
+        return clip_length(alpha_fair(gradients, 1.0), gradients, self.max_norm)

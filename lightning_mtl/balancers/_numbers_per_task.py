@@ -1,4 +1,4 @@
-"""Numbers that are given for each task."""
+"""Arguments with a number for each task."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 from .._checks import require
 
 
-def listed(values: dict[str, float] | list[float] | None) -> Iterable[float]:
-    """Read numbers that are given by name or in order."""
+def values_of(values: dict[str, float] | list[float] | None) -> Iterable[float]:
+    """Return the numbers of an argument that is given by name or in order."""
     return values.values() if isinstance(values, dict) else values or []
 
 
 def per_task(values: dict[str, float] | list[float], names: Sequence[str], parameter: str) -> Float[Tensor, " tasks"]:
-    """Put numbers that are given by name or in order into the order of the tasks.
+    """Return numbers, given by name or in order, in the order of the tasks.
 
-    Names of no task are left out, since a single-task twin in a comparison has some of the tasks only.
+    Names that are no task are ignored, because the single-task baseline of a comparison has only one of the tasks.
 
     Raises:
-        ValueError: A task has none, or there are more or fewer numbers than tasks.
+        ValueError: A task has no number, or the number of values is not the number of tasks.
     """
     if isinstance(values, dict):
         missing = [name for name in names if name not in values]

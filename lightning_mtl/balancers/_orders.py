@@ -1,4 +1,4 @@
-"""The order in which a gradient meets the others."""
+"""The order in which a gradient is compared with the others."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from ._draws import generator
+from ._generator import generator
 
 Order = Literal["random", "fixed"]
 
 
 def orders(count: int, order: Order, seed: int | None, step: int) -> Int64[np.ndarray, "others tasks"]:
-    """Say for each task in which order it meets the others.
+    """Return, for each task, the order in which its gradient is compared with the others.
 
     Args:
-        count: How many tasks.
-        order: "random" draws an order for each task; "fixed" is that of the tasks.
-        seed: Draws others. Default: the seed of `lightning.seed_everything`, or 0.
-        step: Number of the optimizer step, which draws others too.
+        count: Number of tasks.
+        order: "random" draws an order for each task; "fixed" is the order of the tasks.
+        seed: Seed of the orders. Default: the seed of `lightning.seed_everything`, or 0.
+        step: Number of the optimizer step; each step has other orders.
 
     Returns:
         In column k, all tasks but k.

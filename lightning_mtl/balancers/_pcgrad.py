@@ -1,4 +1,4 @@
-"""Gradients without their conflicting parts."""
+"""PCGrad: gradients without their conflicting parts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ._orders import Order, orders
 
 
 class PCGrad(CosineBalancer):
-    """Take out of each gradient what conflicts with another, one after the other, and add up: g <- g - min(0, g.h) / h.h h.
+    """Remove from each gradient what conflicts with the others, one after the other, and add up: g <- g - min(0, g.h) / h.h h.
 
-    Reference: Yu et al., "Gradient surgery for multi-task learning", NeurIPS 2020, algorithm 1. Taking out one conflict can make
-    another, so from three tasks on some may remain.
+    Reference: Yu et al., "Gradient surgery for multi-task learning", NeurIPS 2020, algorithm 1. Removing one conflict can create
+    another, so with three or more tasks some may remain.
 
     Args:
-        order: In which order a gradient meets the others: "random" draws one for each gradient and step, as in the paper;
-            "fixed" is that of the tasks.
-        seed: Draws other orders, which depend on it and the step alone. Default: the seed of `lightning.seed_everything`, or 0.
+        order: The order in which a gradient is compared with the others: "random" draws one for each gradient and step, as in
+            the paper; "fixed" is the order of the tasks.
+        seed: Seed of the orders, which depend only on it and on the step. Default: the seed of `lightning.seed_everything`, or 0.
 
     Raises:
-        ValueError: There is no such order.
+        ValueError: `order` is unknown.
 
     Example:
         >>> import torch
@@ -41,13 +41,13 @@ class PCGrad(CosineBalancer):
         self.order, self.seed = order, seed
 
     def coefficients(self, gradients: Geometry) -> Vector:
-        """Project all gradients side by side, each divided by its norm."""
+        """Project all gradients in parallel, each divided by its norm."""
         count = len(gradients.norms)
         others = orders(count, self.order, self.drawn_by(), self.step)
-        products = gradients.cosines.copy()  # of what gradient k has become with all that were given, in row k
+        products = gradients.cosines.copy()  # row k: inner products of the projected gradient k with the original ones
         places = others + count * np.arange(count)
         added = np.empty(others.shape)
-        for other, place, lack in zip(others, places, added, strict=True):
-            np.minimum(products.take(place), 0.0, out=lack)
-            products -= lack[:, None] * gradients.cosines.take(other, axis=0)
+        for other, place, conflict in zip(others, places, added, strict=True):
+            np.minimum(products.take(place), 0.0, out=conflict)
+            products -= conflict[:, None] * gradients.cosines.take(other, axis=0)
         return gradients.norms - np.bincount(others.ravel(), (added * gradients.norms).ravel(), count)

@@ -11,21 +11,21 @@ from torch import Tensor
 
 from .._checks import require
 from ._base import LossBalancer
-from ._draws import generator
+from ._generator import generator
 
 
 class RandomWeights(LossBalancer):
-    """Draw new weights at every step, which add up to 1: a baseline that other methods have to beat.
+    """Draw new weights that add up to 1 in every step: a baseline that other methods have to beat.
 
-    They depend on the seed and the step alone, so ranks agree, and resumed runs draw what unbroken ones do. Reference: Lin
+    They depend only on the seed and the step, so all ranks draw the same weights, and so does a resumed run. Reference: Lin
     et al., "Reasonable effectiveness of random weighting: a litmus test for multi-task learning", TMLR 2022.
 
     Args:
         distribution: "normal" is the softmax of standard normal numbers, "dirichlet" is uniform on the simplex.
-        seed: Draws other weights. Default: the seed of `lightning.seed_everything`, or 0.
+        seed: Seed of the weights. Default: the seed of `lightning.seed_everything`, or 0.
 
     Raises:
-        ValueError: There is no such distribution.
+        ValueError: `distribution` is unknown.
 
     Example:
         >>> import torch
@@ -44,13 +44,13 @@ class RandomWeights(LossBalancer):
         self.distribution, self.seed = distribution, seed
 
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
-        """Add up the losses times the weights."""
+        """Return the weighted sum of the losses."""
         losses, _ = self.present(losses, tasks)
         weights = self._draw() if tasks is None else self._draw()[list(tasks)]
         return (weights / weights.sum()).to(losses, non_blocking=True) @ losses
 
     def _draw(self) -> Float[Tensor, " tasks"]:
-        """Draw for all tasks, on the CPU; those that are there share what they got."""
+        """Draw numbers for all tasks, on the CPU; absent tasks do not change those of the others."""
         random, empty = generator(self.drawn_by(), self.step), torch.empty(len(self.names))
         return (
             empty.normal_(generator=random).exp()

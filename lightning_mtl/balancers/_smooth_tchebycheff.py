@@ -1,4 +1,4 @@
-"""A smooth maximum of the losses."""
+"""Smooth Tchebycheff scalarization: a smooth maximum of the losses."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from torch import Tensor
 
 from .._checks import require
 from ._base import LossBalancer
-from ._kept import take
-from ._numbers_per_task import listed, per_task
+from ._numbers_per_task import per_task, values_of
+from ._task_state import take
 
 
 class SmoothTchebycheff(LossBalancer):
     """Minimise a smooth maximum of the losses: S = mu log(sum of exp(p[k] L[k] / mu)).
 
-    The smaller mu, the more the worst task alone is trained. It reaches all Pareto-optimal networks, which no weighted
-    sum does where they lie on a front that is not convex. Reference: Lin et al., "Smooth Tchebycheff scalarization for
-    multi-objective optimization", ICML 2024, with an ideal point of zero.
+    The smaller mu is, the more the worst task dominates. It can reach every Pareto-optimal network, also on a front that is not
+    convex, where weighted sums cannot. Reference: Lin et al., "Smooth Tchebycheff scalarization for multi-objective
+    optimization", ICML 2024, with an ideal point of zero.
 
     Args:
-        mu: How smooth. It goes with the scale of the losses times the preferences: far below it, all tasks but the worst one stand
-            still.
-        preferences: By name of the task, or in the order of the tasks; they are divided by the sum of those that are there.
-            Default: equal ones. Names of no task are left out.
+        mu: Smoothness, in units of the losses times the preferences: if it is much smaller than these, only the worst task is
+            trained.
+        preferences: By name of the task, or in the order of the tasks; they are divided by their sum over the present tasks.
+            Default: equal ones. Names that are no task are ignored.
 
     Raises:
         ValueError: `mu` or a preference is not above 0 or not finite; from `build`: a task has none.
@@ -42,20 +42,20 @@ class SmoothTchebycheff(LossBalancer):
     def __init__(self, mu: float = 1.0, preferences: dict[str, float] | list[float] | None = None) -> None:
         super().__init__()
         require(0 < mu < float("inf"), "mu", "above 0 and finite", mu, "The paper tries 0.01 to 1.")
-        holds = all(0 < preference < float("inf") for preference in listed(preferences))
+        holds = all(0 < preference < float("inf") for preference in values_of(preferences))
         require(holds, "preferences", "above 0 and finite", preferences, "Equal ones need not be given.")
         self.mu, self.preferences = mu, preferences
 
     def build(self, names: Sequence[str]) -> None:
-        """Put the preferences into the order of the tasks."""
+        """Store the preferences in the order of the tasks."""
         super().build(names)
         if self.preferences is not None:
             self.give("given", per_task(self.preferences, names, "preferences"))
 
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
-        """Take the smooth maximum of the losses times the preferences."""
-        losses, there = self.present(losses, tasks)
+        """Return the smooth maximum of the losses times the preferences."""
+        losses, where = self.present(losses, tasks)
         if self.preferences is None:
             return self.mu * (losses / (len(losses) * self.mu)).logsumexp(0)
-        given = take(self.given, there)
+        given = take(self.given, where)
         return self.mu * (losses * (given / (given.sum() * self.mu))).logsumexp(0)

@@ -1,4 +1,4 @@
-"""Weights from the inverse losses."""
+"""Softmax uncertainty weighting: weights from the inverse losses."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ._base import EPSILON, LossBalancer
 
 
 class SoftmaxUncertainty(LossBalancer):
-    """Weigh by a softmax of the inverse losses: w = softmax(1 / (T L)), constant to the gradient; S = sum of w[k] L[k].
+    """Weigh by a softmax of the inverse losses: w = softmax(1 / (T L)), without a gradient; S = sum of w[k] L[k].
 
-    The optimum of `Uncertainty` in closed form, with a softmax in place of the sum (UW-SO); without a temperature, the
-    weights are the inverse losses divided by their sum (UW-O). Reference: Kirchdorfer et al., "Analytical uncertainty-based
-    loss weighting in multi-task learning", GCPR 2024.
+    This is the optimum of `Uncertainty` in closed form, normalised by a softmax (UW-SO). Without a temperature, the inverse
+    losses are divided by their sum (UW-O). Reference: Kirchdorfer et al., "Analytical uncertainty-based loss weighting in
+    multi-task learning", GCPR 2024.
 
     Args:
-        temperature: The higher, the more alike are the weights. It goes with the scale of the losses, so it is worth a
-            search. None divides by the sum.
+        temperature: The higher it is, the more equal the weights are. Its best value depends on the scale of the losses, so
+            search for it. None divides by the sum.
 
     Raises:
-        ValueError: The temperature is not above 0.
+        ValueError: `temperature` is not above 0.
 
     Example:
         >>> import torch
@@ -41,7 +41,7 @@ class SoftmaxUncertainty(LossBalancer):
         self.temperature = temperature
 
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
-        """Add up the losses times the weights."""
+        """Return the weighted sum of the losses."""
         losses, _ = self.present(losses, tasks)
         inverse = (losses.detach() + EPSILON).reciprocal()
         weights = inverse / inverse.sum() if self.temperature is None else (inverse / self.temperature).softmax(0)

@@ -1,4 +1,4 @@
-"""What needs the eigenvalues of the cosines."""
+"""The eigenvalues of the cosines, and directions computed from them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ Columns = Float64[np.ndarray, "tasks rank"]
 
 
 def spectrum(gradients: Geometry) -> tuple[Float64[np.ndarray, " rank"], Columns]:
-    """Give the eigenvalues of the cosines that rounding cannot explain, and their vectors."""
+    """Return the eigenvalues of the cosines that are above the noise, and their eigenvectors."""
     values, vectors = np.linalg.eigh(gradients.cosines)
-    true = values > gradients.noise
-    return values[true], vectors[:, true]
+    significant = values > gradients.noise
+    return values[significant], vectors[:, significant]
 
 
 def equal_angles(gradients: Geometry) -> tuple[Vector, Vector]:
-    """Look for a direction of equal inner products with all unit gradients: C+ 1, the pseudo-inverse times ones.
+    """Find a direction with equal inner products with all unit gradients: C+ 1, the pseudo-inverse times ones.
 
     Returns:
-        Coefficients of the unit gradients, and the inner products: ones, if there is such a direction, else as near as can
-        be. All zero where rounding alone could make them.
+        Coefficients of the unit gradients, and the inner products: ones if there is such a direction, else as near to ones as
+        possible. All are zero if the inner products are not above the noise.
     """
     values, vectors = spectrum(gradients)
     parts = vectors.sum(axis=0)

@@ -1,4 +1,4 @@
-"""Weights that are given."""
+"""Fixed weights."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from .._checks import require
 from ._base import LossBalancer
-from ._kept import take
-from ._numbers_per_task import listed, per_task
+from ._numbers_per_task import per_task, values_of
+from ._task_state import take
 
 
 class Static(LossBalancer):
@@ -20,7 +20,7 @@ class Static(LossBalancer):
     even help?", NeurIPS 2022; Kurin et al., "In defense of the unitary scalarization", NeurIPS 2022.
 
     Args:
-        weights: By name of the task, or in the order of the tasks. Default: 1 for each. Names of no task are left out.
+        weights: By name of the task, or in the order of the tasks. Default: 1 for each. Names that are no task are ignored.
 
     Raises:
         ValueError: A weight is negative or not finite; from `build`: a task has none.
@@ -35,17 +35,17 @@ class Static(LossBalancer):
 
     def __init__(self, weights: dict[str, float] | list[float] | None = None) -> None:
         super().__init__()
-        holds = all(0 <= weight < float("inf") for weight in listed(weights))
+        holds = all(0 <= weight < float("inf") for weight in values_of(weights))
         require(holds, "weights", "finite and not negative", weights, "0 turns a task off.")
         self.weights = weights
 
     def build(self, names: Sequence[str]) -> None:
-        """Put the weights into the order of the tasks."""
+        """Store the weights in the order of the tasks."""
         super().build(names)
         if self.weights is not None:
             self.give("factors", per_task(self.weights, names, "weights"))
 
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
-        """Add up the losses times their weights."""
-        losses, there = self.present(losses, tasks)
-        return losses.sum() if self.weights is None else take(self.factors, there) @ losses
+        """Return the weighted sum of the losses."""
+        losses, where = self.present(losses, tasks)
+        return losses.sum() if self.weights is None else take(self.factors, where) @ losses

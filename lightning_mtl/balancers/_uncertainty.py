@@ -1,4 +1,4 @@
-"""Learned variances of the tasks."""
+"""Uncertainty weighting: learned variances of the tasks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ._base import LossBalancer
-from ._kept import take
+from ._task_state import take
 
 
 class Uncertainty(LossBalancer):
     """Weigh by learned variances: S = sum of (exp(-s[k]) L[k] + s[k]) / 2, with s[k] the logarithm of the variance.
 
-    s starts at 0 and is learned with the network; it follows log L[k], where a task has weight 1 / (2 L[k]).
-    Reference: Kendall, Gal and Cipolla, "Multi-task learning using uncertainty to weigh losses", CVPR 2018; the
-    paper leaves out the 1/2 before the loss of a classification, which ends at the same weights.
+    s starts at 0 and is learned with the network. At its optimum s[k] = log L[k], a task has weight 1 / (2 L[k]).
+    Reference: Kendall, Gal and Cipolla, "Multi-task learning using uncertainty to weigh losses", CVPR 2018. The
+    paper omits the 1/2 before the loss of a classification, which leads to the same weights.
 
     Example:
         >>> import torch
@@ -34,7 +34,7 @@ class Uncertainty(LossBalancer):
     log_variances: Tensor
 
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:
-        """Weigh by the variances, and add their logarithms."""
-        losses, there = self.present(losses, tasks)
-        log_variances = take(self.log_variances, there)
+        """Return the losses weighted by the variances, plus the logarithms of the variances."""
+        losses, where = self.present(losses, tasks)
+        log_variances = take(self.log_variances, where)
         return 0.5 * ((-log_variances).exp() @ losses + log_variances.sum())

@@ -1,4 +1,4 @@
-"""The mean of the gradients, each moved out of conflict."""
+"""UPGrad: the mean of the gradients, each projected out of conflict."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ._projections import projected
 class UPGrad(CosineBalancer):
     """Project each gradient onto the directions that make no task worse, and take the mean.
 
-    No task conflicts with the direction, and it grows in proportion with each of the gradients. Reference: Quinton and Rey,
-    "Jacobian descent for multi-objective optimization", 2024. The projections are exact: nothing is added to the
-    Gramian, so that gradients of very different norms do not conflict either.
+    No task conflicts with the direction, and the direction scales in proportion with each gradient. Reference: Quinton and Rey,
+    "Jacobian descent for multi-objective optimization", 2024. The projections are exact: no regularisation is added to the
+    Gramian, so there is no conflict either between gradients of very different norms.
 
     Example:
         >>> import torch
@@ -22,7 +22,7 @@ class UPGrad(CosineBalancer):
     """
 
     def coefficients(self, gradients: Geometry) -> Vector:
-        """Add to each gradient the least that takes it out of conflict."""
+        """Add to each gradient the shortest vector that removes its conflicts."""
         norms = gradients.norms
         total: Vector = (norms + norms @ projected(gradients.cosines, gradients.noise)) / len(norms)
         return total

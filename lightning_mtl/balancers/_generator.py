@@ -1,4 +1,4 @@
-"""Random numbers that depend on a seed and the step alone."""
+"""Random numbers that depend only on a seed and the step."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 
 def generator(seed: int | None, step: int) -> torch.Generator:
-    """Make a generator on the CPU whose numbers are the same on every rank, and in a run that is resumed.
+    """Return a generator on the CPU whose numbers are the same on every rank, and in a resumed run.
 
     Args:
-        seed: Makes other numbers. Default: that of `lightning.seed_everything`, or 0.
+        seed: Seed of the numbers. Default: the seed of `lightning.seed_everything`, or 0.
         step: Number of the optimizer step.
 
     Example:
@@ -26,5 +26,5 @@ def generator(seed: int | None, step: int) -> torch.Generator:
 
 
 def seed_of_run() -> int:
-    """Give the seed of `lightning.seed_everything`, or 0."""
+    """Return the seed of `lightning.seed_everything`, or 0."""
     return int(os.environ.get("PL_GLOBAL_SEED") or 0)
