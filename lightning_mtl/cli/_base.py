@@ -78,7 +78,7 @@ class RecipeCLI(LightningCLI):
             return self.answer()
         except ValueError as error:
             raised = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-            if not raised.is_relative_to(Path(__file__).parent):
+            if not raised.is_relative_to(Path(__file__).parents[1]):
                 raise
             self.parser.exit(2, f"error: {error}\n")
             raise AssertionError("`exit` leaves the program") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -23,6 +23,7 @@ from ..placement import Placement, search_placement
 from ..report import Report, write_report
 from ..weight_search import WeightSearch, search_weights
 from ._base import RecipeCLI, finish
+from ._options import add_options, add_shortcuts, refuse_beside_search, refuse_twin_options
 
 
 class MultiTaskCLI(RecipeCLI):
@@ -79,56 +80,14 @@ class MultiTaskCLI(RecipeCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of the comparison."""
-        parser.add_argument("--seeds", type=int, default=5, help="How many paired seeds to run (default: 5).")
-        whom = f"compare {' and '.join(self.arms)}" if self.arms else "train the twins too"
-        parser.add_argument("--compare", type=bool, default=True, help=f"Whether to {whom} (default: true).")
-        parser.add_argument(
-            "--save_every",
-            type=int,
-            default=50,
-            help="Steps from one last.ckpt to the next, with --compare=false (default: 50).",
-        )
-        parser.add_argument(
-            "--ckpt_path", type=str, default=None, help="A last.ckpt to go on with, with --compare=false --seeds=1."
-        )
-        parser.add_argument(
-            "--weight_search",
-            type=int | None,
-            default=None,
-            help="Trials of a search for the best fixed weights, beside equal weights and --model.balancer with as many, in place "
-            "of the comparison. Each trial has a seed of its own, from --seed_everything on; --seeds does not count.",
-        )
-        parser.add_argument(
-            "--placement",
-            type=Literal["all"] | dict[str, list[int]] | None,
-            default=None,
-            help="Tasks to try at other levels of a hierarchy, in place of the comparison: all, or {task: [level, ...]}. Each level has the "
-            "same --seeds.",
-        )
-        parser.add_argument(
-            "--two_stage",
-            type=bool | float | None,
-            default=None,
-            help="Whether to fine-tune each task by itself too, from the network for all tasks: true, for half of a twin's epochs, or "
-            f"a share of them (default: {str(self.two_stage).lower()}).",
-        )
-        parser.add_argument(
-            "--cache",
-            type=str | None,
-            default=None,
-            help="A folder that keeps the results of single-task twins, so that the same twin is not trained twice. Off by default, since "
-            "it sees the source of your classes, settings and data, but not all code that they call.",
-        )
-        for option, (default, arguments) in self.shortcuts.items():
-            parser.add_argument(f"--{option}", type=str, default=default, help=f"Sets {', '.join(arguments)}.")
-            for argument in arguments:
-                parser.link_arguments(option, argument, compute_fn=_split if len(arguments) > 1 else None)
+        add_options(parser, self.arms, self.two_stage)
+        add_shortcuts(parser, self.shortcuts)
         for target, source in self.links.items():
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
 
     def answer(self) -> Comparison | WeightSearch | Placement | float:
         """Search weights or levels, compare, or train the network for all tasks alone."""
-        self._refuse_twins()
+        refuse_twin_options(self.config, self.arms)
         if self.config.weight_search is not None:
             return self.search_weights()
         if self.config.placement is not None:
@@ -209,7 +168,8 @@ class MultiTaskCLI(RecipeCLI):
 
     def search_weights(self) -> WeightSearch:
         """Search fixed weights of the losses, print the table, and write it as CSV into the folder of this run."""
-        self._refuse_beside("weight_search", "balancer", "`**balancing`, and pass that on to `MultiTaskModule`")
+        model, remedy = self._kind.__name__, "`**balancing`, and pass that on to `MultiTaskModule`"
+        refuse_beside_search(self.config, "weight_search", "balancer", model, remedy)
         folder, first = self._start(), self._seeds()[0]
         found = search_weights(
             lambda balancer: self._model(None, balancer),
@@ -227,7 +187,8 @@ class MultiTaskCLI(RecipeCLI):
 
     def search_placement(self) -> Placement:
         """Try tasks at other levels, print the table, and write it as CSV into the folder of this run."""
-        self._refuse_beside("placement", "levels", "`levels`, a dictionary {task: level}, for its tasks")
+        model, remedy = self._kind.__name__, "`levels`, a dictionary {task: level}, for its tasks"
+        refuse_beside_search(self.config, "placement", "levels", model, remedy)
         folder, wanted = self._start(), self.config.placement
         found = search_placement(
             self._at_levels,
@@ -245,29 +206,6 @@ class MultiTaskCLI(RecipeCLI):
     def _at_levels(self, levels: Mapping[str, int] | None) -> Any:
         given: Mapping[str, int] = self.config.model.levels or {}
         return self._model(None, changes={"levels": {**given, **(levels or {})}})
-
-    def _refuse_beside(self, search: str, argument: str, remedy: str) -> None:
-        """Refuse options that do not go together with a search, before anything is written."""
-        if self.config.ckpt_path is not None or not self.config.compare:
-            raise ValueError(
-                f"`--{search}` must stand without `--ckpt_path` and `--compare=false`, which are of one network, got "
-                f"--ckpt_path={self.config.ckpt_path} and --compare={str(self.config.compare).lower()}. Leave these out."
-            )
-        if argument not in self.config.model:
-            raise ValueError(
-                f"`--{search}` must be of a model that takes `{argument}`, got {self._kind.__name__}. Give its `__init__` {remedy}."
-            )
-
-    def _refuse_twins(self) -> None:
-        """Refuse options of twins where none are trained."""
-        given = [name for name in ("two_stage", "cache") if self.config[name] not in (None, False)]
-        searches = [name for name in ("weight_search", "placement") if self.config[name] is not None]
-        other = [f"--{name}" for name in searches] or ["--compare=false"] * (not self.config.compare)
-        if given and (other or self.arms):
-            raise ValueError(
-                f"`--{given[0]}` must stand where one network is compared with its single-task twins, got "
-                f"{' and '.join(other or self.arms)}. Leave it out."
-            )
 
     def _predicts(self, folder: Path, run: str = "multi-task") -> str:
         """Say where the first network of these runs is kept, if it is."""
@@ -309,7 +247,3 @@ class MultiTaskCLI(RecipeCLI):
             config[target] = getattr(self.datamodule, source)
         model: MultiTaskModule = self._made(self._kind, "model", config)
         return model
-
-
-def _split(value: str) -> list[str]:
-    return [part.strip() for part in value.split(",") if part.strip()]
