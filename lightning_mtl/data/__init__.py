@@ -2,7 +2,7 @@
 
 from ._datamodule import MultiTaskDataModule
 from ._examples import Examples
-from ._label_statistics import fit_heads, settle
+from ._heads import fit_heads, infer_heads
 from ._loader import MultiTaskLoader
 from ._source import Source
 from ._splitting import split
@@ -13,6 +13,6 @@ __all__ = [
     "MultiTaskLoader",
     "Source",
     "fit_heads",
-    "settle",
+    "infer_heads",
     "split",
 ]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-import os
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 
-from .._distributed import SHARDED
-from ..callbacks import SamplingMonitor, SamplingSchedule
-from ..encoders import Tokenizer, Vocabulary
+from ..encoders import Tokenizer
 from ..inputs import Inputs
 from ..samplers import (
     BATCHES,
@@ -19,8 +15,6 @@ from ..samplers import (
     Batches,
     EvaluationSampler,
     MultiTaskSampler,
-    Ready,
-    Rows,
     Rule,
     Steps,
     Stream,
@@ -29,11 +23,26 @@ from ..samplers import (
     refuse_steps,
 )
 from ..task import Task
-from ._examples import Examples
-from ._inspection import Labels, labels_of, refuse_bad_inputs, refuse_uneven, task_table, warn_of_copies
-from ._label_statistics import fit_heads, settle
+from ._arguments import refuse_bad_sources
+from ._heads import fit_heads, infer_heads
+from ._label_counts import LabelCounts
 from ._loader import MultiTaskLoader
-from ._source import SPLITS, Source
+from ._readers import is_idle, readers_of
+from ._sampling import missing_callbacks, rule_in_use
+from ._source import Source
+from ._source_inputs import fitted_tokenizer, inputs_of
+from ._splits import Splits
+from ._summary import summary_lines
+from ._trainer import (
+    hide_val_dataloader,
+    last_epoch,
+    on_gpu,
+    overfits,
+    ranks_of,
+    reads_whole,
+    seed_or_global,
+    shards_parameters,
+)
 
 _STAGES = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",), "predict": ("predict",)}
 
@@ -101,10 +110,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         summary: bool = True,
     ) -> None:
         super().__init__()
-        if not isinstance(sources, Mapping):
-            raise TypeError(f"`sources` must be {{name: source}}, got {type(sources).__name__}. Name the datasets.")
-        if not sources:
-            raise ValueError("`sources` must name at least one dataset, got none.")
+        refuse_bad_sources(sources)
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if value < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value}.")
@@ -130,8 +136,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         """What plans the steps of training, once there is a loader."""
         self.labelled: dict[str, int] = {}
         """How many training rows have a label for each task, once they are read; estimated where only the first were looked at."""
-        self._examples: dict[str, dict[str, Examples]] = {}
-        self._tasks: dict[str, list[Task]] = {}
+        self._splits = Splits(self.sources, {})
 
     def setup(self, stage: str) -> None:
         """Read the splits of this stage, check them against the tasks, and print the table before training.
@@ -140,86 +145,97 @@ class MultiTaskDataModule(L.LightningDataModule):
             ValueError: What is wrong with which source, row and column, and what to do.
         """
         if self.trainer is not None:
-            self.trainer.callbacks[:0] = self._missing_callbacks()  # type: ignore[attr-defined]
+            self.trainer.callbacks[:0] = missing_callbacks(self._callbacks(), self.sources)  # type: ignore[attr-defined]
         module: _Module | None = getattr(self.trainer, "lightning_module", None)
         tasks: tuple[Task, ...] = getattr(module, "tasks", ())
-        reads = {task.name: task.resolve(self.sources) for task in tasks if not self._idle(task)}
-        self._tasks = {
-            name: [task for task in tasks if reads.get(task.name) == name]
-            for name in self.sources
-            if name in reads.values() or not tasks
-        }
-        inputs = self._inputs(module)
+        readers = readers_of(tasks, self.sources)
+        inputs = self._inputs(module, readers)
         if stage == "predict":
             for task in tasks:
                 task.known_head()
         else:
-            settle(self.sources, self._tasks)
+            infer_heads(self.sources, readers)
+        self._splits = splits = Splits(self.sources, readers, self._splits.rows)
         for split in _STAGES[stage]:
-            self._examples[split] = self._read(split, stage, inputs)
+            splits.read(split, stage, inputs)
         if stage == "fit":
-            self.__dict__.pop("val_dataloader", None)
-            if not self._examples["validation"]:  # Lightning skips validation only where no such method is defined
-                self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
-        labels = {split: self._check(split) for split in _STAGES[stage] if split != "predict"}
-        self._count(labels.get("train", {}))
+            hide_val_dataloader(self, hide=not splits.rows["validation"])
+        vocabulary = getattr(getattr(module, "encoder", None), "vocabulary", None)
+        counts = {split: splits.check(split, vocabulary) for split in _STAGES[stage] if split != "predict"}
+        train = counts.get("train", {})
+        self.labelled |= {task: of.estimate for task, of in train.items() if self.reads()[task] not in splits.streamed}
         if stage != "predict":
-            fit_heads(self.sources, self._tasks, self._examples.get("train", {}), inputs)
+            fit_heads(self.sources, readers, splits.rows.get("train", {}), inputs)
         if module is not None and tasks:
-            module.inputs = {**self._unfed(module), **inputs}
-            found = labels.get("train", {})
-            complete = stage == "fit" and all(of.seen == of.rows == of.labelled for of in found.values())
-            # All labels of a row of words may lie beyond what the encoder reads.
-            complete = complete and not any(task.known_head().per_position for task in tasks)
-            complete = complete and self.batches == "all" and isinstance(self._rule(), Uniform)
-            complete = complete and all(self.sources[name].stream is None for name in self._tasks)
-            module.routing.bind(list(self.sources), reads, every_task_every_step=complete)
+            idle = {task.source for task in tasks if is_idle(task, self.sources)}  # they can still predict afterwards
+            module.inputs = {**{name: of for name, of in module.inputs.items() if name in idle}, **inputs}
+            complete = stage == "fit" and self._is_complete(tasks, train)
+            module.routing.bind(list(self.sources), self.reads(), every_task_every_step=complete)
         if stage == "fit" and tasks:
-            self._print(labels, inputs)
+            self._print_summary(tasks, counts, inputs)
 
-    def _missing_callbacks(self) -> list[L.Callback]:
-        """Make the callbacks that sampling needs, where the Trainer has none of their kind."""
-        there = getattr(self.trainer, "callbacks", ())
-        kinds: list[type[L.Callback]] = [SamplingSchedule]
-        if len(self.sources) > 1:  # a callback costs in every step
-            kinds.append(SamplingMonitor)
-        return [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in there)]
+    def _callbacks(self) -> list[L.Callback]:
+        callbacks: list[L.Callback] = getattr(self.trainer, "callbacks", [])
+        return callbacks
+
+    def _inputs(self, module: _Module | None, readers: Mapping[str, list[Task]]) -> dict[str, Inputs]:
+        """Return how the rows of each source become tensors; training splits are read where the model does not know it."""
+        tokenizer = fitted_tokenizer(self.tokenizer, module, [self.sources[name] for name in readers])
+        columns = {name: [of for task in tasks for of in task.columns] for name, tasks in readers.items()}
+        targets = columns if module is not None else dict.fromkeys(readers)
+        hidden = self.not_inputs.union(*columns.values())
+        return {name: inputs_of(self.sources[name], name, module, tokenizer, targets[name], hidden) for name in readers}
+
+    def _is_complete(self, tasks: tuple[Task, ...], counts: Mapping[str, LabelCounts]) -> bool:
+        """Return whether every step of training holds a label for every task."""
+        return (
+            all(of.seen == of.rows == of.labelled for of in counts.values())
+            # All labels of a row of words may lie beyond what the encoder reads.
+            and not any(task.known_head().per_position for task in tasks)
+            and self.batches == "all"
+            and isinstance(self._rule(), Uniform)
+            and not self._splits.streamed
+        )
 
     def _rule(self) -> Rule:
-        """Give a fresh copy of the rule: of a `SamplingSchedule` that has one, or else of `sampling`."""
-        schedules = (of for of in getattr(self.trainer, "callbacks", ()) if isinstance(of, SamplingSchedule))
-        rule = next((of.rule for of in schedules if of.rule is not None), None)
-        if rule is not None:
-            refuse_rule(rule, self.sources, self.batches)
-        return copy.deepcopy(rule or self.sampling or Uniform())
+        return rule_in_use(self._callbacks(), self.sampling, self.sources, self.batches)
+
+    def _print_summary(
+        self, tasks: tuple[Task, ...], counts: Mapping[str, Mapping[str, LabelCounts]], inputs: Mapping[str, Inputs]
+    ) -> None:
+        self.train_dataloader()  # so that an error of its sampler comes before training
+        assert self.sampler is not None
+        if self.summary and self.trainer is not None and self.trainer.is_global_zero:
+            for line in summary_lines(self._splits, tasks, counts, inputs, self.sampler):
+                print(line)
 
     def reads(self) -> dict[str, str]:
-        """Name the source that each task reads."""
-        return {task.name: name for name, tasks in self._tasks.items() for task in tasks}
+        """Return the name of the source that each task reads."""
+        return self._splits.reads
 
     def first_row(self, source: str) -> dict[str, Any]:
-        """Give the first training row of a source as a batch."""
-        return self._examples["train"][source][[0]]
+        """Return the first training row of a source as a batch."""
+        return self._splits.rows["train"][source][[0]]
 
     def train_dataloader(self) -> MultiTaskLoader:
         """Loader of the split "train": the steps of an epoch, as `sampling` and `batches` say."""
-        frozen = self._overfits()
+        frozen, ranks = overfits(self.trainer), ranks_of(self.trainer)
         streams = self._streams("train", shuffle=not frozen, bucket=not frozen and self.batches in BY_SOURCE)
-        epochs = getattr(self.trainer, "max_epochs", None)
         self.sampler = MultiTaskSampler(
             streams,
             self._rule() if len(streams) > 1 else Uniform(),
             batches=self.batches,
-            batch=self.batch_size * self._ranks()["num_replicas"],
+            batch=self.batch_size * ranks.count,
             steps=self.steps_per_epoch,
-            epochs=epochs if epochs and epochs > 0 else None,
+            epochs=last_epoch(self.trainer),
             limit=getattr(self.trainer, "limit_train_batches", None) or 1.0,
             frozen=frozen,
-            fill=isinstance(getattr(self.trainer, "strategy", None), SHARDED),
-            seed=int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed,
-            **self._ranks(),
+            fill=shards_parameters(self.trainer),
+            seed=seed_or_global(self.seed),
+            num_replicas=ranks.count,
+            rank=ranks.rank,
         )
-        return self._loader("train", self.sampler)
+        return self._loader("train", self.sampler, self.num_workers)
 
     def val_dataloader(self) -> Any:
         """Loader of the split "validation": every row once."""
@@ -234,7 +250,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         return self._evaluating("predict")
 
     def probe(self, split: str, rows: int | None = None) -> MultiTaskLoader | None:
-        """Loader of a fixed part of a split that was read, drawn at random once: what a monitor looks at again and again.
+        """Loader of a fixed part of a split that was read, drawn at random once, for monitors that evaluate it again and again.
 
         There is none where no source has the split.
 
@@ -242,191 +258,31 @@ class MultiTaskDataModule(L.LightningDataModule):
             split: The split.
             rows: How many rows of each source, up to the end of a batch. Default: all.
         """
-        if not self._examples.get(split):
+        if not self._splits.rows.get(split):
             return None
         streams = self._streams(split, shuffle=True, bucket=False)
-        return self._loader(split, EvaluationSampler(streams, rows=rows, **self._ranks()), workers=0)
-
-    def _idle(self, task: Task) -> bool:
-        """Say whether a task has no data here and needs none: its head is frozen."""
-        absent = task.source is not None and task.source not in self.sources
-        return absent and task.head is not None and not any(p.requires_grad for p in task.head.parameters())
-
-    def _unfed(self, module: _Module) -> dict[str, Inputs]:
-        """Find how the rows of frozen tasks without data here become tensors, so that these still predict afterwards."""
-        sources = {task.source for task in module.tasks if self._idle(task)}
-        return {name: inputs for name, inputs in module.inputs.items() if name in sources}
-
-    def _inputs(self, module: Any) -> dict[str, Inputs]:
-        """Learn from the training splits how rows become tensors, where the model does not know it already."""
-        known: Mapping[str, Inputs] = getattr(module, "inputs", {})
-        tokenizer = self.tokenizer or getattr(getattr(module, "encoder", None), "tokenizer", None)
-        if isinstance(tokenizer, Vocabulary) and tokenizer.known is None:
-            there = (self.sources[name] for name in self._tasks if "train" in self.sources[name].splits)
-            tokenizer.fit(text for source in there for text in source.texts())
-        made = {}
-        for name, tasks in self._tasks.items():
-            source = self.sources[name]
-            if name in known and source.is_read_by(known[name], name):
-                made[name] = known[name]
-            else:
-                targets = [column for task in tasks for column in task.columns] if module is not None else None
-                hidden = {
-                    *self.not_inputs,
-                    *(column for of in self._tasks.values() for task in of for column in task.columns),
-                }
-                made[name] = source.inputs(tokenizer, targets, name, hidden)
-        return made
-
-    def _read(self, split: str, stage: str, inputs: Mapping[str, Inputs]) -> dict[str, Examples]:
-        examples = {}
-        for name, tasks in self._tasks.items():
-            source = self.sources[name]
-            held = "test" if split == "predict" and split not in source.splits else split
-            if held in source.splits:
-                columns = [column for task in tasks for column in task.columns if split != "predict"]
-                targets = list(dict.fromkeys(columns)) if any(self._tasks.values()) else None
-                examples[name] = source.examples(held, inputs[name], targets, name, show=split == "predict")
-            elif split == "train":
-                raise ValueError(f"Source {name!r} must have a split 'train' to fit on, got {list(source.splits)}.")
-        if not examples and (split, stage) != ("validation", "fit"):
-            raise ValueError(
-                f"No source has the split {split!r}; splits are out of {list(SPLITS)}. Add it to a source."
-            )
-        return examples
-
-    def _check(self, split: str) -> dict[str, Labels]:
-        labels = {}
-        for name, examples in self._examples[split].items():
-            where = f"source {name!r}, split {split!r}, row"
-            refuse_bad_inputs(examples, where, self._vocabulary())
-            for task in self._tasks[name]:
-                self._refuse_uneven(task, name, split, where)
-                labels[task.name] = found = labels_of(task, examples, where)
-                if split == "train" and found.labelled == 0:
-                    raise ValueError(
-                        f"Task {task.name!r} must have labels to learn from: all {found.seen} rows of column {task.column!r} "
-                        f"in source {name!r} are without. Drop the task, or name another `target`."
-                    )
-            if split == "validation" and self._tasks[name] and name in self._examples.get("train", {}):
-                warn_of_copies(self._examples["train"][name], examples, name, split)
-        return labels
-
-    def _count(self, labels: Mapping[str, Labels]) -> None:
-        reads = self.reads()
-        self.labelled |= {
-            task: of.labelled * of.rows // max(of.seen, 1)
-            for task, of in labels.items()
-            if self.sources[reads[task]].stream is None
-        }
-
-    def _vocabulary(self) -> int | None:
-        module = getattr(self.trainer, "lightning_module", None)
-        return getattr(getattr(module, "encoder", None), "vocabulary", None)
-
-    def _refuse_uneven(self, task: Task, name: str, split: str, where: str) -> None:
-        source = self.sources[name]
-        if task.known_head().per_position and source.words is not None:
-            columns = source.read(split, [source.words, task.columns[0]])
-            refuse_uneven(columns[source.words], columns[task.columns[0]], task, where)
+        return self._loader(split, self._every_row(streams, rows), workers=0)
 
     def _evaluating(self, split: str) -> MultiTaskLoader:
-        streams = self._streams(split, shuffle=False, bucket=split != "predict" and self._whole(split))
-        return self._loader(split, EvaluationSampler(streams, **self._ranks()))
+        # Of a part of a split, the longest texts would come first.
+        bucket = split != "predict" and reads_whole(self.trainer, split)
+        streams = self._streams(split, shuffle=False, bucket=bucket)
+        return self._loader(split, self._every_row(streams), self.num_workers)
 
-    def _loader(
-        self, split: str, sampler: MultiTaskSampler | EvaluationSampler, workers: int | None = None
-    ) -> MultiTaskLoader:
-        examples = dict(self._examples[split])
-        if split == "train":
-            examples |= {
-                name: self.sources[name].given(of.inputs, of.targets)
-                for name, of in examples.items()
-                if self.sources[name].stream is not None
-            }
-        return MultiTaskLoader(
-            examples,
-            {name: tasks if split != "predict" else [] for name, tasks in self._tasks.items()},
-            sampler,
-            num_workers=self.num_workers if workers is None else workers,
-            pin_memory=self._on_gpu() if self.pin_memory is None else self.pin_memory,
-        )
+    def _every_row(self, streams: Mapping[str, Stream], rows: int | None = None) -> EvaluationSampler:
+        ranks = ranks_of(self.trainer)
+        return EvaluationSampler(streams, rows=rows, num_replicas=ranks.count, rank=ranks.rank)
 
     def _streams(self, split: str, *, shuffle: bool, bucket: bool) -> dict[str, Stream]:
-        if split not in self._examples:
-            raise RuntimeError(f"The split {split!r} is not read yet. Call `setup` first, or let the Trainer do it.")
-        return {
-            name: self._stream(split, name, examples, shuffle=shuffle, bucket=bucket and self.bucket)
-            for name, examples in self._examples[split].items()
-        }
-
-    def _stream(self, split: str, name: str, examples: Examples, *, shuffle: bool, bucket: bool) -> Stream:
-        source, ranks = self.sources[name], self._ranks()["num_replicas"]
-        rows_per_step = source.rows_per_step(split, self.batch_size) * ranks
-        flows = split == "train" and source.stream is not None
-        batches = None if flows else source.ready_batches(split, name, ranks)
-        own = batches is not None or source.batch_size is not None
-        if own and split == "train" and self.batches not in BY_SOURCE:
-            raise ValueError(
-                f"Source {name!r} must have no batches of its own where batches={self.batches!r} draws rows of all sources "
-                "into one. Give its dataset without `batch_size`, or use batches='homogeneous'."
-            )
-        if flows:
-            return source.flow(rows_per_step, name, self._ranks()["rank"], ranks)
-        if len(examples) < ranks:
-            raise ValueError(
-                f"Source {name!r} must have a row for each process in split {split!r}, got {len(examples)} for {ranks}. Add rows, "
-                "or use fewer processes."
-            )
-        if batches is not None:
-            return Ready(batches, len(examples))
-        return Rows(
-            len(examples),
-            rows_per_step,
-            name=name,
-            shuffle=shuffle and source.shuffled(split),
-            lengths=examples.lengths() if bucket else None,
-            sort=not shuffle,
-            ranks=ranks,
+        return self._splits.streams(
+            split,
+            batch_size=self.batch_size,
+            batches=self.batches,
+            ranks=ranks_of(self.trainer),
+            shuffle=shuffle,
+            bucket=bucket and self.bucket,
         )
 
-    def _whole(self, split: str) -> bool:
-        """Say whether an evaluation reads all of a split; of a part of it, the longest texts would come first."""
-        limit = {"validation": "limit_val_batches", "test": "limit_test_batches"}[split]
-        sanity = split == "validation" and bool(getattr(self.trainer, "sanity_checking", False))
-        return getattr(self.trainer, limit, 1.0) == 1.0 and not sanity
-
-    def _ranks(self) -> dict[str, int]:
-        kwargs = self.trainer.distributed_sampler_kwargs if self.trainer else None
-        return (
-            {"num_replicas": kwargs["num_replicas"], "rank": kwargs["rank"]}
-            if kwargs
-            else {"num_replicas": 1, "rank": 0}
-        )
-
-    def _on_gpu(self) -> bool:
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-
-    def _overfits(self) -> bool:
-        return self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
-
-    def _print(self, labels: Mapping[str, Mapping[str, Labels]], inputs: Mapping[str, Inputs]) -> None:
-        self.train_dataloader()  # so that what its sampler refuses is refused now
-        assert self.sampler is not None
-        if self.summary and self.trainer is not None and self.trainer.is_global_zero:
-            print(
-                task_table(
-                    self._tasks,
-                    labels,
-                    self.sampler,
-                    [name for name in self._tasks if self.sources[name].stream is not None],
-                )
-            )
-            for name, made in inputs.items():
-                for note in [*made.notes(), *self._examples["train"][name].notes(), *self.sampler.streams[name].notes]:
-                    print(f"Source {name!r}: {note}.")
-            module: Any = self.trainer.lightning_module
-            if idle := [task.name for task in module.tasks if self._idle(task)]:
-                print(f"No data for the frozen tasks {idle}: they stay as they are.")
-            if unread := [name for name in self.sources if name not in self._tasks]:
-                print(f"No task reads the sources {unread}: they are left out.")
+    def _loader(self, split: str, sampler: MultiTaskSampler | EvaluationSampler, workers: int) -> MultiTaskLoader:
+        pin_memory = on_gpu(self.trainer) if self.pin_memory is None else self.pin_memory
+        return self._splits.loader(split, sampler, num_workers=workers, pin_memory=pin_memory)

@@ -12,7 +12,7 @@ from lightning.fabric.utilities import move_data_to_device
 from .._checks import require
 from ..adaptation import Adaptation, Adapting, Norm
 from ..callbacks import evaluating
-from ..data import Source, fit_heads, settle
+from ..data import Source, fit_heads, infer_heads
 from ..inputs import Inputs
 from ..task import ROWS, Task
 from ._learner import data_of
@@ -51,7 +51,7 @@ def _columns(module: MultiTaskModule, task: Task, support: Any, inputs: Inputs, 
     source = Source({"train": support}, words=inputs.words)
     tasks = {name: [task]}
     given = task.head
-    settle({name: source}, tasks)
+    infer_heads({name: source}, tasks)
     examples = {name: source.examples("train", inputs, task.columns, name)}
     if given is None:
         module.initial_head(task)

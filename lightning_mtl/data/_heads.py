@@ -1,4 +1,4 @@
-"""What tasks learn of their labels before training: heads, names, weights of classes, scales."""
+"""The heads of tasks before training: those that were not given are inferred, and all learn from the training labels."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from ..inputs import Inputs
 from ..task import Task
 from ._examples import Examples
 from ._head_inference import complete, head_for, refuse_other_coding
-from ._inspection import known_labels
+from ._label_counts import known_labels
 from ._source import Source
 
 
-def settle(sources: Mapping[str, Source], tasks: Mapping[str, Sequence[Task]]) -> None:
-    """Find the heads that were not given, and the names of labels, from the training splits of the tasks' sources."""
-    for name, readers in tasks.items():
-        for task in readers:
-            _settle(sources[name], task, name)
+def infer_heads(sources: Mapping[str, Source], readers: Mapping[str, Sequence[Task]]) -> None:
+    """Infer the heads that were not given, and the names of classes, from the training splits of the tasks' sources.
+
+    Raises:
+        ValueError: No head fits a column, or splits code their labels in different ways.
+    """
+    for name, tasks in readers.items():
+        for task in tasks:
+            _infer_head(sources[name], task, name)
 
 
-def _settle(source: Source, task: Task, name: str) -> None:
+def _infer_head(source: Source, task: Task, name: str) -> None:
     if "train" not in source.splits:
         task.known_head()
         return
@@ -45,15 +49,22 @@ def _refuse_other_coding(source: Source, task: Task, name: str, split: str, text
 
 def fit_heads(
     sources: Mapping[str, Source],
-    tasks: Mapping[str, Sequence[Task]],
+    readers: Mapping[str, Sequence[Task]],
     train: Mapping[str, Examples],
     inputs: Mapping[str, Inputs],
 ) -> None:
-    """Let heads learn from the training labels: weights of classes, the scale of numbers; once for each model."""
-    for name, readers in tasks.items():
-        for task in readers:
+    """Fit heads to the training labels, once for each model: weights of classes, the scale of numbers.
+
+    Args:
+        sources: The sources.
+        readers: The tasks that read each source.
+        train: Training splits that were read.
+        inputs: How the rows of each source become tensors.
+    """
+    for name, tasks in readers.items():
+        for task in tasks:
             head = task.known_head()
             if not head.fitted and "train" in sources[name].splits:
                 examples = train.get(name) or sources[name].examples("train", inputs[name], task.columns)
                 head.fit(known_labels(task, examples, f"source {name!r}, row"))
-                head.fitted = True  # what a trained model knows of its labels stays
+                head.fitted = True  # a trained model keeps what it knows of its labels

@@ -1,0 +1,135 @@
+"""The splits of all sources: their rows are read, checked against the tasks, and handed to samplers and loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..inputs import Inputs
+from ..samplers import Batches, EvaluationSampler, MultiTaskSampler, Stream
+from ..task import Task
+from ._examples import Examples
+from ._label_counts import LabelCounts, count_labels
+from ._loader import MultiTaskLoader
+from ._row_checks import refuse_bad_inputs, refuse_uneven, warn_of_copies
+from ._source import SPLITS, Source
+from ._streams import stream_of
+from ._trainer import Ranks
+
+
+@dataclass
+class Splits:
+    """The splits that were read so far.
+
+    Args:
+        sources: The sources.
+        readers: The tasks that read each source.
+        rows: {split: {source: its rows}}.
+    """
+
+    sources: Mapping[str, Source]
+    readers: Mapping[str, Sequence[Task]]
+    rows: dict[str, dict[str, Examples]] = field(default_factory=dict)
+
+    def read(self, split: str, stage: str, inputs: Mapping[str, Inputs]) -> None:
+        """Read a split of each source that has it; for "predict" that is "test" where a source has no "predict".
+
+        Raises:
+            ValueError: A source has no training split, or no source has this split (while fitting, validation may be left out).
+        """
+        rows = {}
+        for name, tasks in self.readers.items():
+            source = self.sources[name]
+            held = "test" if split == "predict" and split not in source.splits else split
+            if held in source.splits:
+                columns = [column for task in tasks for column in task.columns if split != "predict"]
+                targets = list(dict.fromkeys(columns)) if any(self.readers.values()) else None
+                rows[name] = source.examples(held, inputs[name], targets, name, show=split == "predict")
+            elif split == "train":
+                raise ValueError(f"Source {name!r} must have a split 'train' to fit on, got {list(source.splits)}.")
+        if not rows and (split, stage) != ("validation", "fit"):
+            raise ValueError(
+                f"No source has the split {split!r}; splits are out of {list(SPLITS)}. Add it to a source."
+            )
+        self.rows[split] = rows
+
+    @property
+    def streamed(self) -> list[str]:
+        """Sources whose training split is read as a stream."""
+        return [name for name in self.readers if self.sources[name].stream is not None]
+
+    @property
+    def reads(self) -> dict[str, str]:
+        """{task: the source that it reads}."""
+        return {task.name: name for name, tasks in self.readers.items() for task in tasks}
+
+    def check(self, split: str, vocabulary: int | None) -> dict[str, LabelCounts]:
+        """Check the rows of a split, and count its labels for each task.
+
+        Args:
+            split: A split that was read.
+            vocabulary: How many tokens the encoder knows. Default: it does not say.
+
+        Raises:
+            ValueError: What is wrong with which source, row and column, and what to do.
+        """
+        counts = {}
+        for name, examples in self.rows[split].items():
+            where = f"source {name!r}, split {split!r}, row"
+            refuse_bad_inputs(examples, where, vocabulary)
+            for task in self.readers[name]:
+                self._refuse_uneven(task, name, split, where)
+                counts[task.name] = found = count_labels(task, examples, where)
+                if split == "train" and found.labelled == 0:
+                    raise ValueError(
+                        f"Task {task.name!r} must have labels to learn from: all {found.seen} rows of column {task.column!r} "
+                        f"in source {name!r} are without. Drop the task, or name another `target`."
+                    )
+            if split == "validation" and self.readers[name] and name in self.rows.get("train", {}):
+                warn_of_copies(self.rows["train"][name], examples, name, split)
+        return counts
+
+    def _refuse_uneven(self, task: Task, name: str, split: str, where: str) -> None:
+        source = self.sources[name]
+        if task.known_head().per_position and source.words is not None:
+            columns = source.read(split, [source.words, task.columns[0]])
+            refuse_uneven(columns[source.words], columns[task.columns[0]], task, where)
+
+    def streams(
+        self, split: str, *, batch_size: int, batches: Batches, ranks: Ranks, shuffle: bool, bucket: bool
+    ) -> dict[str, Stream]:
+        """Return the rows of each source as a stream for a sampler; see `stream_of`.
+
+        Raises:
+            RuntimeError: The split was not read.
+        """
+        if split not in self.rows:
+            raise RuntimeError(f"The split {split!r} is not read yet. Call `setup` first, or let the Trainer do it.")
+        return {
+            name: stream_of(
+                self.sources[name],
+                name,
+                split,
+                examples,
+                batch_size=batch_size,
+                batches=batches,
+                ranks=ranks,
+                shuffle=shuffle,
+                bucket=bucket,
+            )
+            for name, examples in self.rows[split].items()
+        }
+
+    def loader(
+        self, split: str, sampler: MultiTaskSampler | EvaluationSampler, *, num_workers: int, pin_memory: bool
+    ) -> MultiTaskLoader:
+        """Return a loader of the rows that a sampler plans; those of a training stream come from its sampler."""
+        examples = dict(self.rows[split])
+        if split == "train":
+            examples |= {
+                name: self.sources[name].given(of.inputs, of.targets)
+                for name, of in examples.items()
+                if self.sources[name].stream is not None
+            }
+        tasks = {name: tasks if split != "predict" else [] for name, tasks in self.readers.items()}
+        return MultiTaskLoader(examples, tasks, sampler, num_workers=num_workers, pin_memory=pin_memory)
