@@ -1,4 +1,4 @@
-"""How a task's parameters follow from a few examples: inner-loop algorithms, one per file, and two engines that run them."""
+"""Inner-loop algorithms, one per file: they adapt a task's parameters to a few examples. Two engines run them."""
 
 from ._adapting import ENGINES, Adapting, EngineName
 from ._anil import ANIL

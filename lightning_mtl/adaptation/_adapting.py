@@ -1,4 +1,4 @@
-"""Runs a rule over episodes of one task, by the engine that suits them."""
+"""Adapts one task to episodes, and chooses the engine."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from torch.utils import _pytree as pytree
 
 from ._base import Adaptation
 from ._episode import Episode, singles, stacked
-from ._loop import Support, looped
-from ._mapped import Mapped
+from ._loop import Support, run_loop
 from ._norms import EpisodeNorms, Norm
 from ._outcome import Outcome
-from ._parity import objection
 from ._problem import Data, Parameters, Problem
+from ._vmap import VmapEngine
+from ._vmap_check import vmap_fault
 
 EngineName = Literal["auto", "loop", "vmap"]
 ENGINES = get_args(EngineName)
-FEW = 8
-"""Episodes of equal shapes from which adapting to them together pays."""
+FEWEST_FOR_VMAP = 8
+"""Number of episodes of equal shapes from which `vmap` is faster than the loop."""
 
 
 class Adapting:
-    """Adapts one task to episodes: together where that pays and is right, else one after another.
+    """Adapts one task to episodes: with `vmap` where that is faster and correct, otherwise one after another.
 
     Args:
         learner: The task; see `Problem`.
-        rule: How its parameters follow from the support.
-        engine: "loop", "vmap", or "auto": together from 8 episodes of equal shapes on, if a check on two of them in double precision
-            finds what the loop finds; on the CPU not where there are convolutions, which gain nothing by it.
-        chunk: How many at a time, together. Default: all of equal shapes.
-        compiled: Whether to compile what is run together.
-        norm: How layers that keep running statistics normalise within an episode.
+        rule: The algorithm that adapts its parameters to a support.
+        engine: "loop", "vmap", or "auto". "auto" uses `vmap` for 8 or more episodes of equal shapes if a check on two of them, in
+            double precision, gives the same result as the loop; but not for convolutions on the CPU, which do not gain by it.
+        chunk: How many episodes `vmap` adapts to at a time. Default: all of equal shapes.
+        compiled: Whether to compile the `vmap` engine.
+        norm: How layers with running statistics normalise within an episode.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class Adapting:
     ) -> None:
         self.problem = Problem(learner, EpisodeNorms(learner, norm))
         self.rule, self.engine, self.chunk = rule, engine, chunk
-        self._convolves = any(isinstance(layer, _ConvNd) for layer in learner.modules())
-        """Whether there are convolutions, which the CPU is slower at with a kernel of its own for each episode."""
+        self._has_convolutions = any(isinstance(layer, _ConvNd) for layer in learner.modules())
+        """On the CPU, convolutions are slower when each episode has kernels of its own."""
         self.parameters = dict(learner.named_parameters())
-        self._mapped = Mapped(self.problem, rule, compiled=compiled)
-        self._right: dict[tuple[bool, bool], bool] = {}
-        """Whether adapting together was found to be right, with and without gradients, of first order and of second."""
+        self._vmap = VmapEngine(self.problem, rule, compiled=compiled)
+        self._vmap_is_correct: dict[tuple[bool, bool], bool] = {}
+        """Result of the check of `vmap`, by (training, first order)."""
 
     def trained(self) -> Parameters:
-        """Give the parameters that are trained."""
+        """Return the parameters that are trained."""
         return {name: value for name, value in self.parameters.items() if value.requires_grad}
 
     def __call__(
@@ -75,30 +75,30 @@ class Adapting:
         """Adapt to episodes.
 
         Args:
-            episodes: Support and query, with a leading axis; or a list of these of single episodes, which may differ in shape.
-            training: Whether gradients are asked for.
-            every: Whether to tell what the query gives before the first step and after each.
-            steps: How many steps to take. Default: as the rule says.
+            episodes: Support and query with a leading axis; or a list of single episodes, which may differ in shape.
+            training: Whether to compute gradients.
+            every: Whether to return the query's losses and predictions before the first step and after each step.
+            steps: Number of steps. Default: that of the rule.
 
         Returns:
-            What came of it, for each shape of episodes.
+            An outcome for each shape of episodes.
         """
-        together = [episodes] if isinstance(episodes, tuple) else stacked(episodes)
+        groups = [episodes] if isinstance(episodes, tuple) else stacked(episodes)
         if training and self.rule.joins_query:
-            together = [_joined(part) for part in together]
+            groups = [_with_query_in_support(group) for group in groups]
         with self._settings(training, self.rule.count(training, steps)):
-            together = pytree.tree_map(_savable, together)
-            return [self._run(part, training, every, steps) for part in together]
+            groups = pytree.tree_map(_out_of_inference_mode, groups)
+            return [self._run(group, training, every, steps) for group in groups]
 
     def keep(self, support: Data, steps: int | None = None) -> None:
-        """Adapt to one support, and give the learner what came of it: parameters, and the statistics of batch norms.
+        """Adapt to one support, and store the result in the learner: its parameters, and the statistics of batch norms.
 
         Args:
             support: The examples.
-            steps: How many steps to take. Default: as the rule says.
+            steps: Number of steps. Default: that of the rule.
 
         Raises:
-            ValueError: They diverge.
+            ValueError: The parameters diverge.
         """
         rule, problem, count = self.rule, self.problem, self.rule.count(False, steps)
         now = {name: value.detach() for name, value in self.trained().items()}
@@ -114,82 +114,81 @@ class Adapting:
                     )
             with torch.no_grad():
                 if problem.norms.layers and problem.norms.norm != "running" and count:
-                    with problem.norms.noting():
+                    with problem.norms.recording():
                         problem.support(now, support)
-                    problem.norms.write()
+                    problem.norms.write_running_statistics()
                 for name, value in now.items():
                     self.parameters[name].copy_(value)
 
     def _run(self, episodes: Episode, training: bool, every: bool, steps: int | None) -> Outcome:
         parameters, learned = self.trained(), self.rule.learned()
         wanted = [name for name in parameters if not self.rule.replaces(name)]
-        if self._together(parameters, wanted, episodes, training):
-            with _noted():
-                return self._mapped(
+        if self._uses_vmap(parameters, wanted, episodes, training):
+            with _explaining_vmap_errors():
+                return self._vmap(
                     parameters, wanted, learned, episodes, training=training, every=every, steps=steps, chunk=self.chunk
                 )
-        alone, problem, rule = singles(episodes), self.problem, self.rule
-        return looped(problem, rule, parameters, wanted, learned, alone, training=training, every=every, steps=steps)
+        each, problem, rule = singles(episodes), self.problem, self.rule
+        return run_loop(problem, rule, parameters, wanted, learned, each, training=training, every=every, steps=steps)
 
-    def _together(self, parameters: Parameters, wanted: Sequence[str], episodes: Episode, training: bool) -> bool:
+    def _uses_vmap(self, parameters: Parameters, wanted: Sequence[str], episodes: Episode, training: bool) -> bool:
         if self.problem.norms.layers and not self.rule.count(training):
-            return False  # running statistics move, one episode after another
+            return False  # running statistics change with each episode, so their order matters
         if self.engine != "auto":
             return self.engine == "vmap"
-        if len(episodes[0]["target"]) < FEW or (self._convolves and episodes[0]["target"].is_cpu):
+        if len(episodes[0]["target"]) < FEWEST_FOR_VMAP or (self._has_convolutions and episodes[0]["target"].is_cpu):
             return False
-        how = training, self.rule.first_order
-        if how not in self._right:
+        key = training, self.rule.first_order
+        if key not in self._vmap_is_correct:
             learned = self.rule.learned()
-            against = objection(self.problem, self.rule, parameters, wanted, learned, episodes, training=training)
-            self._right[how] = against is None
-            if against is not None:
+            fault = vmap_fault(self.problem, self.rule, parameters, wanted, learned, episodes, training=training)
+            self._vmap_is_correct[key] = fault is None
+            if fault is not None:
                 warnings.warn(
-                    f"Episodes are adapted to one after another: together, {against}. Give engine='loop' to say so yourself.",
+                    f"Episodes are adapted to one after another: together, {fault}. Give engine='loop' to avoid this check.",
                     stacklevel=2,
                 )
-        return self._right[how]
+        return self._vmap_is_correct[key]
 
     @contextmanager
     def _settings(self, training: bool, steps: int) -> Iterator[None]:
-        """Let gradients be taken, of attention too, and statistics be those of an episode."""
-        fast = torch.backends.mha.get_fastpath_enabled()
+        """Enable gradients, also through attention, and normalise by the statistics of the episode."""
+        fast_path = torch.backends.mha.get_fastpath_enabled()
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
-            if steps:  # without a step it is training as ever
-                stack.enter_context(self.problem.norms.led())
+            if steps:  # without a step, this is ordinary training
+                stack.enter_context(self.problem.norms.replacing_forwards())
             if self.engine != "loop" or (training and not self.rule.first_order):
-                stack.enter_context(
-                    sdpa_kernel(SDPBackend.MATH)
-                )  # fused attention has no second derivative, nor a batch rule
+                # Fused attention has no second derivative, and no batching rule.
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             torch.backends.mha.set_fastpath_enabled(False)
-            stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+            stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
             yield
 
 
 @contextmanager
-def _noted() -> Iterator[None]:
-    """Add to an error that it came while episodes were adapted to together, since few say so themselves."""
+def _explaining_vmap_errors() -> Iterator[None]:
+    """Add a note to errors that `vmap` is used here, because most error messages do not say so."""
     try:
         yield
     except Exception as error:
         error.add_note(
-            "Episodes were adapted to together, by `vmap`, which some layers (e.g. nn.GRU) do not bear. Give engine='loop' to adapt to one after "
-            "another, or leave `engine` out to have it chosen."
+            "Episodes were adapted to together, by `vmap`, which some layers (e.g. nn.GRU) do not support. Give engine='loop' to adapt to one "
+            "after another, or leave `engine` out to have it chosen."
         )
         raise
 
 
-def _savable(x: Tensor) -> Tensor:
-    """Give a tensor that may be saved for a gradient, as one of inference mode may not."""
+def _out_of_inference_mode(x: Tensor) -> Tensor:
+    """Return a tensor that autograd can save, because it cannot save those of inference mode."""
     return x.clone() if x.is_inference() else x
 
 
-def _joined(episodes: Episode) -> Episode:
-    """Put support and query together as the support."""
+def _with_query_in_support(episodes: Episode) -> Episode:
+    """Append the query to the support."""
     support, query = episodes
-    behind = dict(query)
-    if "rows" in behind:  # they number the words, which lie behind those of the support
-        behind["rows"] = behind["rows"] + support["target"][0].numel()
-    return pytree.tree_map(lambda a, b: torch.cat([a, b], 1), dict(support), behind), query
+    appended = dict(query)
+    if "rows" in appended:  # numbers of words, which now follow those of the support
+        appended["rows"] = appended["rows"] + support["target"][0].numel()
+    return pytree.tree_map(lambda a, b: torch.cat([a, b], 1), dict(support), appended), query

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from ._gradient_descent import GradientDescent
-from ._inner_optimizers import InnerOptimizer
+from ._gradient_descent import PartDescent
 
 
-class ANIL(GradientDescent):
-    """Adapt the head alone ("almost no inner loop": Raghu et al., "Rapid learning or feature reuse?", ICLR 2020, section 4).
+class ANIL(PartDescent):
+    """Adapt only the head ("almost no inner loop": Raghu et al., "Rapid learning or feature reuse?", ICLR 2020, section 4).
 
-    The encoder is learned over all tasks, through the heads' steps, and stays as it is within one.
+    The encoder is trained over all tasks, through the steps of the heads, and does not change within a task.
 
     Args:
         rate: See `GradientDescent`.
@@ -23,20 +22,4 @@ class ANIL(GradientDescent):
         (True, False)
     """
 
-    def __init__(
-        self,
-        rate: float = 0.01,
-        steps: int = 1,
-        *,
-        evaluation_steps: int | None = None,
-        first_order: bool = False,
-        optimizer: InnerOptimizer | None = None,
-    ) -> None:
-        super().__init__(
-            rate,
-            steps,
-            evaluation_steps=evaluation_steps,
-            first_order=first_order,
-            adapted="head",
-            optimizer=optimizer,
-        )
+    adapted_part = "head"

@@ -1,4 +1,4 @@
-"""What every adaptation is: how a task's parameters follow from a few of its examples."""
+"""The base class of inner-loop algorithms, which adapt a task's parameters to a few of its examples."""
 
 from __future__ import annotations
 
@@ -13,63 +13,63 @@ from ._problem import Data, Parameters
 
 @runtime_checkable
 class Inner(Protocol):
-    """What an adaptation asks of an episode's support."""
+    """The functions of an episode's support that an adaptation can use."""
 
     def gradient(self, adapted: Parameters, rest: Parameters, step: int) -> Parameters:
-        """Give the gradient of the support's loss with respect to the parameters that adapt."""
+        """Return the gradient of the support's loss with respect to the adapted parameters."""
         ...
 
     def features(self, parameters: Parameters) -> tuple[Tensor, Tensor]:
-        """Give what the head's layers read of the support, [rows, width], and the labels."""
+        """Return the input of the head's layers for the support, [rows, width], and the labels."""
         ...
 
 
 class Adaptation(nn.Module, ABC):
-    """How a task's parameters follow from a few of its examples, the support.
+    """An algorithm that adapts a task's parameters to a few of its examples, the support.
 
-    It is a function of parameters and support, differentiable where asked; what it learns itself (e.g. rates) are its parameters, learned
-    with those of the model. Arguments are plain data, kept as attributes of the same name.
+    It is a function of parameters and support, differentiable if the meta-gradient needs it. What it learns itself (e.g. rates)
+    are its parameters, which are trained with those of the model. Arguments are plain data, kept as attributes of the same name.
     """
 
     steps: int
-    """Steps of an adaptation; with 0 the parameters stay as they are."""
+    """Number of inner steps; with 0 the parameters do not change."""
     evaluation_steps: int | None = None
-    """Steps where nothing is trained. Default: `steps`."""
+    """Number of inner steps in evaluation. Default: `steps`."""
     first_order: bool = True
     """Whether gradients of inner steps count as constants."""
     joins_query: ClassVar[bool] = False
-    """Whether it learns from all examples of a training episode, having no need of others to be judged by."""
+    """Whether it adapts to all examples of a training episode, because its meta-gradient needs no query."""
     follows_difference: ClassVar[bool] = False
-    """Whether the meta-gradient is what adaptation changed, and not the gradient of the query's loss."""
+    """Whether the meta-gradient is the change of the parameters, and not the gradient of the query's loss."""
 
     def build(self, parameters: Mapping[str, Tensor]) -> None:
-        """Make what is learned, for a model with these parameters.
+        """Create what it learns itself, for a model with these parameters.
 
         Args:
-            parameters: All that are trained, by their names: "encoder.", "heads.<task>.".
+            parameters: All trained parameters, by their names: "encoder.", "heads.<task>.".
 
         Raises:
-            ValueError: None of them is to be adapted.
+            ValueError: None of them adapts.
         """
 
     def succeed(self, old: str, new: str, parameters: Mapping[str, Tensor]) -> None:
-        """Hand on what is learned for parameters to others that take their place.
+        """Pass on what it learned for some parameters to others that replace them.
 
         Args:
-            old: How the names of the old ones begin.
-            new: How those of the new ones begin.
-            parameters: The new ones, by their names.
+            old: Prefix of the names of the old parameters.
+            new: Prefix of the names of the new parameters.
+            parameters: The new parameters, by their names.
         """
 
     def refuse(self, task: str, head: nn.Module) -> None:
-        """Look whether it can adapt a task with this head.
+        """Check that it can adapt a task with this head.
 
         Raises:
             ValueError: It cannot.
         """
 
     def refuse_support(self, task: str, head: nn.Module, target: Tensor) -> None:
-        """Look whether a task can be adapted to examples with these labels.
+        """Check that it can adapt a task to examples with these labels.
 
         Args:
             task: Its name.
@@ -81,22 +81,22 @@ class Adaptation(nn.Module, ABC):
         """
 
     def replaces(self, name: str) -> bool:
-        """Say whether a parameter is made anew for each task, so that its initial value means nothing."""
+        """Return whether a parameter is computed anew for each task, so that its initial value has no effect."""
         return False
 
     def at_epoch(self, epoch: int) -> None:
-        """Be told which epoch of training it is, from 0."""
+        """Take note of the current epoch, counted from 0."""
 
     def step_weights(self) -> list[float] | None:
-        """Give what the query's loss after each step counts in training; None is the last one alone."""
+        """Return the weight of the query's loss after each step in training; None counts only the last one."""
         return None
 
     def learned(self) -> Parameters:
-        """Give what it learns itself, by its names."""
+        """Return the parameters that it learns itself, by their names."""
         return dict(self.named_parameters())
 
     def begin(self, parameters: Parameters) -> Any:
-        """Give what is remembered before the first step."""
+        """Return the state of the inner loop before the first step."""
         return None
 
     @abstractmethod
@@ -106,27 +106,27 @@ class Adaptation(nn.Module, ABC):
         """Take one step.
 
         Args:
-            parameters: All parameters, as they are before it.
-            memory: What `begin` or the last step gave.
-            number: Which step it is, from 0.
-            learned: What this rule learns itself.
+            parameters: All parameters before the step.
+            memory: State of the inner loop, from `begin` or the last step.
+            number: Number of the step, from 0.
+            learned: The parameters that this rule learns itself.
             inner: The support.
 
         Returns:
-            All parameters after it, and what to remember.
+            All parameters after the step, and the new state of the inner loop.
         """
 
     def count(self, training: bool, asked: int | None = None) -> int:
-        """Give the number of steps.
+        """Return the number of steps.
 
         Args:
-            training: Whether it is trained.
-            asked: What the caller would have.
+            training: Whether this is training, and not evaluation.
+            asked: The number that the caller wants, if any.
         """
         if asked is not None:
             return asked
         return self.steps if training or self.evaluation_steps is None else self.evaluation_steps
 
     def part(self, data: Data, number: int) -> Data:
-        """Pick the examples of a step: by default all of them."""
+        """Return the examples of a step: by default all of them."""
         return data

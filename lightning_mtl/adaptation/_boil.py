@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from ._gradient_descent import GradientDescent
-from ._inner_optimizers import InnerOptimizer
+from ._gradient_descent import PartDescent
 
 
-class BOIL(GradientDescent):
-    """Adapt the encoder alone, the head staying as it is ("body only update in inner loop": Oh et al., ICLR 2021, section 3).
+class BOIL(PartDescent):
+    """Adapt only the encoder; the head does not change ("body only update in inner loop": Oh et al., ICLR 2021, section 3).
 
-    The opposite of `ANIL`: the representation must change for a task, since the head cannot.
+    The opposite of `ANIL`: the representation has to change for a task, because the head cannot.
 
     Args:
         rate: See `GradientDescent`.
@@ -23,20 +22,4 @@ class BOIL(GradientDescent):
         (False, True)
     """
 
-    def __init__(
-        self,
-        rate: float = 0.01,
-        steps: int = 1,
-        *,
-        evaluation_steps: int | None = None,
-        first_order: bool = False,
-        optimizer: InnerOptimizer | None = None,
-    ) -> None:
-        super().__init__(
-            rate,
-            steps,
-            evaluation_steps=evaluation_steps,
-            first_order=first_order,
-            adapted="encoder",
-            optimizer=optimizer,
-        )
+    adapted_part = "encoder"

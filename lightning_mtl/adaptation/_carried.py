@@ -1,4 +1,4 @@
-"""Brings gradients that are known already to where a backward pass looks for them."""
+"""A loss with given gradients, so that a backward pass finds gradients that were computed before."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ class _Carried(torch.autograd.Function):
 def carried(
     loss: Tensor, gradients: Mapping[str, Tensor], parameters: Mapping[str, Tensor], scale: float = 1.0
 ) -> Tensor:
-    """Give a loss whose gradients are these.
+    """Return the loss with these gradients.
 
-    A backward pass adds them to `.grad`, times the gradient that comes in: clipping, accumulation, scaling and DDP act on them as on any.
+    A backward pass adds them to `.grad`, times the incoming gradient. So clipping, accumulation, gradient scaling and DDP work as
+    with any other gradients.
 
     Args:
         loss: A scalar, without a graph.
-        gradients: By names of parameters.
+        gradients: Gradients by names of parameters.
         parameters: The parameters of these names.
-        scale: What the gradients are multiplied with.
+        scale: Factor of the gradients.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
@@ -42,7 +43,7 @@ def carried(
     """
     if not gradients:
         return loss
-    given = [gradient.to(parameters[name].dtype) for name, gradient in gradients.items()]
-    carry: Any = _Carried.apply
-    answer: Tensor = carry(loss, given, scale, *(parameters[name] for name in gradients))
-    return answer
+    cast = [gradient.to(parameters[name].dtype) for name, gradient in gradients.items()]
+    apply: Any = _Carried.apply
+    result: Tensor = apply(loss, cast, scale, *(parameters[name] for name in gradients))
+    return result

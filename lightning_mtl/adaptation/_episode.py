@@ -1,4 +1,4 @@
-"""One episode: adapting to its support, and being judged by its query."""
+"""One episode: adaptation to its support, and evaluation on its query."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Episode = tuple[Data, Data]
 """Support and query; or those of several episodes, with a leading axis."""
 
 
-def judged(
+def adapt_and_evaluate(
     problem: Problem,
     rule: Adaptation,
     parameters: Parameters,
@@ -27,44 +27,45 @@ def judged(
     steps: int,
     every: bool = False,
 ) -> tuple[Tensor, Answer, Parameters]:
-    """Adapt to the support, and judge by the query.
+    """Adapt to the support, and evaluate on the query.
 
     Args:
         problem: The task.
-        rule: How its parameters follow from the support.
-        parameters: All that are trained.
-        learned: What the rule learns itself.
-        weights: What the query's loss after each step counts, [steps]. Default: the last one alone.
+        rule: The algorithm that adapts its parameters to the support.
+        parameters: All trained parameters.
+        learned: The parameters that the rule learns itself.
+        weights: Weights of the query's losses after each step, [steps]. Default: only the last one counts.
         episode: Support and query.
-        inner: What the rule asks of the support.
-        steps: How many steps to take.
-        every: Whether to tell what the query gives before the first step and after each.
+        inner: The functions of the support that the rule can use.
+        steps: Number of steps.
+        every: Whether to return the query's losses and predictions before the first step and after each step.
 
     Returns:
-        What is minimised; what the query gives after the last step, or at `every` one, with a leading axis; the adapted parameters.
+        The loss that is minimised; the query's loss and predictions after the last step, or with `every` after each step with a
+        leading axis; the adapted parameters.
     """
     support, query = episode
-    memory, told = rule.begin(parameters), []
+    memory, answers = rule.begin(parameters), []
     for number in range(steps + 1):
         if every or number == steps or (number and weights is not None):
-            told.append(problem.query(parameters, support, query))
+            answers.append(problem.query(parameters, support, query))
         if number < steps:
             parameters, memory = rule.step(parameters, memory, number, learned, inner)
-    last = told[-1]
+    last = answers[-1]
     if weights is None or not steps:
         objective = last[0]
     else:
-        objective = (weights * torch.stack([loss for loss, _ in told[-steps:]])).sum()
-    return objective, _stacked(told) if every else last, parameters
+        objective = (weights * torch.stack([loss for loss, _ in answers[-steps:]])).sum()
+    return objective, _stacked(answers) if every else last, parameters
 
 
-def _stacked(told: Sequence[Answer]) -> Answer:
-    losses, answers = zip(*told, strict=True)
-    return torch.stack(losses), {name: torch.stack([of[name] for of in answers]) for name in answers[0]}
+def _stacked(answers: Sequence[Answer]) -> Answer:
+    losses, predictions = zip(*answers, strict=True)
+    return torch.stack(losses), {name: torch.stack([of[name] for of in predictions]) for name in predictions[0]}
 
 
 def step_weights(rule: Adaptation, parameters: Parameters) -> Tensor | None:
-    """Give what the query's loss after each step counts in training, as a tensor beside these parameters."""
+    """Return `rule.step_weights()` as a tensor, on the device of these parameters and at least in float32."""
     weights = rule.step_weights()
     if weights is None:
         return None
@@ -73,18 +74,18 @@ def step_weights(rule: Adaptation, parameters: Parameters) -> Tensor | None:
 
 
 def difference(rule: Any, before: Parameters, after: Parameters) -> Parameters:
-    """Give what adaptation changed of these parameters, in units of its rate."""
+    """Return the change of these parameters by the adaptation, divided by its rate."""
     return {name: (value - after[name]) / rule.rate for name, value in before.items()}
 
 
 def singles(episodes: Episode) -> Iterator[Episode]:
-    """Give episodes with a leading axis one by one."""
+    """Iterate over the episodes of a leading axis."""
     for number in range(len(episodes[0]["target"])):
         yield pytree.tree_map(lambda x, i=number: x[i], episodes)
 
 
 def stacked(episodes: Sequence[Episode]) -> list[Episode]:
-    """Put episodes of equal shapes together, with a leading axis."""
+    """Stack episodes of equal shapes along a leading axis."""
     groups: dict[Any, tuple[Any, list[Any]]] = {}
     for episode in episodes:
         leaves, form = pytree.tree_flatten(episode)

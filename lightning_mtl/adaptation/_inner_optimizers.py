@@ -1,4 +1,4 @@
-"""Which way an inner step goes, given the gradients: differentiable optimizers."""
+"""Differentiable optimizers for inner steps."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ Tensors = dict[str, Tensor]
 
 
 class InnerOptimizer(ABC):
-    """Turns the gradients of inner steps into directions; a step goes against them, times a rate.
+    """Turns the gradients of inner steps into directions; the rate times the direction is subtracted from the parameters.
 
-    It is a pure function of what it remembers, so that meta-gradients pass through it. Arguments are plain data, kept under their names.
+    It is a pure function of gradients and state, so that meta-gradients pass through it. Arguments are plain data, kept as
+    attributes of the same name.
     """
 
     def begin(self, parameters: Tensors) -> Any:
-        """Give what it remembers before the first step."""
+        """Return the state before the first step."""
         return None
 
     @abstractmethod
     def directions(self, gradients: Tensors, memory: Any, step: int) -> tuple[Tensors, Any]:
-        """Give the directions of a step, and what to remember for the next one.
+        """Return the directions of a step, and the state for the next one.
 
         Args:
-            gradients: By names of parameters.
-            memory: What it remembers.
+            gradients: Gradients by names of parameters.
+            memory: The state.
             step: Number of the inner step, from 0.
         """
 
 
 class SGD(InnerOptimizer):
-    """Follow the gradients; with momentum, their decaying sum (Polyak 1964), as `torch.optim.SGD` does.
+    """Follow the gradients, or with momentum their decaying sum (Polyak 1964), as `torch.optim.SGD` does.
 
     Args:
         momentum: Share of the last direction that is kept, in [0, 1).
@@ -47,7 +48,7 @@ class SGD(InnerOptimizer):
         self.momentum = momentum
 
     def directions(self, gradients: Tensors, memory: Any, step: int) -> tuple[Tensors, Any]:
-        """Give the gradients, or their decaying sum."""
+        """Return the gradients, or their decaying sum."""
         if not self.momentum:
             return gradients, None
         if memory is not None:
@@ -56,11 +57,11 @@ class SGD(InnerOptimizer):
 
 
 class Adam(InnerOptimizer):
-    """Scale gradients by their running size (Kingma and Ba 2015, algorithm 1).
+    """Divide the running mean of the gradients by their running size (Kingma and Ba 2015, algorithm 1).
 
     Args:
         betas: Shares of the running means of gradients and of their squares that are kept, in [0, 1).
-        eps: Added to the size, for stability; within the root too, whose slope is infinite at a gradient of zero.
+        eps: Added to the size, for stability; also under the root, whose slope is infinite at a gradient of zero.
 
     Raises:
         ValueError: A number is out of its range.
@@ -75,18 +76,18 @@ class Adam(InnerOptimizer):
         self.eps = eps
 
     def begin(self, parameters: Tensors) -> Any:
-        """Begin with means of zero."""
+        """Return means of zero."""
         zeros = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
         return zeros, zeros
 
     def directions(self, gradients: Tensors, memory: Any, step: int) -> tuple[Tensors, Any]:
-        """Give the mean gradients, each divided by its size."""
+        """Return the mean gradients, each divided by its size."""
         first, second = self.betas
         means = {name: first * memory[0][name] + (1 - first) * g for name, g in gradients.items()}
         squares = {name: second * memory[1][name] + (1 - second) * g * g for name, g in gradients.items()}
-        by_mean, by_square = 1 - first ** (step + 1), 1 - second ** (step + 1)
-        sizes = {name: (square / by_square + self.eps**2).sqrt() + self.eps for name, square in squares.items()}
-        return {name: mean / by_mean / sizes[name] for name, mean in means.items()}, (means, squares)
+        mean_bias, square_bias = 1 - first ** (step + 1), 1 - second ** (step + 1)
+        sizes = {name: (square / square_bias + self.eps**2).sqrt() + self.eps for name, square in squares.items()}
+        return {name: mean / mean_bias / sizes[name] for name, mean in means.items()}, (means, squares)
 
 
 def _refuse_share(name: str, value: float) -> None:

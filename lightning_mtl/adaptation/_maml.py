@@ -8,9 +8,9 @@ from ._gradient_descent import GradientDescent
 class MAML(GradientDescent):
     """Learn initial parameters from which a few gradient steps lead to each task (Finn et al., ICML 2017, algorithms 1 and 2).
 
-    Within a task theta' = theta - rate * gradient of the support's loss at theta, `steps` times; over tasks theta is moved against the
-    gradient of the query's loss at theta', through these steps (equation 1). With `first_order` their second derivatives are left out
-    (section 5.2): faster by half and more, for a little less accuracy.
+    Within a task, theta' = theta - rate * gradient of the support's loss at theta, `steps` times. Over tasks, theta moves against the
+    gradient of the query's loss at theta', through these steps (equation 1). `first_order` leaves out second derivatives (section
+    5.2): this is at least 1.5 times as fast, and a little less accurate.
 
     Args:
         rate: See `GradientDescent`.

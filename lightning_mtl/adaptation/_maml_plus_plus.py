@@ -10,27 +10,27 @@ from ._gradient_descent import GradientDescent, Selection
 from ._problem import Parameters
 
 _LEAST = 0.03
-"""What an early step's loss keeps, as a share of an even one."""
+"""Smallest weight of an early step's loss, relative to equal weights."""
 
 
 class MAMLPlusPlus(GradientDescent):
-    """MAML with what makes it train steadily (Antoniou et al., "How to train your MAML", ICLR 2019, section 4).
+    """MAML with changes that make its training stable (Antoniou et al., "How to train your MAML", ICLR 2019, section 4).
 
-    Its pieces are options: the query's loss after each inner step counts, less and less for the early ones (multi-step loss,
-    equation 3); each tensor of parameters has a rate for each step, which is learned (section 4, "learning per-layer per-step
-    learning rates"); and the first epochs leave second derivatives out (derivative-order annealing).
+    Each of them is an option: the query's loss after every inner step counts, early steps less and less (multi-step loss,
+    equation 3); each parameter tensor has a learned rate for each step (section 4, "learning per-layer per-step learning
+    rates"); the first epochs leave out second derivatives (derivative-order annealing).
 
     Args:
-        rate: What the rates are at first.
+        rate: Initial value of the rates.
         steps: See `GradientDescent`.
-        evaluation_steps: See `GradientDescent`; steps beyond those trained have the last one's rates.
-        multi_step_epochs: Epochs after which only the last step's loss counts; 0 for never any other.
+        evaluation_steps: See `GradientDescent`; steps beyond `steps` use the rates of the last one.
+        multi_step_epochs: Epochs after which almost only the last step's loss counts; with 0 it is the only one from the start.
         learn_rates: Whether rates are learned.
-        first_order_epochs: Epochs that leave second derivatives out.
+        first_order_epochs: Number of first epochs that leave out second derivatives.
         adapted: See `GradientDescent`.
 
     Raises:
-        ValueError: A number of epochs below 0, or what `GradientDescent` refuses.
+        ValueError: A number of epochs is below 0, or see `GradientDescent`.
 
     Example:
         >>> rule = MAMLPlusPlus(steps=2, multi_step_epochs=10)
@@ -64,27 +64,27 @@ class MAMLPlusPlus(GradientDescent):
         self._epoch = 0
 
     def at_epoch(self, epoch: int) -> None:
-        """Go on to the derivatives and the step weights of an epoch."""
+        """Switch to the derivatives and step weights of an epoch."""
         self._epoch = epoch
         self.first_order = epoch < self.first_order_epochs
 
     def build(self, parameters: Mapping[str, Tensor]) -> None:
-        """Make the rates of tensors that have none."""
+        """Create the rates of tensors that have none."""
         super().build(parameters)
         for name in self.names if self.learn_rates and self.steps else ():
             if (key := name.replace(".", "/")) not in self.rates:
                 self.rates[key] = nn.Parameter(parameters[name].detach().new_full((self.steps,), self.rate))
 
     def step_weights(self) -> list[float] | None:
-        """Give what the query's loss after each step counts: evenly at first, and ever more for the last step."""
+        """Return the weights of the query's losses after each step: equal at first, then more and more for the last step."""
         if not self.multi_step_epochs or self.steps < 2:
             return None
-        even = 1 / self.steps
-        early = max(even - self._epoch * even / self.multi_step_epochs, _LEAST * even)
+        equal = 1 / self.steps
+        early = max(equal - self._epoch * equal / self.multi_step_epochs, _LEAST * equal)
         return [early] * (self.steps - 1) + [1 - early * (self.steps - 1)]
 
     def moved(self, name: str, value: Tensor, direction: Tensor, number: int, learned: Parameters) -> Tensor:
-        """Give a parameter after a step, at the tensor's rate for it."""
+        """Return a parameter after a step, with the rate of its tensor for this step."""
         if not self.learn_rates:
             return super().moved(name, value, direction, number, learned)
         return value - learned[f"rates.{name.replace('.', '/')}"][min(number, self.steps - 1)] * direction

@@ -12,19 +12,19 @@ from ._problem import Parameters
 
 
 class MetaSGD(GradientDescent):
-    """Learn, beside the initial parameters, a rate for each number of them (Li et al. 2017, "Meta-SGD", algorithm 1, equation 5).
+    """Learn the initial parameters, and a rate for each of their elements (Li et al. 2017, "Meta-SGD", algorithm 1, equation 5).
 
-    Within a task theta' = theta - alpha * gradient, element by element; alpha is learned with theta, and may become negative.
+    Within a task, theta' = theta - alpha * gradient, element by element. alpha is learned with theta, and may become negative.
 
     Args:
-        rate: From where to where the first rates are drawn evenly; one number for all of them.
+        rate: Lower and upper limit of the initial rates, which are drawn uniformly; or one number for all of them.
         steps: See `GradientDescent`.
         evaluation_steps: See `GradientDescent`.
         first_order: See `GradientDescent`.
         adapted: See `GradientDescent`.
 
     Raises:
-        ValueError: A rate that is not above 0 and finite, or a range that does not rise.
+        ValueError: A rate is not above 0 and finite, or the upper limit is below the lower one.
 
     Example:
         >>> rule = MetaSGD(rate=0.1)
@@ -52,7 +52,7 @@ class MetaSGD(GradientDescent):
         self._limits = limits
 
     def build(self, parameters: Mapping[str, Tensor]) -> None:
-        """Draw the first rates of parameters that have none."""
+        """Draw the initial rates of parameters that have none."""
         super().build(parameters)
         low, high = self._limits
         for name in self.names:
@@ -60,5 +60,5 @@ class MetaSGD(GradientDescent):
                 self.rates[key] = nn.Parameter(torch.empty_like(parameters[name].detach()).uniform_(low, high))
 
     def moved(self, name: str, value: Tensor, direction: Tensor, number: int, learned: Parameters) -> Tensor:
-        """Give a parameter after a step, each of its numbers with a rate of its own."""
+        """Return a parameter after a step, with a rate for each of its elements."""
         return value - learned[f"rates.{name.replace('.', '/')}"] * direction

@@ -1,4 +1,4 @@
-"""How layers that keep running statistics normalise within an episode."""
+"""How layers with running statistics normalise within an episode."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ NORMS = get_args(Norm)
 
 
 class EpisodeNorms:
-    """Leads the batch norms of a model past their running statistics, which no episode may move.
+    """Makes the batch norms of a model use the statistics of an episode; no episode changes their running statistics.
 
-    "episode": the support is normalised by its own statistics, and so is the query, by those of the support after adaptation (one more
-    pass over the support where there are such layers). Nothing is known of one query example from another.
-    "transductive": support and query are each normalised by their own statistics, as in MAML: what is predicted for a query example depends
-    on the others, and on how many there are. "running": the running statistics that the model came with.
+    "episode": the support is normalised by its own statistics, and the query by those of the support after adaptation (one more
+    forward pass over the support in models with such layers). The prediction for a query example does not depend on the others.
+    "transductive": support and query are each normalised by their own statistics, as in MAML. The prediction for a query example
+    depends on the other query examples, and on their number. "running": the running statistics of the model are used.
 
-    Instance norms with running statistics go by each row's own, but for "running". Layers without running statistics
-    (`track_running_stats=False`, LayerNorm, GroupNorm) are left as they are.
+    Instance norms with running statistics normalise each row by its own statistics, except with "running". Layers without running
+    statistics (`track_running_stats=False`, LayerNorm, GroupNorm) are not changed.
 
     Args:
         model: The model.
@@ -35,86 +35,88 @@ class EpisodeNorms:
         self.norm = norm
         tracking = [layer for layer in model.modules() if isinstance(layer, _NormBase) and layer.track_running_stats]
         self.layers = [layer for layer in tracking if isinstance(layer, _BatchNorm)]
-        self._of_rows = [layer for layer in tracking if not isinstance(layer, _BatchNorm)]
-        self._leads = False
-        self._noted: list[tuple[Any, Tensor, Tensor]] | None = None
-        self._used: Iterator[tuple[Any, Tensor, Tensor]] | None = None
+        self._instance_norms = [layer for layer in tracking if not isinstance(layer, _BatchNorm)]
+        self._active = False
+        self._recorded: list[tuple[Any, Tensor, Tensor]] | None = None
+        self._replayed: Iterator[tuple[Any, Tensor, Tensor]] | None = None
 
     @property
     def from_support(self) -> bool:
-        """Whether a query is normalised by what is known of the support."""
-        return self._leads and bool(self.layers) and self.norm == "episode"
+        """Whether a query is normalised by the statistics of the support."""
+        return self._active and bool(self.layers) and self.norm == "episode"
 
     @contextmanager
-    def led(self) -> Iterator[None]:
-        """Take the place of the layers' own `forward`."""
+    def replacing_forwards(self) -> Iterator[None]:
+        """Replace the layers' `forward` for a while."""
         with ExitStack() as stack:
-            for layer in (*self.layers, *self._of_rows):
-                held: Any = layer
-                own = held.__dict__.get("forward")
-                held.forward = _Led(self, layer)
-                stack.callback(_put_back, layer, own)
-            self._leads = True
+            for layer in (*self.layers, *self._instance_norms):
+                norm: Any = layer
+                own = norm.__dict__.get("forward")
+                norm.forward = _EpisodeForward(self, layer)
+                stack.callback(_restore_forward, layer, own)
+            self._active = True
             try:
                 yield
             finally:
-                self._leads = False
+                self._active = False
 
     @contextmanager
-    def noting(self) -> Iterator[None]:
-        """Note the statistics of what passes, layer by layer."""
-        self._noted = []
+    def recording(self) -> Iterator[None]:
+        """Record the statistics of the inputs, layer by layer."""
+        self._recorded = []
         try:
             yield
         finally:
-            self._used, self._noted = iter(self._noted), None
+            self._replayed, self._recorded = iter(self._recorded), None
 
     @contextmanager
-    def using(self) -> Iterator[None]:
-        """Normalise what passes by the statistics that were noted."""
+    def replaying(self) -> Iterator[None]:
+        """Normalise by the recorded statistics."""
         try:
             yield
         finally:
-            self._used = None
+            self._replayed = None
 
-    def write(self) -> None:
-        """Make the statistics that were noted the running ones."""
-        for layer, mean, variance in self._used or ():
+    def write_running_statistics(self) -> None:
+        """Write the recorded statistics to the running statistics of the layers."""
+        for layer, mean, variance in self._replayed or ():
             layer.running_mean.copy_(mean.detach())
             layer.running_var.copy_(variance.detach())
 
     def apply(self, layer: Any, x: Tensor) -> Tensor:
-        """Normalise what passes a layer."""
+        """Normalise the input of a layer."""
         normalise = F.batch_norm if isinstance(layer, _BatchNorm) else F.instance_norm
         if self.norm == "running":
             return normalise(x, layer.running_mean, layer.running_var, layer.weight, layer.bias, False, 0.0, layer.eps)
         if normalise is F.batch_norm:
-            if self._used is not None:
-                return _normalised(layer, x, *next(self._used)[1:])
-            if self._noted is not None:
+            if self._replayed is not None:
+                return _normalised(layer, x, *next(self._replayed)[1:])
+            if self._recorded is not None:
                 axes = [axis for axis in range(x.ndim) if axis != 1]
                 variance, mean = torch.var_mean(x, axes, correction=0)
-                self._noted.append((layer, mean, variance))
+                self._recorded.append((layer, mean, variance))
         return normalise(x, None, None, layer.weight, layer.bias, True, 0.0, layer.eps)
 
 
 def _normalised(layer: Any, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Normalise by given statistics, through which gradients pass."""
+    """Normalise by these statistics; gradients pass through them."""
     shape = (1, -1, *([1] * (x.ndim - 2)))
     scale: Tensor = (variance + layer.eps).rsqrt()
     if layer.weight is None:
         return (x - mean.view(shape)) * scale.view(shape)
-    made: Tensor = (x - mean.view(shape)) * (scale * layer.weight).view(shape) + layer.bias.view(shape)
-    return made
+    output: Tensor = (x - mean.view(shape)) * (scale * layer.weight).view(shape) + layer.bias.view(shape)
+    return output
 
 
-def _put_back(layer: Any, own: Any) -> None:
+def _restore_forward(layer: Any, own: Any) -> None:
     del layer.forward
     if own is not None:
         layer.forward = own
 
 
-class _Led:
+class _EpisodeForward:
+    """The `forward` of a layer while its norms are those of the episode."""
+
     def __init__(self, norms: EpisodeNorms, layer: Any) -> None:
         self.norms, self.layer = norms, layer
 

@@ -1,4 +1,4 @@
-"""What adapting to episodes gave."""
+"""The result of adapting to episodes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ._problem import Parameters
 
 @dataclass
 class Outcome:
-    """What adapting to some episodes gave.
+    """The result of adapting to some episodes.
 
     Args:
         losses: The query's losses after the last step, [episodes] each.
-        answers: What was predicted for the queries, beside the labels, with a leading axis over episodes.
-        gradients: The sum over the episodes of the gradients of what is minimised, by names.
-        learned: The same of what the rule learns itself.
+        answers: Predictions for the queries and their labels, with a leading axis over episodes.
+        gradients: Gradients of the minimised loss by names of parameters, summed over the episodes.
+        learned: The same for the parameters that the rule learns itself.
     """
 
     losses: list[Tensor] = field(default_factory=list)
@@ -28,33 +28,33 @@ class Outcome:
     learned: Parameters = field(default_factory=dict)
 
     def add(self, losses: Tensor, answers: dict[str, Tensor], gradients: Parameters, learned: Parameters) -> None:
-        """Add what some more episodes gave."""
+        """Add the results of more episodes."""
         self.losses.append(losses.detach())
         self.answers.append({name: value.detach() for name, value in answers.items()})
         for held, more in ((self.gradients, gradients), (self.learned, learned)):
-            if held:  # not in place: autograd may give two parameters one tensor, or one number for all of a tensor
+            if held:  # not in place: autograd may return the same tensor for two parameters, or an expanded one
                 more = dict(zip(held, torch._foreach_add(list(held.values()), [more[of] for of in held]), strict=True))
             held.update(more)
 
     @property
     def rows_each(self) -> int:
-        """Rows of each episode's query."""
+        """Number of rows of each episode's query."""
         return self.answers[0]["target"].shape[1]
 
     @property
     def rows(self) -> int:
-        """Rows of the queries of all episodes."""
+        """Number of rows of the queries of all episodes."""
         return self.rows_each * sum(len(of) for of in self.losses)
 
     def total(self) -> Tensor:
-        """Give the sum of the queries' losses."""
+        """Return the sum of the queries' losses."""
         return whole(self.losses).sum()
 
     def joined(self) -> dict[str, Tensor]:
-        """Give the answers of all episodes, with a leading axis over them."""
+        """Return the predictions and labels of all episodes, with a leading axis over episodes."""
         return {name: whole([of[name] for of in self.answers]) for name in self.answers[0]}
 
 
 def whole(parts: Sequence[Tensor]) -> Tensor:
-    """Put tensors together along their first axis, and leave one alone as it is."""
+    """Concatenate tensors along their first axis; a single one is returned as it is."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))

@@ -15,19 +15,19 @@ from ._slots import Slots
 Parameters = dict[str, Tensor]
 """Parameters by their names in the module."""
 Data = Mapping[str, Any]
-"""Examples of one episode: "inputs", which the encoder reads, and labels, "target"; where only some words have labels, the numbers of these
-among the words of all rows, "rows". Or examples of several, with a leading axis."""
+"""Examples of one episode, or of several with a leading axis: "inputs" are read by the encoder, "target" holds the labels. If only some
+words have labels, "rows" holds their numbers among the words of all rows."""
 Answer = tuple[Tensor, dict[str, Tensor]]
-"""A loss; and what was predicted in the scale of the loss, "prediction", beside the labels, "target"."""
+"""A loss, and a dictionary with "prediction" (e.g. logits) and "target" (the labels)."""
 
 
 class Problem:
-    """What examples of a task cost, and what is predicted for them, as functions of the parameters.
+    """The loss and the predictions of a task, as functions of the parameters.
 
     Args:
-        learner: Its `forward(data)` gives an `Answer`; `forward(data, read=True)` the features that the head's layers read.
-        norms: How layers that keep running statistics normalise within an episode.
-        constants: What takes the place of other parameters and buffers of the learner.
+        learner: Its `forward(data)` returns an `Answer`, and `forward(data, read=True)` the input of the head's layers.
+        norms: How layers with running statistics normalise within an episode.
+        constants: Tensors that replace other parameters and buffers of the learner.
     """
 
     def __init__(self, learner: nn.Module, norms: EpisodeNorms, constants: Parameters | None = None) -> None:
@@ -37,27 +37,27 @@ class Problem:
         self._slots = Slots(learner)
 
     def support(self, parameters: Parameters, data: Data) -> Answer:
-        """Give the loss of examples that are learned from, and their predictions."""
+        """Return the loss and the predictions of the support."""
         answer: Answer = self._call(parameters, data)
         return answer
 
     def query(self, parameters: Parameters, support: Data, query: Data) -> Answer:
-        """Give the loss of examples that are judged by, and their predictions, the others being known."""
+        """Return the loss and the predictions of the query; the support may set the statistics of norms."""
         if not self.norms.from_support:
             return self.support(parameters, query)
-        with self.norms.noting():
+        with self.norms.recording():
             self.support(parameters, support)
-        with self.norms.using():
+        with self.norms.replaying():
             return self.support(parameters, query)
 
     def features(self, parameters: Parameters, data: Data) -> Tensor:
-        """Give what the head's layers read, [rows, width]."""
+        """Return the input of the head's layers, [rows, width]."""
         features: Tensor = self._call(parameters, data, read=True)
         return features
 
     def _call(self, parameters: Parameters, data: Data, **options: bool) -> Any:
-        given = {**self.constants, **parameters}
-        if torch.compiler.is_compiling():  # the compiler knows this function
-            return functional_call(self.learner, self._slots.spread(given), (data,), options, tie_weights=False)
-        with self._slots.taken(given):
+        tensors = {**self.constants, **parameters}
+        if torch.compiler.is_compiling():  # the compiler knows `functional_call`
+            return functional_call(self.learner, self._slots.by_all_names(tensors), (data,), options, tie_weights=False)
+        with self._slots.replaced(tensors):
             return self.learner(data, **options)

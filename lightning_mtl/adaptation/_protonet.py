@@ -12,13 +12,13 @@ from ._problem import Parameters
 
 
 class ProtoNet(Adaptation):
-    """Give each class the mean of its support's features (Snell et al., "Prototypical networks", NeurIPS 2017, equations 1 and 2).
+    """Represent each class by the mean of its support's features (Snell et al., "Prototypical networks", NeurIPS 2017, equations 1 and 2).
 
-    An example goes to the class whose mean c is nearest: logits are -|x - c|^2, which but for a number that all classes share is
-    2 c x - |c|^2 (their equation 8), a linear layer. So what is adapted is the head: its weights become 2 c, its bias -|c|^2. It takes no
-    gradient step, and learns an encoder in which classes lie apart.
+    An example is assigned to the class whose mean c is nearest. The logits are -|x - c|^2, which equals 2 c x - |c|^2 (their equation
+    8) plus a number that all classes share. This is a linear layer, so the head is adapted: its weights become 2 c, its bias -|c|^2.
+    There is no inner gradient step; training makes the encoder separate the classes.
 
-    It suits heads for one class of several, or for yes and no, with one linear layer.
+    It works with `Multiclass` and `Binary` heads that have one linear layer.
 
     Example:
         >>> import torch
@@ -36,7 +36,7 @@ class ProtoNet(Adaptation):
     steps = 1
 
     def refuse(self, task: str, head: nn.Module) -> None:
-        """Look whether the head is one linear layer over classes.
+        """Check that the head is one linear layer over classes.
 
         Raises:
             ValueError: It is not.
@@ -50,43 +50,43 @@ class ProtoNet(Adaptation):
             )
 
     def refuse_support(self, task: str, head: nn.Module, target: Tensor) -> None:
-        """Look whether each class has an example.
+        """Check that each class has an example.
 
         Raises:
-            ValueError: One has none.
+            ValueError: A class has none.
         """
         outputs: Any = head.outputs
-        there = (target.unsqueeze(-1) == torch.arange(max(outputs, 2), device=target.device)).any(-2)
-        if not there.all():
-            missing = int((~there).nonzero()[0, -1])
+        present = (target.unsqueeze(-1) == torch.arange(max(outputs, 2), device=target.device)).any(-2)
+        if not present.all():
+            missing = int((~present).nonzero()[0, -1])
             raise ValueError(
                 f"The support of task {task!r} must have an example of each class for ProtoNet, whose classes are means of examples, got none of class "
                 f"{missing}. Add one; or use another adaptation, e.g. ANIL()."
             )
 
     def count(self, training: bool, asked: int | None = None) -> int:
-        """Give 1: the means are what they are."""
+        """Return 1: the means are computed in one step."""
         return 1
 
     def replaces(self, name: str) -> bool:
-        """Say whether a parameter is made anew for each task: the head's are."""
+        """Return whether a parameter is computed anew for each task: those of the head are."""
         return name.startswith("heads.")
 
     def step(
         self, parameters: Parameters, memory: Any, number: int, learned: Parameters, inner: Inner
     ) -> tuple[Parameters, Any]:
-        """Put the means of the classes into the head."""
-        found = [name for of in _LAYER for name in parameters if name.startswith("heads.") and name.endswith(of)]
+        """Compute the head's weights from the means of the classes."""
+        found = [name for end in _LAYER for name in parameters if name.startswith("heads.") and name.endswith(end)]
         if len(found) != 2:
             raise ValueError(
-                "The head must not be frozen for ProtoNet, which makes its weights of the examples. Unfreeze it."
+                "The head must not be frozen for ProtoNet, which computes its weights from the examples. Unfreeze it."
             )
         weight, bias = found
         features, target = inner.features(parameters)
         outputs = parameters[weight].shape[0]
         means = self._means(features, target, max(outputs, 2))
         weights, biases = 2 * means, -means.square().sum(-1)
-        if outputs == 1:  # yes against no
+        if outputs == 1:  # the logit of "yes" against "no"
             weights, biases = weights[1:] - weights[:1], biases[1:] - biases[:1]
         return {
             **parameters,

@@ -1,4 +1,4 @@
-"""Where a module keeps its tensors, so that others can take their place for a while."""
+"""The places where a module stores its tensors, so that others can replace them for a while."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class Slots:
-    """Where a module keeps its parameters and buffers, tied ones in several places: looked up once.
+    """The places where a module stores its parameters and buffers; tied ones have several. They are looked up once.
 
-    `torch.func.functional_call` looks for them in each call, which takes a small network as long as a layer; and it leaves a layer that
-    a module holds under two names with the tensors that it was given.
+    `torch.func.functional_call` looks them up in each call, which for a small network takes as long as a layer. And it does not
+    restore the tensors of a layer that a module holds under two names.
 
     Args:
         module: The module.
@@ -21,40 +21,40 @@ class Slots:
 
     def __init__(self, module: nn.Module) -> None:
         first: dict[int, str] = {}
-        self._of: dict[str, list[tuple[dict[str, Any], str]]] = {}
-        self._names: dict[str, str] = {}
-        """Each tensor once in each module that has it, beside the first of its names, by which it is known."""
+        self._slots: dict[str, list[tuple[dict[str, Any], str]]] = {}
+        self._first_names: dict[str, str] = {}
+        """For every name of a tensor, the first of its names, by which it is known."""
         for prefix, part in module.named_modules():
-            held: Any
-            for held in (part._parameters, part._buffers):
-                for key, value in held.items():
+            store: Any
+            for store in (part._parameters, part._buffers):
+                for key, value in store.items():
                     if value is not None:
                         name = f"{prefix}.{key}" if prefix else key
-                        known = self._names[name] = first.setdefault(id(value), name)
-                        self._of.setdefault(known, []).append((held, key))
+                        first_name = self._first_names[name] = first.setdefault(id(value), name)
+                        self._slots.setdefault(first_name, []).append((store, key))
 
-    def spread(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Name tensors in each place where they belong.
+    def by_all_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors under all of their names.
 
         Args:
-            tensors: By names of parameters and buffers, of tied ones by the first.
+            tensors: By names of parameters and buffers; tied ones by their first name.
         """
-        return {name: tensors[known] for name, known in self._names.items() if known in tensors}
+        return {name: tensors[first] for name, first in self._first_names.items() if first in tensors}
 
     @contextmanager
-    def taken(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-        """Let tensors take the places of those of their names.
+    def replaced(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+        """Replace the module's tensors by these for a while.
 
         Args:
-            tensors: By names of parameters and buffers, of tied ones by the first.
+            tensors: By names of parameters and buffers; tied ones by their first name.
         """
         before = []
         try:
             for name, tensor in tensors.items():
-                for held, key in self._of[name]:
-                    before.append((held, key, held[key]))
-                    held[key] = tensor
+                for store, key in self._slots[name]:
+                    before.append((store, key, store[key]))
+                    store[key] = tensor
             yield
         finally:
-            for held, key, value in before:
-                held[key] = value
+            for store, key, value in before:
+                store[key] = value

@@ -17,7 +17,7 @@ def test_eight_episodes_are_adapted_to_together(count: int, known: dict[tuple[bo
     pupil, rule = perceptron(), MAML(0.3, 2)
     adapter = Adapting(pupil, rule)
     adapter(drawn(4, episodes=count), training=True)
-    assert adapter._right == known
+    assert adapter._vmap_is_correct == known
 
 
 def test_each_order_of_derivatives_is_checked() -> None:
@@ -28,7 +28,7 @@ def test_each_order_of_derivatives_is_checked() -> None:
         rule.at_epoch(epoch)
         adapter(episodes, training=True)
         adapter(episodes, training=False)
-    assert adapter._right == dict.fromkeys([(True, True), (True, False), (False, True), (False, False)], True)
+    assert adapter._vmap_is_correct == dict.fromkeys([(True, True), (True, False), (False, True), (False, False)], True)
 
 
 class Recurrent(nn.Module):
@@ -90,7 +90,7 @@ class Odd(nn.Linear):
 def test_what_is_wrong_together_is_found_out(training: bool) -> None:
     pupil, rule, episodes = Pupil(Odd(4, 3), 3).double(), MAML(0.3, first_order=True), drawn(4, episodes=8)
     adapter = Adapting(pupil, rule)
-    with pytest.warns(UserWarning, match="its results are others"):
+    with pytest.warns(UserWarning, match="the results differ"):
         (outcome,) = adapter(episodes, training=training)
     (alone,) = Adapting(pupil, rule, engine="loop")(episodes, training=training)
     assert torch.equal(outcome.total(), alone.total())
@@ -106,7 +106,7 @@ class Noise(nn.Module):
 def test_what_is_random_in_itself_is_adapted_one_after_another_by_the_same_numbers() -> None:
     pupil, episodes = Pupil(nn.Sequential(nn.Linear(4, 5), Noise()), 5).double(), drawn(4, episodes=8)
     torch.manual_seed(3)
-    with pytest.warns(UserWarning, match="its results are others"):
+    with pytest.warns(UserWarning, match="the results differ"):
         (outcome,) = Adapting(pupil, MAML(0.3))(episodes, training=True)
     torch.manual_seed(3)
     (alone,) = Adapting(pupil, MAML(0.3), engine="loop")(episodes, training=True)

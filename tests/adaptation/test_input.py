@@ -47,7 +47,7 @@ def test_first_rates_lie_in_their_range(rate: Any) -> None:
 
 @pytest.mark.parametrize("adapted", ["nothing", ["heads.b.*", "encoder"], []])
 def test_something_must_adapt(adapted: Any) -> None:
-    with pytest.raises(ValueError, match=r"`adapted` of MAML must match some that are trained, got .*'heads.t.weight'"):
+    with pytest.raises(ValueError, match=r"`adapted` of MAML must match .*, got .*'heads.t.weight'"):
         MAML(adapted=adapted).build({"heads.t.weight": torch.zeros(3)})
     with pytest.raises(ValueError, match="`adapted` of MAML must match"):
         MAML(steps=0, evaluation_steps=3, adapted=adapted).build({"heads.t.weight": torch.zeros(3)})

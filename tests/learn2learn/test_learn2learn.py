@@ -345,7 +345,7 @@ def test_clones_that_lead_no_gradient_back_are_refused() -> None:
 
     for kind in (Copied, Itself):
         module = from_learn2learn(kind(), [Task("y", head=Regression())])
-        with pytest.raises(ValueError, match=f"`clone\\(\\)` of {kind.__name__} must give another module"):
+        with pytest.raises(ValueError, match=f"`clone\\(\\)` of {kind.__name__} must return another module"):
             module.run(next(iter(lines(1))))
 
 
