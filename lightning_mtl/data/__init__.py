@@ -1,18 +1,29 @@
 """Datasets in, batches of all sources out."""
 
+from ._arguments import refuse_bad_sources
 from ._datamodule import MultiTaskDataModule
 from ._examples import Examples
 from ._heads import fit_heads, infer_heads
 from ._loader import MultiTaskLoader
 from ._source import Source
+from ._source_inputs import fitted_tokenizer, inputs_of
 from ._splitting import split
+from ._step_loader import StepLoader
+from ._trainer import hide_val_dataloader, ranks_of, seed_or_global
 
 __all__ = [
     "Examples",
     "MultiTaskDataModule",
     "MultiTaskLoader",
     "Source",
+    "StepLoader",
     "fit_heads",
+    "fitted_tokenizer",
+    "hide_val_dataloader",
     "infer_heads",
+    "inputs_of",
+    "ranks_of",
+    "refuse_bad_sources",
+    "seed_or_global",
     "split",
 ]

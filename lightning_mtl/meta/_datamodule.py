@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning as L
 
 from .._checks import require
-from .._table import table
-from ..data import Source
-from ..encoders import Tokenizer, Vocabulary
+from ..data import (
+    Source,
+    fitted_tokenizer,
+    hide_val_dataloader,
+    inputs_of,
+    ranks_of,
+    refuse_bad_sources,
+    seed_or_global,
+)
+from ..encoders import Tokenizer
 from ..families import Family
-from ..heads import Multiclass, Regression
 from ..inputs import Inputs, Plain
 from ..samplers import EpisodeSampler, Shots, refuse_sizes
 from ..task import Task
-from ._loader import ClassEpisodes, Drawing, EpisodeLoader, EpisodePlan, FamilyEpisodes
+from ._class_episodes import ClassEpisodes
+from ._classes import Classes, classes_of_splits
+from ._episode_table import episode_table
+from ._episodic_task import episodic_task
+from ._family_episodes import FamilyEpisodes
+from ._loader import Drawing, EpisodeLoader, EpisodePlan
 
 _SPLITS = ("train", "validation", "test")
-Classes = dict[str, dict[str, list[int]]]
-"""{split: {class: numbers of its rows}}."""
 _STAGES = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",), "predict": ()}
 
 
@@ -83,21 +91,15 @@ class EpisodeDataModule(L.LightningDataModule):
         summary: bool = True,
     ) -> None:
         super().__init__()
-        if not isinstance(sources, Mapping):
-            raise TypeError(f"`sources` must be {{name: source}}, got {type(sources).__name__}. Name the datasets.")
-        if not sources:
-            raise ValueError("`sources` must name at least one dataset or family, got none.")
+        refuse_bad_sources(sources, "dataset or family")
         refuse_sizes(ways, shots, 1 if queries is None else queries)
-        least = {"episodes": 1, "steps_per_epoch": 1, "validation_episodes": 1, "test_episodes": 1, "num_workers": 0}
-        given = {
-            "episodes": episodes,
-            "steps_per_epoch": steps_per_epoch,
-            "validation_episodes": validation_episodes,
-            "test_episodes": test_episodes,
-            "num_workers": num_workers,
-        }
-        for name, value in given.items():
-            require(value >= least[name], name, f"at least {least[name]}", value, "Raise it.")
+        _refuse_small(
+            episodes=episodes,
+            steps_per_epoch=steps_per_epoch,
+            validation_episodes=validation_episodes,
+            test_episodes=test_episodes,
+        )
+        require(num_workers >= 0, "num_workers", "at least 0", num_workers, "Raise it.")
         require(seed is None or seed >= 0, "seed", "at least 0", seed, "Leave it out for that of `seed_everything`.")
         self.sources: dict[str, Source | Family] = {
             name: data if isinstance(data, Source | Family) else Source(data) for name, data in sources.items()
@@ -127,7 +129,7 @@ class EpisodeDataModule(L.LightningDataModule):
             stage: "fit", "validate" or "test".
         """
         tasks: Sequence[Task] = getattr(module, "tasks", ())
-        reads = {name: self._reader(name, tasks) for name in self.sources}
+        reads = {name: episodic_task(name, self.sources, tasks, self.ways) for name in self.sources}
         inputs = {name: self._inputs(name, task, module) for name, task in reads.items()}
         classes = {name: self._classes(name, task) for name, task in reads.items() if _STAGES[stage]}
         for split in _STAGES[stage]:
@@ -142,86 +144,13 @@ class EpisodeDataModule(L.LightningDataModule):
                 )
         if stage == "fit":
             self._training = self._resumed = None  # of an earlier fit
-            self.__dict__.pop("val_dataloader", None)
-            if not self._drawings["validation"]:  # Lightning skips validation only where no such method is defined
-                self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
+            hide_val_dataloader(self, hide=not self._drawings["validation"])
         if module is not None and stage != "predict":
             module.inputs = inputs
             bound = {task.name: name for name, task in reads.items()}
             module.routing.bind(list(self.sources), bound, every_task_every_step=True)
         if stage == "fit" and self.summary and self.trainer is not None and self.trainer.is_global_zero:
-            print(self._table())
-
-    def train_dataloader(self) -> EpisodeLoader:
-        """Loader of new episodes in each step."""
-        rank, ranks = self._ranks()
-        count = self.episodes * ranks
-        share = getattr(self.trainer, "overfit_batches", 0) if self.trainer is not None else 0
-        frozen = share if isinstance(share, int) else round(share * self.steps_per_epoch)
-
-        def plans(first: int) -> Iterator[EpisodePlan]:
-            for step in range(first, first + self.steps_per_epoch):
-                yield step % frozen if frozen else step, count, range(rank, count, ranks)
-
-        known = self.state_dict() or self._resumed  # of a loader that is made anew, or of a checkpoint
-        self._training = EpisodeLoader(
-            self._there("train"), "train", plans, self.steps_per_epoch, num_workers=self.num_workers
-        )
-        if known is not None:
-            self._training.load_state_dict(known)
-        return self._training
-
-    def val_dataloader(self) -> Any:
-        """Loader of the episodes to validate by."""
-        return self._judging("validation")
-
-    def test_dataloader(self) -> Any:
-        """Loader of the episodes to test by."""
-        return self._judging("test")
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give how many steps of training were handed out."""
-        return {} if self._training is None else self._training.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the last step of training that was handed out."""
-        self._resumed = state_dict or None
-
-    # Sources
-
-    def _reader(self, name: str, tasks: Sequence[Task]) -> Task:
-        found = [task for task in tasks if task.resolve(self.sources) == name]
-        if len(found) != 1:
-            raise ValueError(
-                f"Source {name!r} must be read by one task, whose `target` says what is to be learned, got {[task.name for task in found]}. "
-                f"Name it there: Task(name, {name!r}), or leave the source out."
-            )
-        task, source = found[0], self.sources[name]
-        if isinstance(source, Family) and task.column != "y":
-            raise ValueError(
-                f"`target` of task {task.name!r} must be 'y', the values of a family of functions, got {task.column!r}. Give "
-                f"Task({task.name!r}, target='y')."
-            )
-        if task.head is None:
-            task.take(Regression() if isinstance(source, Family) else Multiclass(self.ways))
-        if not isinstance(source, Family):
-            self._refuse_head(task)
-        return task
-
-    def _refuse_head(self, task: Task) -> None:
-        head: Any = task.known_head()
-        for name in ("class_weight", "names"):
-            if getattr(head, name, None) is not None:
-                raise ValueError(
-                    f"`{name}` of the head of task {task.name!r} must be left out, since the numbers of classes are drawn anew in each episode, got "
-                    f"{getattr(head, name)!r}."
-                )
-        classes = {"multiclass": head.outputs, "binary": 2}.get(head.kind)
-        if classes != self.ways:
-            raise ValueError(
-                f"`head` of task {task.name!r} must tell as many classes apart as an episode has `ways`, {self.ways}, got "
-                f"{type(head).__name__} with {head.outputs} outputs. Leave it out, or give Multiclass({self.ways})."
-            )
+            print(episode_table(self._drawings, self.totals, self.episodes, self.shots))
 
     def _has(self, name: str, split: str) -> bool:
         source = self.sources[name]
@@ -231,17 +160,15 @@ class EpisodeDataModule(L.LightningDataModule):
         source = self.sources[name]
         if isinstance(source, Family):
             return Inputs([Plain(["x"])])
-        known: Mapping[str, Inputs] = getattr(module, "inputs", {})
-        tokenizer = self.tokenizer or getattr(getattr(module, "encoder", None), "tokenizer", None)
-        if isinstance(tokenizer, Vocabulary) and tokenizer.known is None:
-            tokenizer.fit(source.texts())
-        if name in known and source.is_read_by(known[name], name):
-            return known[name]
-        return source.inputs(tokenizer, task.columns, name)
+        tokenizer = fitted_tokenizer(self.tokenizer, module, [source])
+        return inputs_of(source, name, module, tokenizer, task.columns)
+
+    def _classes(self, name: str, task: Task) -> Classes:
+        source = self.sources[name]
+        return {} if isinstance(source, Family) else classes_of_splits(source, name, task.columns)
 
     def _drawing(self, name: str, split: str, task: Task, inputs: Inputs, classes: Classes) -> Drawing:
-        source = self.sources[name]
-        seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed
+        source, seed = self.sources[name], seed_or_global(self.seed)
         if isinstance(source, Family):
             shots = (self.shots, self.shots) if isinstance(self.shots, int) else (self.shots[0], self.shots[1])
             return FamilyEpisodes(source, shots, self.queries or shots[1], task, seed)
@@ -258,81 +185,53 @@ class EpisodeDataModule(L.LightningDataModule):
             raise ValueError(f"Source {name!r}, split {split!r}: {error}") from error
         return ClassEpisodes(source.examples(split, inputs, task.columns, name), sampler, task)
 
-    def _classes(self, name: str, task: Task) -> Classes:
-        """Number the rows of each class in each split.
+    def train_dataloader(self) -> EpisodeLoader:
+        """Loader of new episodes in each step."""
+        rank, ranks = ranks_of(self.trainer)
+        count = self.episodes * ranks
+        share = getattr(self.trainer, "overfit_batches", 0) if self.trainer is not None else 0
+        frozen = share if isinstance(share, int) else round(share * self.steps_per_epoch)
 
-        Raises:
-            ValueError: A class is in two splits.
-        """
-        source, found = self.sources[name], Classes()
-        if isinstance(source, Family):
-            return found
-        for split in source.splits:
-            if split != "predict":
-                found[split] = classes_of(source.read(split, task.columns)[task.columns[0]])
-        splits = list(found)
-        for i, split in enumerate(splits):
-            for other in splits[i + 1 :]:
-                if both := sorted(found[split].keys() & found[other].keys()):
-                    raise ValueError(
-                        f"Source {name!r} must have no class of column {task.columns[0]!r} in two splits, else a test is not of new tasks; "
-                        f"{split!r} and {other!r} both have {both[:5]}{' and others' if len(both) > 5 else ''}. Split by class: split(rows, by="
-                        f"{task.columns[0]!r})."
-                    )
-        return found
+        def plans(first: int) -> Iterator[EpisodePlan]:
+            for step in range(first, first + self.steps_per_epoch):
+                yield step % frozen if frozen else step, count, range(rank, count, ranks)
 
-    # Loaders
+        known = self.state_dict() or self._resumed  # of a loader that is made anew, or of a checkpoint
+        self._training = self._loader("train", plans, self.steps_per_epoch)
+        if known is not None:
+            self._training.load_state_dict(known)
+        return self._training
 
-    def _there(self, split: str) -> dict[str, Drawing]:
-        if split not in self._drawings:
-            raise RuntimeError(f"The split {split!r} is not read yet. Call `setup` first, or let the Trainer do it.")
-        return self._drawings[split]
+    def val_dataloader(self) -> Any:
+        """Loader of the episodes to validate by."""
+        return self._evaluating("validation")
 
-    def _judging(self, split: str) -> EpisodeLoader:
-        rank, ranks = self._ranks()
+    def test_dataloader(self) -> Any:
+        """Loader of the episodes to test by."""
+        return self._evaluating("test")
+
+    def _evaluating(self, split: str) -> EpisodeLoader:
+        rank, ranks = ranks_of(self.trainer)
         total = self.totals[split]
         require(total >= ranks, f"{split}_episodes", f"at least {ranks}, one for each process", total, "Raise it.")
         own = range(rank, total, ranks)
         parts = [own[start : start + self.episodes] for start in range(0, len(own), self.episodes)]
+        return self._loader(split, lambda first: iter([(0, total, part) for part in parts]), len(parts))
 
-        def plans(first: int) -> Iterator[EpisodePlan]:
-            return iter([(0, total, part) for part in parts])
+    def _loader(self, split: str, plans: Callable[[int], Iterator[EpisodePlan]], length: int) -> EpisodeLoader:
+        if split not in self._drawings:
+            raise RuntimeError(f"The split {split!r} is not read yet. Call `setup` first, or let the Trainer do it.")
+        return EpisodeLoader(self._drawings[split], split, plans, length, num_workers=self.num_workers)
 
-        return EpisodeLoader(self._there(split), split, plans, len(parts), num_workers=self.num_workers)
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many steps of training were handed out."""
+        return {} if self._training is None else self._training.state_dict()
 
-    def _ranks(self) -> tuple[int, int]:
-        kwargs = self.trainer.distributed_sampler_kwargs if self.trainer else None
-        return (kwargs["rank"], kwargs["num_replicas"]) if kwargs else (0, 1)
-
-    def _table(self) -> str:
-        rows = []
-        for split, drawings in self._drawings.items():
-            for name, drawing in drawings.items():
-                episodes = f"{self.totals[split]:,}" if split in self.totals else f"{self.episodes} a step"
-                if isinstance(drawing, ClassEpisodes):
-                    sampler = drawing.sampler
-                    sizes = [len(of) for of in sampler.rows]
-                    each = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
-                    rows.append(
-                        [name, split, f"{len(sizes):,}", each, f"{sampler.ways} ways, {self.shots} shots", episodes]
-                    )
-                else:
-                    rows.append([name, split, "-", "-", f"{self.shots} points", episodes])
-        return table(("source", "split", "classes", "rows of each", "episode", "episodes"), rows)
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume after the last step of training that was handed out."""
+        self._resumed = state_dict or None
 
 
-def classes_of(labels: Sequence[Any]) -> dict[str, list[int]]:
-    """Number the rows of each class; rows without a label (None, NaN, -100) are of none.
-
-    Args:
-        labels: The labels of all rows.
-
-    Example:
-        >>> classes_of(["b", "a", None, "b"])
-        {'a': [1], 'b': [0, 3]}
-    """
-    found: dict[str, list[int]] = {}
-    for row, label in enumerate(labels):
-        if not (label is None or label != label or label == -100):
-            found.setdefault(str(label), []).append(row)
-    return dict(sorted(found.items()))
+def _refuse_small(**counts: int) -> None:
+    for name, value in counts.items():
+        require(value >= 1, name, "at least 1", value, "Raise it.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -74,6 +75,13 @@ def for_waves(rule: Adaptation | None = None, seed: int = 0, **options: Any) -> 
         **options,
     }
     return MetaLearningModule(made, encoder, **given)
+
+
+def on_rank(data: EpisodeDataModule, rank: int, ranks: int) -> EpisodeDataModule:
+    """The data module as a Trainer of several processes has it on one of them."""
+    sampling = {"num_replicas": ranks, "rank": rank}
+    data.trainer = SimpleNamespace(distributed_sampler_kwargs=sampling)  # type: ignore[assignment]
+    return data
 
 
 def fit(module: MetaLearningModule, data: Any, **options: Any) -> L.Trainer:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from lightning_mtl import EpisodeDataModule, MetaLearningModule, Multiclass, Task
 from lightning_mtl.families import Family, Harmonic, Sinusoid, SinusoidAndLine
-from lightning_mtl.meta._datamodule import classes_of
+from lightning_mtl.meta._classes import classes_of
 from lightning_mtl.samplers import EpisodeSampler
-from tests.meta.episodes import QUIET, fit, for_rows, for_waves, kinds, of_rows, of_waves, splits, trunk
+from tests.meta.episodes import QUIET, fit, for_rows, for_waves, kinds, of_rows, of_waves, on_rank, splits, trunk
 
 SIZES = [7, 9, 12, 30, 8]
 ROWS = {f"c{i}": list(range(100 * i, 100 * i + size)) for i, size in enumerate(SIZES)}
@@ -146,13 +146,12 @@ def ready(data: EpisodeDataModule, stage: str = "fit") -> EpisodeDataModule:
 
 
 @pytest.mark.parametrize("make", [of_rows, of_waves])
-def test_ranks_draw_together_what_one_process_draws(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_draw_together_what_one_process_draws(make: Any) -> None:
     whole = next(iter(ready(make(episodes=6)).train_dataloader()))
     ((name, all_of_it),) = whole.items()
     parts = []
     for rank in range(3):
-        data = ready(make(episodes=2))
-        monkeypatch.setattr(data, "_ranks", lambda rank=rank: (rank, 3))
+        data = on_rank(ready(make(episodes=2)), rank, 3)
         parts.append(next(iter(data.train_dataloader()))[name])
     for half in ("support", "query"):
         for column in ("x", "kind" if name == "rows" else "y"):
@@ -163,7 +162,7 @@ def test_ranks_draw_together_what_one_process_draws(make: Any, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("make", [of_rows, of_waves])
-def test_tests_are_the_same_in_each_pass_and_cut_by_rank(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tests_are_the_same_in_each_pass_and_sharded_by_rank(make: Any) -> None:
     data = ready(make(), "test")
     name = next(iter(data.sources))
     passes = [torch.cat([b[name]["query"]["x"] for b in data.test_dataloader()]) for _ in range(2)]
@@ -171,8 +170,7 @@ def test_tests_are_the_same_in_each_pass_and_cut_by_rank(make: Any, monkeypatch:
     assert torch.equal(*passes)
     cut = []
     for rank in range(3):
-        other = ready(make(), "test")
-        monkeypatch.setattr(other, "_ranks", lambda rank=rank: (rank, 3))
+        other = on_rank(ready(make(), "test"), rank, 3)
         cut.append(torch.cat([b[name]["query"]["x"] for b in other.test_dataloader()]))
     assert [len(part) for part in cut] == [4, 3, 3]
     assert torch.equal(torch.stack([cut[i % 3][i // 3] for i in range(10)]), passes[0])

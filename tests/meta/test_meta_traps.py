@@ -25,7 +25,7 @@ from lightning_mtl import (
 )
 from lightning_mtl.adaptation import MAML, MAMLPlusPlus, ProtoNet
 from tests import builders
-from tests.meta.episodes import QUIET, fit, for_rows, for_waves, kinds, of_rows, of_waves, splits, trunk
+from tests.meta.episodes import QUIET, fit, for_rows, for_waves, kinds, of_rows, of_waves, on_rank, splits, trunk
 
 
 def test_sentences_of_equal_length_are_tagged() -> None:
@@ -254,9 +254,9 @@ def test_what_episodes_have_no_place_for_is_refused(options: dict[str, Any], hea
         of_rows(**options).setup_for(MetaLearningModule([Task("kind", head=head)], trunk()), "fit")
 
 
-def test_fewer_episodes_than_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_episodes_than_processes_are_refused() -> None:
     data = of_rows(test_episodes=2)
     data.setup_for(for_rows())
-    monkeypatch.setattr(data, "_ranks", lambda: (0, 3))
+    on_rank(data, 0, 3)
     with pytest.raises(ValueError, match="`test_episodes` must be at least 3, one for each process, got 2"):
         data.test_dataloader()

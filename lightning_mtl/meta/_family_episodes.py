@@ -1,0 +1,47 @@
+"""Episodes of a family of functions: some points of each function."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..families import Family
+from ..task import ROWS, Task
+
+
+class FamilyEpisodes:
+    """Episodes of functions.
+
+    Args:
+        family: The functions.
+        shots: Points of a support; two numbers for one in between that each step draws.
+        queries: Points of a query.
+        task: The task that reads them.
+        seed: What the draws depend on.
+    """
+
+    def __init__(self, family: Family, shots: tuple[int, int], queries: int, task: Task, seed: int) -> None:
+        self.family, self.shots, self.queries, self.task, self.seed = family, shots, queries, task, seed
+        self._last: tuple[Any, Any] = (None, None)
+
+    def draw(self, split: str, step: int, count: int, picked: Sequence[int]) -> Any:
+        """Draw all functions of the step, and pick some."""
+        key = (split, step, count)
+        if self._last[0] != key:
+            draws = random.Random(repr((self.seed, split, step)))
+            generator = torch.Generator().manual_seed(draws.getrandbits(63))
+            shots = draws.randint(*self.shots)
+            self._last = key, self.family.episodes(count, shots, self.queries, generator)
+        whole = len(picked) == count
+        parts: dict[str, Any] = {
+            name: {
+                "x": part["x"] if whole else part["x"][picked],
+                self.task.column: part["y"] if whole else part["y"][picked],
+                ROWS: {},
+            }
+            for name, part in self._last[1].items()
+        }
+        return {**parts, "drawn": {"seed": self.seed, "step": step}}
