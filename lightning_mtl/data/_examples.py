@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -13,19 +11,13 @@ import torch
 from torch import Tensor
 
 from ..inputs import RAW, Columns, Input, Inputs, Text, Words, label_values
-
-FORM = 1
-"""Raise it when what is prepared of a row changes: the cache of `datasets` knows values, not code."""
-_MADE = re.compile(r"__prepared__\d+\..")
-"""Columns that were prepared: a mark, the number of the part, a dot, and the name of the encoder's column."""
-FEW = 10_000
-"""Rows that are prepared in a moment, for which no progress bar is shown."""
+from ._prepared import is_prepared, prefix_of
 
 
 class Examples:
     """One split of one source: `examples[row numbers]` is a batch of tensors.
 
-    What is slow to make of a row (tokens, codes) is made once where the rows are a Hugging Face dataset (see `prepared`), and
+    What is slow to make of a row (tokens, codes) is made once where the rows are a Hugging Face dataset (see `PreparedRows`), and
     kept in its cache; otherwise as the rows are read.
 
     Args:
@@ -46,7 +38,7 @@ class Examples:
         self.targets = targets
         self._prepared: list[str] = []
         if isinstance(rows, datasets.Dataset) and inputs.whole is None:
-            self._prepared = [name for name in rows.column_names if _MADE.match(name)] if inputs.once else []
+            self._prepared = [name for name in rows.column_names if is_prepared(name)] if inputs.once else []
             self.rows = rows.with_format(None).select_columns(self._needed(rows.column_names))
 
     def __len__(self) -> int:
@@ -117,40 +109,9 @@ class Examples:
     def _rows_of(self, part: Input, columns: Columns, numbers: Sequence[int]) -> Columns:
         if not part.once or not self._prepared:
             return part.prepare(columns, numbers)
-        place = f"__prepared__{self.inputs.once.index(part)}."
+        place = prefix_of(self.inputs.once.index(part))
         return {name.removeprefix(place): columns[name] for name in self._prepared if name.startswith(place)}
 
     def _targets(self, columns: Mapping[str, Any], batch: Mapping[str, Any]) -> list[str]:
         wanted = columns if self.targets is None else self.targets
         return [name for name in wanted if name in columns and name not in batch and name not in self._prepared]
-
-
-def prepared(rows: datasets.Dataset, parts: Sequence[Input]) -> datasets.Dataset:
-    """Make once, beside the columns of a dataset, what is slow to make of each row."""
-    rows = rows.with_format(None)
-    _prepare(rows[:1], [0], parts, FORM)  # a tokenizer is another one, to the cache, before its first use
-    options = {"batched": True, "with_indices": True, "fn_kwargs": {"parts": list(parts), "form": FORM}}
-    with _bar_of(len(rows)):
-        return rows.map(_prepare, desc="Prepare", **options)
-
-
-@contextmanager
-def _bar_of(rows: int) -> Iterator[None]:
-    """Hide the progress bar of `datasets` where there are few rows, and nobody asked for it in the environment."""
-    asked = datasets.config.HF_DATASETS_DISABLE_PROGRESS_BARS is not None
-    hide = rows < FEW and not asked and not datasets.are_progress_bars_disabled()
-    if hide:
-        datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if hide:
-            datasets.enable_progress_bars()
-
-
-def _prepare(columns: Columns, numbers: Sequence[int], parts: Sequence[Input], form: int) -> dict[str, list[Any]]:
-    """Prepare rows; a part's columns have its number before their name, so that none is taken for one of the user's."""
-    made: dict[str, list[Any]] = {}
-    for place, part in enumerate(parts):
-        made |= {f"__prepared__{place}.{name}": values for name, values in part.prepare(columns, numbers).items()}
-    return made

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pandas as pd
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from ..files import read_rows
-from ..samplers import Once, own_copy
 
 
 def rows_of(data: Any) -> Any:
@@ -43,47 +41,6 @@ def rows_of(data: Any) -> Any:
     if simple:
         return datasets.Dataset.from_dict(table)
     return [{column: row.get(column) for column in columns} for row in rows]
-
-
-def flows(data: Any) -> bool:
-    """Say whether rows come only one after another: of an iterable dataset, a generator, a ready loader of one."""
-    rows = data.dataset if isinstance(data, DataLoader) else data
-    if isinstance(rows, IterableDataset | datasets.IterableDataset):
-        return True
-    return hasattr(rows, "__iter__") and not hasattr(rows, "__getitem__")
-
-
-def beginning(rows: Any, most: int | None = None) -> tuple[Any, Any]:
-    """Read the first rows of an iterable, or all of them.
-
-    Returns:
-        The rows, by number, and the iterable, which gives them all the same.
-    """
-    own = _keeps_state(rows) and not isinstance(rows, datasets.IterableDataset)
-    read = own_copy(rows) if own else rows  # what knows where it stands may go on from where reading ended
-    iterator = iter(read)
-    first = list(islice(iterator, most))
-    left = Once(chain(first, iterator)) if iterator is rows else rows
-    if isinstance(rows, datasets.IterableDataset) and rows.features is not None:
-        return datasets.Dataset.from_list(first, features=rows.features), left
-    return rows_of(first), left
-
-
-def saves_exactly(rows: Any) -> bool:
-    """Say whether an iterable keeps a state from which it reads on with the very next row."""
-    if not _keeps_state(rows):
-        return False
-    inner = [getattr(rows, "_ex_iterable", None)]
-    for part in inner:
-        if type(part).__name__.startswith("BufferShuffled"):
-            return False  # `datasets` does not save what lies in the buffer
-        inner += [getattr(part, "ex_iterable", None)] * hasattr(part, "ex_iterable")
-        inner += getattr(part, "ex_iterables", [])
-    return True
-
-
-def _keeps_state(rows: Any) -> bool:
-    return hasattr(rows, "state_dict") and hasattr(rows, "load_state_dict")
 
 
 def _refuse_mixture(column: str, values: list[Any]) -> None:

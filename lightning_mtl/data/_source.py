@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import datasets
-from datasets.distributed import split_dataset_by_node
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    RandomSampler,
-    SequentialSampler,
-)
+from torch.utils.data import DataLoader, SequentialSampler
 
-from .._checks import did_you_mean
 from ..encoders import Tokenizer
-from ..inputs import Columns, Image, Input, Inputs, Own, Plain, Table, Text, Words
+from ..inputs import Columns, Inputs
 from ..samplers import Flow
-from ._examples import Examples, prepared
-from ._rows import beginning, flows, rows_of, saves_exactly
+from ._columns import refuse_no_mapping, refuse_unknown_columns, value_in
+from ._examples import Examples
+from ._input_columns import InputColumns
+from ._iterables import beginning, flow_of, flows
+from ._prepared import PreparedRows
+from ._ready_loader import own_batches
+from ._rows import rows_of
 
 SPLITS = ("train", "validation", "test", "predict")
 SAMPLE = 10_000
@@ -85,7 +82,7 @@ class Source:
         self.transform = transform
         self.batch_size = batch_size
         self.collate = collate
-        self._refuse_mixtures()
+        self._input_columns()
         self.loaders = {split: data for split, data in splits.items() if isinstance(data, DataLoader)}
         self.stream: Any = None
         """The training split, where it can only be read as a stream."""
@@ -94,8 +91,10 @@ class Source:
             raise ValueError(
                 f"`rows` must be the number of rows of a training split that is read as a stream, got {rows}. Leave it out."
             )
-        self.rows = rows if rows is not None or self.stream is None else self._counted()
-        self._kept: dict[str, tuple[str, datasets.Dataset]] = {}
+        self.rows = rows
+        if rows is None and self.stream is not None and len(self.splits["train"]) < SAMPLE:
+            self.rows = len(self.splits["train"])  # it ended within what was looked at
+        self._prepared = PreparedRows()
 
     def _rows(self, split: str, data: Any) -> Any:
         if not flows(data):
@@ -106,11 +105,6 @@ class Source:
         first, self.stream = beginning(iterable, SAMPLE)
         return first
 
-    def _counted(self) -> int | None:
-        """Count the rows of a stream that ends within what was looked at."""
-        seen = len(self.splits["train"])
-        return seen if seen < SAMPLE else None
-
     def flow(self, batch: int, name: str, rank: int, ranks: int) -> Flow:
         """Make the stream of the training split ready to be drawn from.
 
@@ -120,16 +114,8 @@ class Source:
             rank: Number of this rank.
             ranks: Number of ranks: a Hugging Face stream is split over them, of any other each keeps its part.
         """
-        own = isinstance(self.stream, datasets.IterableDataset)
-        rows = split_dataset_by_node(self.stream, rank, ranks) if own and ranks > 1 else self.stream
-        saves = saves_exactly(rows)
-        first = 0 if saves else self._first_rows()
-        return Flow(rows, batch, name=name, size=self.rows, own=own, saves=saves, first=first)
-
-    def _first_rows(self) -> int:
-        """Make a number of the first rows of the stream."""
         seen = self.splits["train"]
-        return zlib.crc32(repr([seen[i] for i in range(min(16, len(seen)))]).encode())
+        return flow_of(self.stream, seen, batch, name=name, size=self.rows, rank=rank, ranks=ranks)
 
     def given(self, inputs: Inputs, targets: Sequence[str] | None) -> Examples:
         """Make the rows of the stream, as they come, batches of tensors."""
@@ -140,29 +126,13 @@ class Source:
         own = self._collate(split)
         return inputs if own is None or own is inputs.whole else Inputs([], whole=own, leave_out=inputs.leave_out)
 
+    def _input_columns(self) -> InputColumns:
+        return InputColumns(self.text, self.words, self.features, self.image, self.transform)
+
     @property
     def named(self) -> list[str]:
         """The columns that are named as inputs."""
-        return [
-            *self.text,
-            *([self.words] if self.words else ()),
-            *self.features,
-            *([self.image] if self.image else ()),
-        ]
-
-    def _refuse_mixtures(self) -> None:
-        if len(self.text) > 2:
-            raise ValueError(f"`text` must name one column, or two for pairs, got {self.text}. Join the columns first.")
-        if self.text and self.words:
-            raise ValueError(
-                f"`words` must be left out beside `text`, got {self.words!r}. Name the one that the encoder reads."
-            )
-        if self.transform is not None and self.named:
-            raise ValueError(
-                f"`transform` makes all input columns, so no other may be named beside it, got {self.named}. Leave one out."
-            )
-        if doubled := sorted({name for name in self.named if self.named.count(name) > 1}):
-            raise ValueError(f"Input columns must be named once, got {doubled} twice. Leave one out.")
+        return self._input_columns().named
 
     def columns(self, split: str) -> list[str]:
         """Name the columns of a split, as far as they can be seen."""
@@ -171,7 +141,7 @@ class Source:
             return list(data.column_names)
         collate = self._collate(split)
         first = collate([data[0]]) if collate else data[0]
-        _refuse_no_mapping(first, 0)
+        refuse_no_mapping(first, 0)
         return list(first)
 
     def inputs(
@@ -193,23 +163,19 @@ class Source:
         hidden = set(not_inputs) - set(targets or ())
         if collate := self._collate(split):
             return Inputs([], whole=collate, leave_out=hidden)
-        if (self.text or self.words) and tokenizer is None:
-            raise ValueError(
-                f"Source {name!r} has `{'text' if self.text else 'words'}`, but no tokenizer: its encoder has none, nor was one "
-                "given. Use an encoder for text, e.g. HardSharing(BagOfWords()), or MultiTaskDataModule(..., tokenizer=...)."
-            )
+        columns = self._input_columns()
+        columns.refuse_no_tokenizer(tokenizer, name)
         there = self.columns(split)
-        self._refuse_unknown(self.named, there, split, name)
-        inputs = Inputs(
-            self._parts(tokenizer, [column for column in there if column not in {*hidden, *(targets or ())}])
-        )
+        refuse_unknown_columns(columns.named, there, split, name)
+        others = [column for column in there if column not in {*hidden, *(targets or ())}]
+        inputs = Inputs(columns.parts(tokenizer, next(iter(self.splits.values())), others))
         if (self.features or self.image) and "train" not in self.splits:
             raise ValueError(
                 f"Source {name!r} must have a split 'train' from which the scale of its columns is learned, got "
                 f"{list(self.splits)}. Add it, or load a trained model, which knows it."
             )
         if self.features or self.image:
-            inputs.fit(lambda columns: self.read(split, columns))
+            inputs.fit(lambda names: self.read(split, names))
         return inputs
 
     def is_read_by(self, inputs: Inputs, name: str) -> bool:
@@ -237,7 +203,7 @@ class Source:
         rows = self.splits[split]
         if isinstance(rows, datasets.Dataset):
             return dict(rows.with_format(None).select_columns(list(columns))[:])
-        return {column: [_value(rows[i], i, column) for i in range(len(rows))] for column in columns}
+        return {column: [value_in(rows[i], i, column) for i in range(len(rows))] for column in columns}
 
     def labels(self, split: str, columns: Sequence[str], name: str) -> tuple[Columns | None, Mapping[str, Any]]:
         """Read the values of target columns, and the types of all columns where the data tell them.
@@ -248,7 +214,7 @@ class Source:
         if self._collate(split):
             return None, {}
         self._refuse_empty(split, name)
-        self._refuse_unknown(columns, self.columns(split), split, name)
+        refuse_unknown_columns(columns, self.columns(split), split, name)
         rows = self.splits[split]
         return self.read(split, columns), rows.features if isinstance(rows, datasets.Dataset) else {}
 
@@ -273,81 +239,24 @@ class Source:
                 f"Source {name!r}: inputs must not be targets too, got {sorted(leaks)}. Leave them out of the inputs."
             )
         named = [] if inputs.whole else inputs.columns
-        self._refuse_unknown([*named, *(targets or ())], self.columns(split), split, name)
+        refuse_unknown_columns([*named, *(targets or ())], self.columns(split), split, name)
         inputs = self._as_collated(split, inputs)
         try:
-            return Examples(self._prepared(split, inputs), inputs, targets, show=show)
+            return Examples(self._prepared.of(split, self.splits[split], inputs.once), inputs, targets, show=show)
         except ValueError as error:
             raise ValueError(f"Source {name!r}, split {split!r}: {error}") from error
-
-    def _prepared(self, split: str, inputs: Inputs) -> Any:
-        """Prepare the rows of a split, or take those that were prepared in the same way for an earlier model."""
-        rows = self.splits[split]
-        if not inputs.once or not isinstance(rows, datasets.Dataset):
-            return rows
-        key = datasets.fingerprint.Hasher.hash(inputs.once)
-        if self._kept.get(split, ("", None))[0] != key:
-            self._kept[split] = key, prepared(rows, inputs.once)
-        return self._kept[split][1]
-
-    def _parts(self, tokenizer: Tokenizer | None, others: list[str]) -> list[Input]:
-        if self.transform is not None:
-            return [Own(self.transform)]
-        parts: list[Input] = []
-        if self.text or self.words:
-            assert tokenizer is not None
-            parts.append(Text(self.text, tokenizer) if self.text else Words([cast(str, self.words)], tokenizer))
-        if self.features:
-            rows = next(iter(self.splits.values()))
-            known = rows.features if isinstance(rows, datasets.Dataset) else {}
-            classes = [name for name in self.features if isinstance(known.get(name), datasets.ClassLabel)]
-            parts.append(Table(self.features, classes))
-        if self.image is not None:
-            parts.append(Image([self.image]))
-        return parts or [Plain(others)]
 
     def _refuse_empty(self, split: str, name: str) -> None:
         if len(self.splits[split]) == 0:
             raise ValueError(f"Split {split!r} of source {name!r} must have rows, got none. Leave the split out.")
 
-    def _refuse_unknown(self, wanted: Sequence[str], there: Sequence[str], split: str, name: str) -> None:
-        for column in wanted:
-            if column not in there:
-                hint = did_you_mean(column, there)
-                raise ValueError(
-                    f"Source {name!r} has no column {column!r} in split {split!r}; columns are {there}. {hint}"
-                )
-
     def ready_batches(self, split: str, name: str, ranks: int) -> Any:
-        """Give the batches of row numbers of a ready loader with a sampler of its own, or else none.
+        """Return the batches of row numbers of a ready loader with a sampler of its own; None where there is none.
 
         Raises:
-            ValueError: The loader's batches cannot be cut over the ranks.
+            ValueError: The loader's batches cannot be sharded.
         """
-        loader = self.loaders.get(split)
-        if loader is None or (loader.batch_sampler is not None and flows(loader)):
-            return None
-        if loader.batch_sampler is None:
-            raise ValueError(
-                f"The DataLoader of source {name!r} must make batches, got batch_size=None. Give its dataset, or pass "
-                f"loaders of ready batches to the Trainer: CombinedLoader({{{name!r}: loader}}, 'max_size_cycle')."
-            )
-        sampler = loader.sampler
-        plain = type(loader.batch_sampler) is BatchSampler and type(sampler) in (RandomSampler, SequentialSampler)
-        plain = (
-            plain
-            and not getattr(sampler, "replacement", False)
-            and len(cast(Sized, sampler)) == len(cast(Sized, loader.dataset))
-        )
-        if plain and not loader.drop_last:
-            return None
-        if ranks > 1:
-            raise ValueError(
-                f"The DataLoader of source {name!r} must have a plain sampler to be cut over {ranks} ranks, got "
-                f"{type(loader.sampler).__name__} with drop_last={loader.drop_last}. Give its dataset instead."
-            )
-        batches: Any = loader.batch_sampler
-        return batches
+        return own_batches(self.loaders.get(split), name, ranks)
 
     def rows_per_step(self, split: str, default: int) -> int:
         """Number the rows of a step on one rank: this source's own, its loader's, or the default."""
@@ -362,20 +271,3 @@ class Source:
     def _collate(self, split: str) -> Callable[[list[Any]], Any] | None:
         loader = self.loaders.get(split)
         return self.collate or (loader.collate_fn if loader is not None else None)
-
-
-def _refuse_no_mapping(row: Any, number: int) -> None:
-    if not isinstance(row, Mapping):
-        raise ValueError(
-            f"Rows of a source must be mappings of columns, got {type(row).__name__} as row {number}. Give `collate` that makes "
-            "{column: tensor} of a list of rows."
-        )
-
-
-def _value(row: Any, number: int, column: str) -> Any:
-    _refuse_no_mapping(row, number)
-    if column not in row:
-        raise ValueError(
-            f"Row {number} must have column {column!r}, got columns {list(row)}. Add it; None is no label."
-        )
-    return row[column]

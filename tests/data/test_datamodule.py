@@ -348,15 +348,15 @@ def weighted() -> DataLoader[Any]:
 @pytest.mark.parametrize(
     ("size", "says"),
     [
-        (weighted, "DataLoader of source 'size' must have a plain sampler to be cut over 2 ranks, got WeightedRandomSampler"),
+        (weighted, "DataLoader of source 'size' must have a plain sampler to be sharded over 2 ranks, got WeightedRandomSampler"),
         (
             lambda: DataLoader(rows(21), 4, drop_last=True, collate_fn=columns),  # type: ignore[arg-type]
-            "to be cut over 2 ranks, got SequentialSampler with drop_last=True. Give its dataset instead",
+            "over 2 ranks, got SequentialSampler with drop_last=True",
         ),
         (lambda: rows(1), "Source 'size' must have a row for each process in split 'train', got 1 for 2. Add rows"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_cut_over_ranks(size: Callable[[], Any], says: str, trainer: TrainerMaker) -> None:
+def test_what_cannot_be_sharded(size: Callable[[], Any], says: str, trainer: TrainerMaker) -> None:
     data = MultiTaskDataModule(pair(size={"train": size()}), summary=False)
     data.trainer = trainer(devices=2, strategy="ddp")
     data.setup("fit")

@@ -177,10 +177,12 @@ def test_annealing_needs_an_end(trainer: TrainerMaker) -> None:
         trainer(max_epochs=-1, max_steps=10).fit(module(), fed)
 
 
-def test_batches_that_cannot_be_cut_over_ranks() -> None:
+def test_batches_that_cannot_be_sharded() -> None:
     weighted = WeightedRandomSampler([1.0] * 20, 20)
     loader: DataLoader[Any] = DataLoader(rows(20), 4, sampler=weighted, collate_fn=columns)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="must have a plain sampler to be cut over 2 ranks, got WeightedRandomSampler"):
+    with pytest.raises(
+        ValueError, match="must have a plain sampler to be sharded over 2 ranks, got WeightedRandomSampler"
+    ):
         Source({"train": loader}).ready_batches("train", "s", 2)
 
 

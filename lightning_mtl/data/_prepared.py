@@ -1,0 +1,74 @@
+"""Rows of a Hugging Face dataset, prepared once: what is slow to make of a row (tokens, codes) is kept in its cache."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import datasets
+
+from ..inputs import Columns, Input
+
+_FORM = 1
+"""Raise it when what is prepared of a row changes: the cache of `datasets` knows values, not code."""
+_PREPARED = re.compile(r"__prepared__\d+\..")
+"""A column that was prepared: a mark, the number of the input, a dot, and the name of the encoder's column."""
+_FEW = 10_000
+"""Rows that are prepared in a moment, for which no progress bar is shown."""
+
+
+class PreparedRows:
+    """The splits of a source as they were prepared last, so that another model with the same inputs needs no second pass."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[str, datasets.Dataset]] = {}
+
+    def of(self, split: str, rows: Any, inputs: Sequence[Input]) -> Any:
+        """Return the rows of a split with columns for what these inputs prepare; rows without a cache stay as they are."""
+        if not inputs or not isinstance(rows, datasets.Dataset):
+            return rows
+        key = datasets.fingerprint.Hasher.hash(inputs)
+        if self._kept.get(split, ("", None))[0] != key:
+            self._kept[split] = key, _prepared(rows, inputs)
+        return self._kept[split][1]
+
+
+def is_prepared(column: str) -> bool:
+    """Return whether a column was added by `PreparedRows`."""
+    return _PREPARED.match(column) is not None
+
+
+def prefix_of(number: int) -> str:
+    """Return how the columns that an input prepares begin; no column of the user's begins like that."""
+    return f"__prepared__{number}."
+
+
+def _prepared(rows: datasets.Dataset, inputs: Sequence[Input]) -> datasets.Dataset:
+    rows = rows.with_format(None)
+    _prepare(rows[:1], [0], inputs, _FORM)  # the cache key of a tokenizer changes with its first use
+    options = {"batched": True, "with_indices": True, "fn_kwargs": {"parts": list(inputs), "form": _FORM}}
+    with _progress_bar(len(rows)):
+        return rows.map(_prepare, desc="Prepare", **options)
+
+
+@contextmanager
+def _progress_bar(rows: int) -> Iterator[None]:
+    """Hide the progress bar of `datasets` where there are few rows, unless the environment asks for it."""
+    asked = datasets.config.HF_DATASETS_DISABLE_PROGRESS_BARS is not None
+    hide = rows < _FEW and not asked and not datasets.are_progress_bars_disabled()
+    if hide:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hide:
+            datasets.enable_progress_bars()
+
+
+def _prepare(columns: Columns, numbers: Sequence[int], parts: Sequence[Input], form: int) -> dict[str, list[Any]]:
+    made: dict[str, list[Any]] = {}
+    for number, part in enumerate(parts):
+        made |= {prefix_of(number) + name: values for name, values in part.prepare(columns, numbers).items()}
+    return made
