@@ -1,4 +1,4 @@
-"""Families of functions: regression tasks without number, each drawn at random."""
+"""Families of functions: an endless supply of regression tasks, each drawn at random."""
 
 from ._base import Draw, Family
 from ._harmonic import Harmonic

@@ -1,4 +1,4 @@
-"""What every family is: functions of one number that are drawn at random."""
+"""The base class of families: functions of one number that are drawn at random."""
 
 from __future__ import annotations
 
@@ -11,55 +11,55 @@ from torch import Tensor
 
 Range = Sequence[float]
 Draw = Mapping[str, Tensor]
-"""What makes a function one of its family, e.g. amplitude and phase, [functions] each."""
+"""The parameters of drawn functions, e.g. amplitude and phase, [functions, 1] each."""
 
 
 class Family(ABC):
-    """Functions of one number, drawn at random: each is a task, of which a few points are known.
+    """Functions of one number, drawn at random; each function is a task of which a few points are known.
 
     Args:
-        x: From where to where points are drawn.
-        noise: Standard deviation of what is added to the values of the support; queries are without.
+        x: Lower and upper limit of the points.
+        noise: Standard deviation of the noise that is added to the values of the support; queries have no noise.
 
     Raises:
-        ValueError: A range does not rise, or `noise` is below 0.
+        ValueError: An upper limit is below its lower limit, or `noise` is below 0.
     """
 
     def __init__(self, x: Range = (-5.0, 5.0), noise: float = 0.0) -> None:
-        self.x = rising("x", x)
+        self.x = checked_range("x", x)
         if noise < 0:
             raise ValueError(f"`noise` must be at least 0, got {noise}.")
         self.noise = noise
 
     @abstractmethod
     def draw(self, functions: int, generator: torch.Generator) -> Draw:
-        """Draw functions."""
+        """Draw the parameters of functions."""
 
     @abstractmethod
     def value(self, draw: Draw, x: Float[Tensor, "functions points"]) -> Float[Tensor, "functions points"]:
-        """Give the functions' values.
+        """Return the functions' values.
 
         Args:
-            draw: What `draw` gave.
+            draw: Result of `draw`.
             x: Points of each function.
         """
 
     def points(
         self, draw: Draw, functions: int, points: int, generator: torch.Generator
     ) -> Float[Tensor, "functions points"]:
-        """Draw points of each function: by default evenly from the range."""
+        """Draw points for each function: by default uniformly from the range."""
         return uniform(self.x, (functions, points), generator)
 
     def episodes(
         self, functions: int, shots: int, queries: int, generator: torch.Generator
     ) -> dict[str, dict[str, Float[Tensor, "functions points *one"]]]:
-        """Draw functions, and points of each.
+        """Draw functions, and points of each function.
 
         Args:
-            functions: How many.
-            shots: Points of the support.
-            queries: Points of the query.
-            generator: What the draw depends on.
+            functions: Number of functions.
+            shots: Number of points in the support.
+            queries: Number of points in the query.
+            generator: The random number generator.
 
         Returns:
             {"support": {"x": [functions, shots, 1], "y": [functions, shots]}, "query": ...}
@@ -77,16 +77,16 @@ class Family(ABC):
 
 
 def uniform(limits: Range, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw numbers evenly from a range."""
+    """Draw numbers uniformly from a range."""
     low, high = limits
     return torch.rand(shape, generator=generator) * (high - low) + low
 
 
-def rising(name: str, limits: Range) -> tuple[float, float]:
-    """Look whether a range is one.
+def checked_range(name: str, limits: Range) -> tuple[float, float]:
+    """Return a range, and check that its upper limit is not below the lower one.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is.
     """
     if len(limits) != 2 or not limits[0] <= limits[1]:
         raise ValueError(f"`{name}` must be two numbers of which the second is not below the first, got {limits!r}.")

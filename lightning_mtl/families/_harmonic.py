@@ -8,20 +8,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._base import Draw, Family, Range, rising, uniform
+from ._base import Draw, Family, Range, checked_range, uniform
 
 
 class Harmonic(Family):
-    """Sums of two sine waves, the second twice as fast, seen through a window of x (Lacoste et al. 2018, "Uncertainty in multitask transfer learning").
+    """Sums of two sine waves, one of twice the frequency, seen in a part of x (Lacoste et al. 2018, "Uncertainty in multitask transfer learning").
 
-    y = amplitude * sin(frequency * x + phase) + second amplitude * sin(2 * frequency * x + second phase); x is normal with deviation 1
-    around a middle that is drawn.
+    y = amplitude * sin(frequency * x + phase) + second amplitude * sin(2 * frequency * x + second phase). x is normally distributed
+    with standard deviation 1 around a middle, which is drawn for each function.
 
     Args:
-        amplitude: Of both waves: from where to where it is drawn.
-        frequency: From where to where it is drawn.
-        phase: Of both waves.
-        middle: From where to where the middle of x is drawn.
+        amplitude: Lower and upper limit of the amplitudes of both waves.
+        frequency: Lower and upper limit of the frequency of the first wave.
+        phase: Lower and upper limit of the phases of both waves.
+        middle: Lower and upper limit of the middle of x.
         noise: See `Family`.
 
     Example:
@@ -39,11 +39,11 @@ class Harmonic(Family):
         noise: float = 0.0,
     ) -> None:
         super().__init__(middle, noise)
-        self.amplitude, self.frequency = rising("amplitude", amplitude), rising("frequency", frequency)
-        self.phase, self.middle = rising("phase", phase), rising("middle", middle)
+        self.amplitude, self.frequency = checked_range("amplitude", amplitude), checked_range("frequency", frequency)
+        self.phase, self.middle = checked_range("phase", phase), checked_range("middle", middle)
 
     def draw(self, functions: int, generator: torch.Generator) -> Draw:
-        """Draw both waves, and the middle of x."""
+        """Draw the parameters of both waves, and the middle of x."""
         limits = {
             "amplitude": self.amplitude,
             "phase": self.phase,
@@ -61,6 +61,6 @@ class Harmonic(Family):
         return draw["middle"] + torch.randn(functions, points, generator=generator)
 
     def value(self, draw: Draw, x: Float[Tensor, "functions points"]) -> Float[Tensor, "functions points"]:
-        """Give the sums of both waves."""
+        """Return the sums of both waves."""
         first = draw["amplitude"] * torch.sin(draw["frequency"] * x + draw["phase"])
         return first + draw["second_amplitude"] * torch.sin(2 * draw["frequency"] * x + draw["second_phase"])

@@ -8,18 +8,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._base import Draw, Family, Range, rising, uniform
+from ._base import Draw, Family, Range, checked_range, uniform
 from ._sinusoid import Sinusoid
 
 
 class SinusoidAndLine(Family):
-    """Sine waves and straight lines, half and half (Finn et al., "Probabilistic MAML", NeurIPS 2018, section 6).
+    """Sine waves or straight lines, with equal probability (Finn et al., "Probabilistic MAML", NeurIPS 2018, section 6).
 
     Args:
-        amplitude: Of the waves: from where to where it is drawn.
-        phase: Of the waves.
-        slope: Of the lines.
-        intercept: Of the lines.
+        amplitude: Lower and upper limit of the amplitude of the waves.
+        phase: Lower and upper limit of the phase of the waves.
+        slope: Lower and upper limit of the slope of the lines.
+        intercept: Lower and upper limit of the intercept of the lines.
         x: See `Family`.
         noise: See `Family`; the paper's is 0.3.
 
@@ -40,16 +40,16 @@ class SinusoidAndLine(Family):
         noise: float = 0.0,
     ) -> None:
         super().__init__(x, noise)
-        self.amplitude, self.phase = rising("amplitude", amplitude), rising("phase", phase)
-        self.slope, self.intercept = rising("slope", slope), rising("intercept", intercept)
+        self.amplitude, self.phase = checked_range("amplitude", amplitude), checked_range("phase", phase)
+        self.slope, self.intercept = checked_range("slope", slope), checked_range("intercept", intercept)
         self._waves = Sinusoid(amplitude, (1.0, 1.0), phase, x)
 
     def draw(self, functions: int, generator: torch.Generator) -> Draw:
-        """Draw waves, lines, and which of them a function is."""
+        """Draw the parameters of waves and lines, and which of the two each function is."""
         lines = {name: uniform(getattr(self, name), (functions, 1), generator) for name in ("slope", "intercept")}
         line = torch.rand(functions, 1, generator=generator) < 0.5
         return {**self._waves.draw(functions, generator), **lines, "line": line}
 
     def value(self, draw: Draw, x: Float[Tensor, "functions points"]) -> Float[Tensor, "functions points"]:
-        """Give the values of wave or line."""
+        """Return the values of the wave or the line."""
         return torch.where(draw["line"], draw["slope"] * x + draw["intercept"], self._waves.value(draw, x))

@@ -8,19 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._base import Draw, Family, Range, rising, uniform
+from ._base import Draw, Family, Range, checked_range, uniform
 
 
 class Sinusoid(Family):
     """Sine waves: y = amplitude * sin(frequency * x + phase).
 
-    The defaults are those of MAML (Finn et al. 2017, section 5.1; theirs shifts x by the phase to the other side, which draws the same
-    waves). Meta-SGD (Li et al. 2017, section 4.1) draws the frequency too: frequency=(0.8, 1.2).
+    The defaults are those of MAML (Finn et al. 2017, section 5.1; there the phase has the opposite sign, which gives the same family
+    of waves). Meta-SGD (Li et al. 2017, section 4.1) also draws the frequency: frequency=(0.8, 1.2).
 
     Args:
-        amplitude: From where to where it is drawn.
-        frequency: From where to where it is drawn.
-        phase: From where to where it is drawn.
+        amplitude: Lower and upper limit of the amplitude.
+        frequency: Lower and upper limit of the frequency.
+        phase: Lower and upper limit of the phase.
         x: See `Family`.
         noise: See `Family`.
 
@@ -40,9 +40,9 @@ class Sinusoid(Family):
         noise: float = 0.0,
     ) -> None:
         super().__init__(x, noise)
-        self.amplitude = rising("amplitude", amplitude)
-        self.frequency = rising("frequency", frequency)
-        self.phase = rising("phase", phase)
+        self.amplitude = checked_range("amplitude", amplitude)
+        self.frequency = checked_range("frequency", frequency)
+        self.phase = checked_range("phase", phase)
 
     def draw(self, functions: int, generator: torch.Generator) -> Draw:
         """Draw amplitudes, frequencies and phases."""
@@ -52,5 +52,5 @@ class Sinusoid(Family):
         }
 
     def value(self, draw: Draw, x: Float[Tensor, "functions points"]) -> Float[Tensor, "functions points"]:
-        """Give the waves' values."""
+        """Return the waves' values."""
         return draw["amplitude"] * torch.sin(draw["frequency"] * x + draw["phase"])

@@ -1,6 +1,6 @@
 """Learners and task sets of learn2learn in our modules, and our networks as its learners.
 
-learn2learn is not imported here, but by `to_learn2learn`.
+Only `to_learn2learn` imports learn2learn.
 """
 
 from ._learners import from_learn2learn, to_learn2learn

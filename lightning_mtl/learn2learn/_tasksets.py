@@ -11,7 +11,7 @@ from torch import Tensor
 
 @runtime_checkable
 class Taskset(Protocol):
-    """What task sets of learn2learn have."""
+    """The method of a task set of learn2learn that is used."""
 
     def sample(self) -> Any:
         """Draw the examples and the labels of a task."""
@@ -27,24 +27,24 @@ def episodes_of_taskset(
     episodes: int = 4,
     steps: int = 100,
 ) -> Iterable[Any]:
-    """Feed a module with tasks that a `learn2learn.data.Taskset` draws, as a `train_dataloader`.
+    """Return a `train_dataloader` of tasks that a `learn2learn.data.Taskset` draws.
 
-    The support of a task are the first `shots` examples of each class, the query the others of it, as `partition_task` has it. What is
-    drawn follows Python's `random`: on several processes seed it differently, or all draw the same.
+    The support of a task holds the first `shots` examples of each class, and the query the other ones, as in `partition_task`. Task
+    sets draw with Python's `random`: on several processes, seed it differently, or all processes draw the same.
 
     Args:
-        taskset: Its `sample()` gives examples and labels of one task.
-        shots: Examples of each class that are adapted to.
+        taskset: Its `sample()` returns examples and labels of one task.
+        shots: Number of examples of each class in the support.
         source: Name of the source in a batch.
         columns: Names of the columns of examples and labels.
-        episodes: Tasks in a step.
-        steps: Steps in an epoch.
+        episodes: Number of tasks in a step.
+        steps: Number of steps in an epoch.
 
     Returns:
-        Batches {source: [{"support": {column: tensor}, "query": ...}, ...]}, others in each pass.
+        Batches {source: [{"support": {column: tensor}, "query": ...}, ...]}, different ones in each epoch.
 
     Raises:
-        ValueError: A number is below 1; while drawing, a class has no example but those of the support.
+        ValueError: A number is below 1; while drawing, a class has no examples left for the query.
 
     Example:
         >>> class Drawn:
@@ -58,10 +58,10 @@ def episodes_of_taskset(
     for name, value in (("shots", shots), ("episodes", episodes), ("steps", steps)):
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
-    return _Drawn(taskset, shots, source, columns, episodes, steps)
+    return _EpisodeLoader(taskset, shots, source, columns, episodes, steps)
 
 
-class _Drawn:
+class _EpisodeLoader:
     def __init__(
         self, taskset: Taskset, shots: int, source: str, columns: tuple[str, str], episodes: int, steps: int
     ) -> None:
@@ -77,11 +77,11 @@ class _Drawn:
 
     def _episode(self, examples: Tensor, labels: Tensor) -> dict[str, dict[str, Tensor]]:
         rows = [(labels == label).nonzero().squeeze(1) for label in torch.unique(labels)]
-        fewest = min(len(of) for of in rows)
+        fewest = min(map(len, rows))
         if fewest <= self.shots:
             raise ValueError(
                 f"`shots` must leave examples of each class for the query, got {self.shots} of {fewest}. Take fewer, or draw more."
             )
         parts = {"support": [of[: self.shots] for of in rows], "query": [of[self.shots :] for of in rows]}
-        picked = {name: torch.cat(of) for name, of in parts.items()}
-        return {name: dict(zip(self.columns, (examples[of], labels[of]), strict=True)) for name, of in picked.items()}
+        selected = {name: torch.cat(of) for name, of in parts.items()}
+        return {name: dict(zip(self.columns, (examples[of], labels[of]), strict=True)) for name, of in selected.items()}

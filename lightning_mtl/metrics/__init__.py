@@ -1,4 +1,4 @@
-"""Metrics that torchmetrics does not have, one per file."""
+"""Metrics that torchmetrics lacks, one per file."""
 
 from ._backward_transfer import BackwardTransfer
 from ._delta_m import DeltaM, delta_m

@@ -1,4 +1,4 @@
-"""What later stages did to earlier tasks."""
+"""Backward transfer: the effect of later stages on earlier tasks."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from ._score_matrix import ScoreMatrix
 
 
 class BackwardTransfer(ScoreMatrix):
-    """Backward transfer: what later stages changed in each task since it was learned.
+    """Backward transfer: the change of each task's score since the stage in which it was learned.
 
-    With the last of T stages it is 1 / (T - 1) sum_{j < T} R[T, j] - R[j, j]: Lopez-Paz and Ranzato, "Gradient episodic memory for continual learning",
-    NeurIPS 2017, equation 3; the mean over the tasks learned before the last stage. The authors' code divides by T instead, which
-    gives -0.0233 on the matrix below. It is negative where tasks are forgotten.
+    After the last of T stages it is 1 / (T - 1) sum_{j < T} R[T, j] - R[j, j], the mean over the tasks learned before the last stage:
+    Lopez-Paz and Ranzato, "Gradient episodic memory for continual learning", NeurIPS 2017, equation 3. The authors' code divides
+    by T instead, which gives -0.0233 for the matrix below. It is negative if tasks are forgotten.
 
     Args:
-        tasks: How many there are.
+        tasks: Number of tasks.
         learned_at: The stage in which each task is learned. Default: task j in stage j.
-        stages: How many there are. Default: as many as the tasks need to be learned.
+        stages: Number of stages. Default: up to the stage in which the last task is learned.
 
     Raises:
-        ValueError: No task, or a task that is learned in no stage.
+        ValueError: There is no task, or a task is learned in no stage.
 
     Example:
         >>> import torch
@@ -35,7 +35,7 @@ class BackwardTransfer(ScoreMatrix):
     higher_is_better = True
 
     def terms(self) -> Float[Tensor, " tasks"]:
-        """Give what each task has gained since it was learned."""
+        """Return the gain of each task since it was learned."""
         last = self.last()
         learned = self.matrix.gather(0, self.learned_at[None])[0]
         return self.learned_before(last, self.matrix[last] - learned)

@@ -1,4 +1,4 @@
-"""What sharing gained over single tasks."""
+"""Delta-m: the relative gain of a run over a baseline."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def delta_m(
     reduction: Reduction = "metric",
     tasks: Sequence[str] | None = None,
 ) -> Float[Tensor, "*runs"]:
-    """Average the gain of each metric over its baseline, in percent; positive is better.
+    """Average the relative gains of metrics over their baselines, in percent; positive is better.
 
-    100 mean_m s_m (N_m - B_m) / |B_m|, where s_m is 1 if a higher metric is better, else -1: Maninis et al., "Attentive single-tasking of multiple
-    tasks", CVPR 2019, section 4. Published tables differ in two ways. Those that follow Nash-MTL (NYUv2, Cityscapes, QM9, CelebA) average over metrics and have
-    the other sign: there a drop is positive, and lower is better. LibMTL averages within each task and then over tasks. Metrics with small
-    baselines weigh most.
+    100 mean_m s_m (N_m - B_m) / |B_m|, where s_m is 1 if higher is better for metric m, else -1: Maninis et al., "Attentive
+    single-tasking of multiple tasks", CVPR 2019, section 4. Published tables differ in two ways. Those that follow Nash-MTL (NYUv2,
+    Cityscapes, QM9, CelebA) average over metrics and have the opposite sign: a drop is positive, and lower is better. LibMTL averages
+    within each task and then over tasks. Metrics with small baselines have the largest influence.
 
     Args:
         values: The metrics of one or more runs.
-        baseline: The same metrics of the networks compared with, such as one for each task; none is 0.
-        higher_is_better: Of each metric.
+        baseline: The metrics of the baseline, such as one network for each task; none may be 0.
+        higher_is_better: For each metric, whether higher is better.
         reduction: "metric" averages over all metrics, "task" within each task and then over tasks.
         tasks: The task of each metric, for "task".
 
     Raises:
-        ValueError: A baseline of 0, other numbers of metrics, or no tasks for "task".
+        ValueError: A baseline is 0, the numbers of metrics differ, or "task" has no `tasks`.
 
     Example:
         >>> import torch
@@ -54,18 +54,18 @@ def delta_m(
 
 
 class DeltaM(Kept):
-    """The gain of a run over single tasks, in percent, averaged over what it is updated with; positive is better.
+    """The relative gain of runs over a baseline, in percent, averaged over the runs; positive is better.
 
-    See `delta_m` for what it is, and for what others mean by it.
+    See `delta_m` for its definition, and for definitions of others.
 
     Args:
-        baseline: Metrics of the networks compared with; none is 0.
-        higher_is_better: Of each metric.
+        baseline: Metrics of the baseline; none may be 0.
+        higher_is_better: For each metric, whether higher is better.
         reduction: "metric" averages over all metrics, "task" within each task and then over tasks.
         tasks: The task of each metric, for "task".
 
     Raises:
-        ValueError: A baseline of 0, other numbers of metrics, or no tasks for "task".
+        ValueError: A baseline is 0, the numbers of metrics differ, or "task" has no `tasks`.
 
     Example:
         >>> import torch
@@ -97,16 +97,16 @@ class DeltaM(Kept):
         self.keep("runs", torch.tensor(0), "sum")
 
     def update(self, values: Float[Tensor, " metrics"]) -> None:
-        """Take in the metrics of a run.
+        """Update with the metrics of a run.
 
         Args:
-            values: In the order of the baseline.
+            values: The metrics, in the order of the baseline.
         """
         gain = delta_m(values.to(self.baseline), self.baseline, self.directions, self.reduction, self.tasks)
         self.total, self.runs = self.total + gain, self.runs + 1
 
     def compute(self) -> Float[Tensor, ""]:
-        """Average the gain over all runs."""
+        """Return the mean gain of all runs."""
         return self.total / self.runs
 
 

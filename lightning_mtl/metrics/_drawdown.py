@@ -1,4 +1,4 @@
-"""How far scores are below their best."""
+"""Drawdown: how far scores are below their best."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ._kept import Kept, known_mean
 
 
 class Drawdown(Kept):
-    """The best score so far less the latest one, for each task: what is forgotten where all tasks are trained together.
+    """The best score so far minus the latest one, for each task: a measure of forgetting when all tasks are trained together.
 
-    It is what Chaudhry's forgetting becomes where each evaluation is a stage, except that the latest counts among the best, so that it is never
-    negative. Scores are higher-is-better. A score that wavers has a drawdown without being forgotten: `smoothing`
-    helps, and `DropAlarm` decides. Ranks may all give the same (synchronised) scores, or each those that it alone knows.
+    It is Chaudhry's forgetting with each evaluation as a stage, except that the latest score can be the best one, so it is never
+    negative. Higher scores are better. Noise alone also causes a drawdown: `smoothing` reduces it, and `DropAlarm` tells drops from
+    noise. All ranks may pass the same (synchronised) scores, or each rank the scores that only it knows.
 
     Args:
-        tasks: How many there are.
-        smoothing: Weight of the past in a running average of scores, from 0 (none) to below 1; it begins with the first score.
+        tasks: Number of tasks.
+        smoothing: Weight of the past in a moving average of scores, from 0 (none) to below 1; it starts with the first score.
 
     Raises:
-        ValueError: No task, or a smoothing out of its range; from `update`: another number of scores.
+        ValueError: There is no task, or `smoothing` is out of its range; from `update`: the number of scores is wrong.
 
     Example:
         >>> import torch
@@ -47,10 +47,10 @@ class Drawdown(Kept):
         self.keep("latest", torch.full((tasks,), torch.nan), known_mean)
 
     def update(self, scores: Float[Tensor, " tasks"]) -> None:
-        """Take in an evaluation.
+        """Update with the scores of an evaluation.
 
         Args:
-            scores: Of each task; NaN where it is not known.
+            scores: The score of each task; NaN if it is unknown.
         """
         tasks = len(self.latest)
         require(len(scores) == tasks, "scores", f"{tasks} numbers", len(scores), "Write NaN for unknown ones.")
@@ -61,5 +61,5 @@ class Drawdown(Kept):
         self.best = self.best.fmax(self.latest)
 
     def compute(self) -> Float[Tensor, " tasks"]:
-        """Give each task's drawdown; NaN for one without a score."""
+        """Return each task's drawdown; NaN for a task without a score."""
         return self.best - self.latest

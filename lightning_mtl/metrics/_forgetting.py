@@ -1,4 +1,4 @@
-"""How much of what was learned is lost."""
+"""Forgetting: how much scores fall from their best."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from ._score_matrix import ScoreMatrix
 
 
 class Forgetting(ScoreMatrix):
-    """Forgetting: how far each task's score has fallen from the highest that it had after an earlier stage.
+    """Forgetting: how far each task's score has fallen from its highest value after an earlier stage.
 
-    With the last stage k it is the mean over the tasks j learned before it of max_{l < k} R[l, j] - R[k, j], as in Chaudhry et al., "Riemannian walk
-    for incremental learning", ECCV 2018, section 3.2. It is negative where tasks became better. Others define it in other ways: Mammoth takes the maximum
-    over all stages, the last one too, so that no term is negative; Avalanche takes the score after the stage in which the task was learned in place of the
-    maximum, which is -1 times the backward transfer. On the matrix below these are 0.075 and 0.035.
+    After the last stage k it is the mean of max_{l < k} R[l, j] - R[k, j] over the tasks j learned before k, as in Chaudhry et al.,
+    "Riemannian walk for incremental learning", ECCV 2018, section 3.2. It is negative if tasks became better. There are other
+    definitions: Mammoth takes the maximum over all stages, including the last one, so that no term is negative. Avalanche takes the
+    score after the stage in which the task was learned instead of the maximum, which is -1 times the backward transfer. For the
+    matrix below these are 0.075 and 0.035.
 
     Args:
-        tasks: How many there are.
+        tasks: Number of tasks.
         learned_at: The stage in which each task is learned. Default: task j in stage j.
-        stages: How many there are. Default: as many as the tasks need to be learned.
+        stages: Number of stages. Default: up to the stage in which the last task is learned.
 
     Raises:
-        ValueError: No task, or a task that is learned in no stage.
+        ValueError: There is no task, or a task is learned in no stage.
 
     Example:
         >>> import torch
@@ -37,7 +38,7 @@ class Forgetting(ScoreMatrix):
     higher_is_better = False
 
     def terms(self) -> Float[Tensor, " tasks"]:
-        """Give what each task has lost."""
+        """Return the loss of each task since its best stage."""
         last = self.last()
         stages = torch.arange(len(self.matrix), device=last.device)
         earlier = torch.where((stages < last)[:, None] & ~self.matrix.isnan(), self.matrix, -torch.inf)

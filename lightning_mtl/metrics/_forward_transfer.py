@@ -1,4 +1,4 @@
-"""What earlier stages did for later tasks."""
+"""Forward transfer: the effect of earlier stages on later tasks."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from ._score_matrix import ScoreMatrix
 
 
 class ForwardTransfer(ScoreMatrix):
-    """Forward transfer: what earlier stages did for each task before it was learned.
+    """Forward transfer: how much earlier stages improved each task before it was learned.
 
-    It is the mean over the tasks j learned after the first stage of R[j - 1, j] - b_j, where b_j is the score of the untrained network, with 1 / (T - 1)
-    as in Lopez-Paz and Ranzato, "Gradient episodic memory for continual learning", NeurIPS 2017, equation 4; their code divides by T instead.
+    It is the mean of R[j - 1, j] - b_j over the tasks j learned after the first stage, where b_j is the score of the untrained network.
+    The factor is 1 / (T - 1), as in Lopez-Paz and Ranzato, "Gradient episodic memory for continual learning", NeurIPS 2017,
+    equation 4; their code divides by T instead.
 
     Args:
-        tasks: How many there are.
-        initial: The score of each task before training; NaN where it is not known.
+        tasks: Number of tasks.
+        initial: The score of each task before training; NaN if it is unknown.
         learned_at: The stage in which each task is learned. Default: task j in stage j.
-        stages: How many there are. Default: as many as the tasks need to be learned.
+        stages: Number of stages. Default: up to the stage in which the last task is learned.
 
     Raises:
-        ValueError: No task, a task that is learned in no stage, or another number of initial scores.
+        ValueError: There is no task, a task is learned in no stage, or the number of initial scores is wrong.
 
     Example:
         >>> import torch
@@ -53,6 +54,6 @@ class ForwardTransfer(ScoreMatrix):
         self.keep("initial", torch.tensor(initial, dtype=torch.get_default_dtype()), known_mean)
 
     def terms(self) -> Float[Tensor, " tasks"]:
-        """Give what each task has gained before it was learned."""
+        """Return the gain of each task before it was learned."""
         before = self.matrix.gather(0, (self.learned_at - 1).clamp(min=0)[None])[0]
         return torch.where(self.learned_at > 0, before - self.initial, torch.nan)

@@ -1,4 +1,4 @@
-"""What metrics of a whole run have in common."""
+"""The base class of metrics of a whole run."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from torchmetrics import Metric
 
 
 class Kept(Metric, ABC):
-    """A metric of a whole run: its state is part of checkpoints, and is loaded onto the device that the metric is on."""
+    """A metric of a whole run: its state is saved in checkpoints, and loaded onto the device of the metric."""
 
     is_differentiable = False
 
     def keep(self, name: str, start: Tensor, reduction: str | Callable[[Tensor], Tensor]) -> None:
-        """Add a state that checkpoints hold.
+        """Add a state that is saved in checkpoints.
 
         Args:
-            name: The attribute.
-            start: Its value at first.
-            reduction: What makes one state of those of all ranks.
+            name: Name of the attribute.
+            start: Its initial value.
+            reduction: Combines the states of all ranks into one.
         """
         self.add_state(name, start, dist_reduce_fx=reduction, persistent=True)
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Let the states be those of all ranks for a while, as they are within `compute`."""
-        alone = self.sync_on_compute and not self._is_synced
-        with self.sync_context(self.dist_sync_fn, should_sync=alone, should_unsync=alone):
+        """Synchronise the states over all ranks for a while, as within `compute`."""
+        unsynced = self.sync_on_compute and not self._is_synced
+        with self.sync_context(self.dist_sync_fn, should_sync=unsynced, should_unsync=unsynced):
             yield
 
     def set_dtype(self, dst_type: str | torch.dtype) -> Kept:
-        """Stay as it is: a run's counts and scores would not survive half precision."""
+        """Do nothing: half precision is too coarse for the counts and scores of a run."""
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         names = [name for name in self._defaults if prefix + name in state_dict]
         super()._load_from_state_dict(state_dict, prefix, *others)
-        for name in names:  # torchmetrics takes the very tensors, wherever they are
+        for name in names:  # torchmetrics takes the loaded tensors themselves, on whatever device they are
             setattr(self, name, getattr(self, name).detach().to(self.device, copy=True))
         self._computed = None
         self._update_count = max(self._update_count, len(names))
 
 
 def known_mean(stacked: Float[Tensor, "ranks *shape"]) -> Float[Tensor, "*shape"]:
-    """Average over the ranks that know a value, so that it counts once, whether one of them knows it or all.
+    """Average over the ranks that know a value, so that it counts once, whether one rank knows it or all.
 
     Args:
-        stacked: The values of all ranks, NaN where one is not known.
+        stacked: The values of all ranks; NaN if a rank does not know the value.
     """
     return stacked.nanmean(0)

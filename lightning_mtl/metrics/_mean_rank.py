@@ -1,4 +1,4 @@
-"""Who is best on average."""
+"""Mean rank: which method is best on average."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ._kept import Kept
 
 
 def mean_rank(values: Float[Tensor, "methods metrics"], higher_is_better: Sequence[bool]) -> Float[Tensor, " methods"]:
-    """Rank the methods in each metric, 1 for the best, and average over metrics.
+    """Rank the methods by each metric, 1 for the best, and average over metrics.
 
-    Methods with equal values share the mean of their ranks; a value that is NaN ranks last. It knows no sizes of differences, and a method's rank depends on
-    which others are compared.
+    Methods with equal values share the mean of their ranks, and NaN ranks last. The size of differences does not count, and the rank
+    of a method depends on which others are compared.
 
     Args:
-        values: Of each method in each metric.
-        higher_is_better: Of each metric.
+        values: The value of each method in each metric.
+        higher_is_better: For each metric, whether higher is better.
 
     Raises:
-        ValueError: Another number of flags than of metrics.
+        ValueError: The number of flags is not the number of metrics.
 
     Example:
         >>> import torch
@@ -41,16 +41,16 @@ def mean_rank(values: Float[Tensor, "methods metrics"], higher_is_better: Sequen
 
 
 class MeanRank(Kept):
-    """The mean rank of each method over all metrics, averaged over what it is updated with; lower is better.
+    """The mean rank of each method over all metrics, averaged over all updates; lower is better.
 
     See `mean_rank`; publications on multi-task learning call it MR.
 
     Args:
-        methods: How many there are.
-        higher_is_better: Of each metric.
+        methods: Number of methods.
+        higher_is_better: For each metric, whether higher is better.
 
     Raises:
-        ValueError: No method; from `update`: another number of them.
+        ValueError: There is no method; from `update`: the number of methods is wrong.
 
     Example:
         >>> import torch
@@ -74,10 +74,10 @@ class MeanRank(Kept):
         self.keep("updates", torch.tensor(0), "sum")
 
     def update(self, values: Float[Tensor, "methods metrics"]) -> None:
-        """Take in what the methods reached, such as with one seed.
+        """Update with the results of the methods, e.g. those of one seed.
 
         Args:
-            values: Of each method in each metric.
+            values: The value of each method in each metric.
         """
         methods = len(self.total)
         require(
@@ -86,5 +86,5 @@ class MeanRank(Kept):
         self.total, self.updates = self.total + mean_rank(values, self.directions), self.updates + 1
 
     def compute(self) -> Float[Tensor, " methods"]:
-        """Average the ranks."""
+        """Return the mean ranks."""
         return self.total / self.updates

@@ -1,4 +1,4 @@
-"""Scores of all tasks after each stage of training."""
+"""The matrix of scores: all tasks after each stage of training."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ._kept import Kept, known_mean
 
 
 class ScoreMatrix(Kept):
-    """The mean over tasks of a figure that is read off the matrix R of scores: R[i, j] of task j after stage i.
+    """A figure of each task, computed from the matrix R of scores, and its mean over tasks: R[i, j] is the score of task j after stage i.
 
-    Scores are of one kind for all tasks, and higher is better. Ranks may all give the same (synchronised) scores, or
-    each may give those that it alone knows.
+    Scores are of the same kind for all tasks, and higher is better. All ranks may pass the same (synchronised) scores, or each rank
+    the scores that only it knows.
 
     Args:
-        tasks: How many there are.
+        tasks: Number of tasks.
         learned_at: The stage in which each task is learned. Default: task j in stage j.
-        stages: How many there are. Default: as many as the tasks need to be learned.
+        stages: Number of stages. Default: up to the stage in which the last task is learned.
 
     Raises:
-        ValueError: No task, or a task that is learned in no stage.
+        ValueError: There is no task, or a task is learned in no stage.
     """
 
-    full_state_update = True  # a later score takes the place of an earlier one
+    full_state_update = True  # a later score replaces an earlier one
     matrix: Tensor
     learned_at: Tensor
 
@@ -46,11 +46,11 @@ class ScoreMatrix(Kept):
         self.keep("matrix", torch.full((count, tasks), torch.nan), known_mean)
 
     def update(self, stage: int, scores: Float[Tensor, " tasks"]) -> None:
-        """Take in the scores after a stage.
+        """Update with the scores after a stage.
 
         Args:
             stage: Its number, counted from 0.
-            scores: Of each task; NaN where it is not known.
+            scores: The score of each task; NaN if it is unknown.
         """
         count = len(self.matrix)
         require(0 <= stage < count, "stage", f"from 0 to {count - 1}", stage, "Give `stages=` if there are more.")
@@ -60,16 +60,16 @@ class ScoreMatrix(Kept):
         self.matrix = torch.cat([self.matrix[:stage], row[None], self.matrix[stage + 1 :]])
 
     def compute(self) -> Float[Tensor, ""]:
-        """Average over the tasks that have the figure; NaN if none has."""
+        """Return the mean of the figure over the tasks that have it; NaN if none has."""
         return self.terms().nanmean()
 
     def per_task(self) -> Float[Tensor, " tasks"]:
-        """Give the figure of each task, NaN for one that has none. To be called on all ranks."""
+        """Return the figure of each task; NaN for a task without one. Call it on all ranks."""
         with self.together():
             return self.terms()
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
-        """Take in the scores that another metric of this kind knows; what both know is averaged.
+        """Add the scores that another metric of this kind knows; scores that both know are averaged.
 
         Args:
             incoming_state: The other metric, or its state.
@@ -80,18 +80,18 @@ class ScoreMatrix(Kept):
 
     @abstractmethod
     def terms(self) -> Float[Tensor, " tasks"]:
-        """Give the figure of each task as the state has it, NaN for one that has none."""
+        """Return the figure of each task, from the current state; NaN for a task without one."""
 
     def last(self) -> Int[Tensor, ""]:
-        """Number the last stage of which a score is known; -1 if none is."""
+        """Return the number of the last stage with a known score; -1 if there is none."""
         numbers = torch.arange(len(self.matrix), device=self.matrix.device)
         return torch.where(self.matrix.isnan().all(1), -1, numbers).max()
 
     def learned_before(self, stage: Int[Tensor, ""], terms: Float[Tensor, " tasks"]) -> Float[Tensor, " tasks"]:
-        """Leave out the tasks that are learned in a stage or after it.
+        """Set the figures of tasks that are learned in a stage or after it to NaN.
 
         Args:
             stage: Its number.
-            terms: A figure of each task.
+            terms: The figure of each task.
         """
         return torch.where(self.learned_at < stage, terms, torch.nan)

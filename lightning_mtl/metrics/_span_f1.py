@@ -1,4 +1,4 @@
-"""How many named spans were found exactly."""
+"""F1 of exactly matched spans."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torchmetrics import Metric
 
 
 class SpanF1(Metric):
-    """Share of spans that were found exactly, as F1 over all of them (micro average).
+    """F1 of spans that are matched exactly, over all spans (micro average).
 
-    A span counts as found if its type, its first and its last word are right (Tjong Kim Sang and De Meulder 2003,
-    Introduction to the CoNLL-2003 shared task, section 2.4). Tags are read as their script conlleval reads them: "B-" begins
-    a span, "I-" goes on with one of its type, or else begins one; "O" ends it. It is 0 where there is no span at all.
+    A span is matched if its type, its first word and its last word are right (Tjong Kim Sang and De Meulder 2003,
+    Introduction to the CoNLL-2003 shared task, section 2.4). Tags are read as by their script conlleval: "B-" begins
+    a span, "I-" continues a span of the same type or else begins one, and "O" ends it. F1 is 0 if there is no span at all.
 
     Args:
-        names: The tags' names in the order of their numbers, "O" or a type behind "B-" or "I-".
+        names: The tags' names in the order of their numbers: "O", or "B-" or "I-" followed by a type.
 
     Raises:
-        ValueError: A name is of another form, or none is a span's.
+        ValueError: A name has another form, or no name is the tag of a span.
 
     Example:
         >>> import torch
@@ -55,47 +55,47 @@ class SpanF1(Metric):
     def update(
         self, preds: Shaped[Tensor, "words *tags"], target: Int[Tensor, "words"], sequence: Int[Tensor, "words"]
     ) -> None:
-        """Take in some rows, their words one behind the other.
+        """Update with the words of some rows, one row after the other.
 
         Args:
             preds: [words, tags] probabilities, or [words] numbers of tags.
             target: The right tags.
-            sequence: Number of the row that a word belongs to; a span ends where its row does.
+            sequence: Number of the row that each word belongs to; a span ends with its row.
         """
         found = preds.argmax(-1) if preds.ndim == 2 else preds
-        fresh = torch.ones_like(sequence, dtype=torch.bool)
-        fresh[1:] = sequence[1:] != sequence[:-1]
-        types, starts, ends = self._spans(found, fresh)
-        true_types, true_starts, true_ends = self._spans(target, fresh)
+        first_words = torch.ones_like(sequence, dtype=torch.bool)
+        first_words[1:] = sequence[1:] != sequence[:-1]
+        types, starts, ends = self._spans(found, first_words)
+        true_types, true_starts, true_ends = self._spans(target, first_words)
         self.tp += (starts & true_starts & (types == true_types) & (ends == true_ends)).sum()
         self.predicted += starts.sum()
         self.true += true_starts.sum()
 
     def compute(self) -> Float[Tensor, ""]:
-        """F1 over all spans so far."""
+        """Return F1 over all spans so far."""
         return 2 * self.tp / (self.predicted + self.true).clamp(min=1)
 
     def set_dtype(self, dst_type: str | torch.dtype) -> SpanF1:
-        """Stay as it is: counts are whole numbers, of which float32 knows but 16 million."""
+        """Do nothing: counts are whole numbers, and float32 is exact only up to 16 million."""
         return self
 
     def _spans(
-        self, tags: Int[Tensor, "words"], fresh: Bool[Tensor, "words"]
+        self, tags: Int[Tensor, "words"], first_words: Bool[Tensor, "words"]
     ) -> tuple[Int[Tensor, "words"], Bool[Tensor, "words"], Int[Tensor, "words"]]:
-        """Say for each word its type, whether a span starts there, and which word is the first that cannot go on."""
+        """Return for each word its type, whether a span starts there, and the next word that does not continue the span."""
         types = self.types[tags]
-        turns = fresh | self.begins[tags]
-        turns[1:] |= types[1:] != types[:-1]
-        starts = turns & (types >= 0)
+        changes = first_words | self.begins[tags]
+        changes[1:] |= types[1:] != types[:-1]
+        starts = changes & (types >= 0)
         count = len(tags)
-        here = torch.arange(count, device=tags.device)
-        ends = torch.full_like(here, count)  # the next word at which something else begins
-        ends[:-1] = here.where(turns, count)[1:].flip(0).cummin(0).values.flip(0)
+        numbers = torch.arange(count, device=tags.device)
+        ends = torch.full_like(numbers, count)  # the next word at which something else begins
+        ends[:-1] = numbers.where(changes, count)[1:].flip(0).cummin(0).values.flip(0)
         return types, starts, ends
 
 
 def _type(name: str) -> str | None:
-    """Read the type off a tag; "O" has none."""
+    """Return the type of a tag; "O" has none."""
     if name == "O":
         return None
     if not isinstance(name, str) or not name.startswith(("B-", "I-")):

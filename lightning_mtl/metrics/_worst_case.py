@@ -1,4 +1,4 @@
-"""The lowest scores on the way."""
+"""Worst-case scores during training, which show the stability gap."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ._kept import Kept, known_mean
 
 
 class WorstCase(Kept):
-    """The lowest score of each task since training last went on to another task.
+    """The lowest score of each task since training switched to the current task.
 
-    Right after a switch earlier tasks often drop sharply and come back (the stability gap), which scores at the ends of stages do not show: De Lange et
-    al., "Continual evaluation for lifelong learning: identifying the stability gap", ICLR 2023. Evaluate often, and call `switch` where
-    training goes on to another task, at its start too. Scores are higher-is-better; ranks may all give the same (synchronised) scores, or each those that
-    it alone knows.
+    Right after a switch, earlier tasks often drop sharply and then recover (the stability gap). Scores at the ends of stages do not
+    show it: De Lange et al., "Continual evaluation for lifelong learning: identifying the stability gap", ICLR 2023. Evaluate often,
+    and call `switch` when training starts, and whenever it switches to another task. Higher scores are better. All ranks may pass
+    the same (synchronised) scores, or each rank the scores that only it knows.
 
     Args:
-        tasks: How many there are.
+        tasks: Number of tasks.
 
     Raises:
-        ValueError: No task; from `update`: another number of scores.
+        ValueError: There is no task; from `update`: the number of scores is wrong.
 
     Example:
         >>> import torch
@@ -54,14 +54,14 @@ class WorstCase(Kept):
         self.keep("current", torch.tensor(-1), "max")
 
     def switch(self, current: int) -> None:
-        """Go on to another task. To be called on all ranks.
+        """Switch to another task. Call it on all ranks.
 
         Args:
             current: Its number, counted from 0.
         """
         count = len(self.latest)
         require(0 <= current < count, "current", f"from 0 to {count - 1}", current, "Give `WorstCase` more tasks.")
-        done = self._is(self.current)
+        done = self._mask_of(self.current)
         self.learned = self.learned | done
         self.lowest_since_learned = torch.where(done, torch.inf, self.lowest_since_learned)
         self.lowest = torch.full_like(self.lowest, torch.inf)
@@ -69,10 +69,10 @@ class WorstCase(Kept):
         self._computed = None
 
     def update(self, scores: Float[Tensor, " tasks"]) -> None:
-        """Take in an evaluation.
+        """Update with the scores of an evaluation.
 
         Args:
-            scores: Of each task; NaN where it is not known.
+            scores: The score of each task; NaN if it is unknown.
         """
         tasks = len(self.latest)
         require(len(scores) == tasks, "scores", f"{tasks} numbers", len(scores), "Write NaN for unknown ones.")
@@ -82,34 +82,34 @@ class WorstCase(Kept):
         self.lowest_since_learned = self.lowest_since_learned.fmin(new)
 
     def compute(self) -> Float[Tensor, " tasks"]:
-        """Give the lowest score of each task since the last switch; NaN for one without a score."""
+        """Return the lowest score of each task since the last switch; NaN for a task without a score."""
         return torch.where(self.lowest.isinf(), torch.nan, self.lowest)
 
     def min_accuracy(self) -> Float[Tensor, ""]:
-        """Average, over the tasks learned before the current one, the lowest score that each had since it was learned: min-ACC (equation 3).
+        """Return min-ACC (equation 3): the mean of the lowest scores that earlier tasks had since they were learned.
 
-        NaN if there is none. To be called on all ranks.
+        NaN if there is no earlier task. Call it on all ranks.
         """
         with self.together():
             return self._min_accuracy()
 
     def wc_accuracy(self) -> Float[Tensor, ""]:
-        """Weigh the current task's latest score, A / k + (1 - 1 / k) min-ACC, where it is the k-th: WC-ACC (equation 4).
+        """Return WC-ACC (equation 4): A / k + (1 - 1 / k) min-ACC, with the latest score A of the current task, which is the k-th.
 
-        NaN before the first `switch`. To be called on all ranks.
+        NaN before the first `switch`. Call it on all ranks.
         """
         with self.together():
-            here = self._is(self.current)
-            now = torch.where(here.any(), torch.where(here, self.latest, 0.0).sum(), torch.nan)
-            share = 1 / (1 + self._before().sum())
-            return torch.where(share < 1, share * now + (1 - share) * self._min_accuracy(), now)
+            is_current = self._mask_of(self.current)
+            latest = torch.where(is_current.any(), torch.where(is_current, self.latest, 0.0).sum(), torch.nan)
+            share = 1 / (1 + self._learned_before().sum())
+            return torch.where(share < 1, share * latest + (1 - share) * self._min_accuracy(), latest)
 
     def _min_accuracy(self) -> Float[Tensor, ""]:
-        kept = self._before() & self.lowest_since_learned.isfinite()
-        return torch.where(kept, self.lowest_since_learned, torch.nan).nanmean()
+        known = self._learned_before() & self.lowest_since_learned.isfinite()
+        return torch.where(known, self.lowest_since_learned, torch.nan).nanmean()
 
-    def _before(self) -> Bool[Tensor, " tasks"]:
-        return self.learned.bool() & ~self._is(self.current)
+    def _learned_before(self) -> Bool[Tensor, " tasks"]:
+        return self.learned.bool() & ~self._mask_of(self.current)
 
-    def _is(self, task: Int[Tensor, ""]) -> Bool[Tensor, " tasks"]:
+    def _mask_of(self, task: Int[Tensor, ""]) -> Bool[Tensor, " tasks"]:
         return torch.arange(len(self.latest), device=task.device) == task

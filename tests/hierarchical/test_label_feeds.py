@@ -285,7 +285,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a cut below the top": (
         lambda: Levels([nn.Linear(4, 4), nn.Linear(4, 4)], cut=[1]),
-        "`cut` must go up to the last module",
+        "`cut` must rise and end at the last module",
     ),
     "an unknown width": (
         lambda: Levels([nn.Flatten()]),

@@ -295,7 +295,7 @@ def test_what_theirs_does_not_have_is_refused() -> None:
 @pytest.mark.skipif(INSTALLED, reason="learn2learn is here")
 def test_it_is_told_how_learn2learn_is_installed() -> None:
     module = MetaLearningModule([Task("y", head=Regression())], HardSharing(nn.Linear(1, 3), width=3))
-    with pytest.raises(ModuleNotFoundError, match=r"no 'learn2learn'.*README.md#learn2learn"):
+    with pytest.raises(ModuleNotFoundError, match=r"'learn2learn' is missing.*README.md#learn2learn"):
         to_learn2learn(module)
 
 
@@ -324,7 +324,7 @@ def test_what_is_no_learner_is_refused() -> None:
     with pytest.raises(ValueError, match="`head` of task 'y' must have no layers"):
         from_learn2learn(maml, [Task("y", head=Regression(layers=nn.Linear(1, 1)))])
     two = [Task(name, head=Regression()) for name in "ab"]
-    with pytest.raises(ValueError, match="`tasks` must be one where an `encoder` is given"):
+    with pytest.raises(ValueError, match="`tasks` must be one if an `encoder` is given"):
         from_learn2learn(maml, two, encoder=HardSharing(nn.Identity(), width=2))
     with pytest.raises(ValueError, match="`engine` must be 'loop'"):
         from_learn2learn(OwnLearner(), [Task("y", head=Regression())], engine="vmap")

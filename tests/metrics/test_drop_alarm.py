@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lightning_mtl.metrics import Drop, DropAlarm
-from lightning_mtl.metrics._drop_alarm import waver
+from lightning_mtl.metrics._drop_alarm import estimated_noise
 
 TRACES, EVALUATIONS = 200, 50
 NOISES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
@@ -90,11 +90,11 @@ def test_units_do_not_count(scale: float, shift: float) -> None:
 
 def test_the_noise_is_that_of_the_trace() -> None:
     chance = np.random.default_rng(5)
-    estimates = [waver((0.1 * np.arange(40) + chance.standard_normal(40)).tolist()) for _ in range(200)]
+    estimates = [estimated_noise((0.1 * np.arange(40) + chance.standard_normal(40)).tolist()) for _ in range(200)]
     assert np.mean(estimates) == pytest.approx(1, abs=0.1)  # on a slope too
     jumped = chance.standard_normal(40)
     jumped[20:] += 100
-    assert waver(jumped.tolist()) < 2.5
+    assert estimated_noise(jumped.tolist()) < 2.5
 
 
 @pytest.mark.parametrize("rise", [0.05, 0.3, 1.0, 5.0])
@@ -180,7 +180,7 @@ def test_what_two_rows_make_is_no_drop() -> None:
 def test_of_traces_with_few_values_the_noise_is_known() -> None:
     """A slope must not make small steps of what are none."""
     trace = [0.98] * 6 + [0.96] + [0.98] * 8 + [1.0] + [0.98] * 8 + [0.96] + [0.98] * 5
-    assert waver(trace) == pytest.approx(np.std(trace), rel=0.25)
+    assert estimated_noise(trace) == pytest.approx(np.std(trace), rel=0.25)
 
 
 def test_rows_say_nothing_of_scores_with_many_values() -> None:
