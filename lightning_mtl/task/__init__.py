@@ -1,7 +1,8 @@
 """A task: what it predicts, from which column it learns it, and how it is judged."""
 
+from ._batch_columns import LEVELS, ROWS
 from ._metrics import TaskMetrics
-from ._task import LEVELS, ROWS, Level, Loss, Task
+from ._task import Level, Loss, Task
 
 __all__ = [
     "Level",

@@ -17,7 +17,7 @@ Refuse = Callable[[int, Any], NoReturn]
 """Raises the error for a label: its row, and its value."""
 
 
-def coded(target: Any, head: Head, refuse: Refuse) -> Any:
+def as_numbers(target: Any, head: Head, refuse: Refuse) -> Any:
     """Number labels that are values: texts, lists of texts, or whole numbers that the head has as names.
 
     Args:
@@ -41,7 +41,7 @@ def coded(target: Any, head: Head, refuse: Refuse) -> Any:
     return torch.tensor([_code(value, codes, row, refuse) for row, value in enumerate(target)], dtype=torch.long)
 
 
-def aligned(target: Tensor, words: Tensor, refuse: Refuse) -> Tensor:
+def at_word_starts(target: Tensor, words: Tensor, refuse: Refuse) -> Tensor:
     """Move the labels of words, [batch, words], to the positions where the words start, [batch, length]; -100 elsewhere."""
     longest = int(words.max()) + 1 if words.numel() else 0
     if longest > target.shape[1]:
@@ -53,7 +53,7 @@ def aligned(target: Tensor, words: Tensor, refuse: Refuse) -> Tensor:
     return wide.gather(1, words.clamp(min=0)).masked_fill(words < 0, -100)
 
 
-def sizes(given: Any, target: Tensor) -> Tensor:
+def label_counts(given: Any, target: Tensor) -> Tensor:
     """Count the labels of each row as they were given, before shorter rows were filled up."""
     if isinstance(given, Tensor):
         return torch.full((len(target),), target.shape[1])

@@ -1,37 +1,18 @@
-"""One task: what it predicts, from which column it learns it, and how it is judged."""
+"""One task: what it predicts, from which column it learns it, and how it is evaluated."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, NoReturn, cast
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import (
-    BinaryAccuracy,
-    BinaryF1Score,
-    MulticlassAccuracy,
-    MulticlassF1Score,
-    MultilabelAccuracy,
-    MultilabelF1Score,
-)
-from torchmetrics.regression import MeanAbsoluteError, R2Score
 
-from ..heads import Head, Tagging
-from ..inputs import WORDS
-from ..metrics import SpanF1
-from ._labels import aligned, coded, sizes
-
-ROWS = "__rows__"
-"""The column of a batch that says which rows have a label: {task name: row numbers}, complete tasks left out.
-
-Of a task that labels each position, the numbers are those of the labelled positions, [batch, length] read row by row.
-"""
-
-LEVELS = "__levels__"
-"""The column of a batch that says which rows must rise to which level of a hierarchy: {level: row numbers}."""
+from ..heads import Head
+from ._arguments import refuse_feeds, refuse_head, refuse_level, refuse_name, refuse_regularization, refuse_weight
+from ._default_metrics import default_metrics
+from ._target import Target
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Level = int | str | Sequence[int | str]
@@ -103,60 +84,25 @@ class Task:
     """The columns of the dataset that hold its labels; several make one in a batch."""
 
     def __post_init__(self) -> None:
-        if not self.name or "." in self.name or "/" in self.name or self.name in dir(nn.ModuleDict):
-            raise ValueError(
-                f"`name` of a task must be a word without '.' or '/' that torch.nn.ModuleDict does not use itself, "
-                f"got {self.name!r}. Choose another, e.g. {self.name.replace('.', '_').replace('/', '_') + '_task'!r}."
-            )
-        if self.head is not None and not isinstance(self.head, Head):
-            raise TypeError(
-                f"`head` of task {self.name!r} must be a Head, got {type(self.head).__name__}. Give your own layers to "
-                "one, e.g. Multiclass(4, layers=...), or subclass Head."
-            )
-        if not 0 < self.weight < float("inf"):
-            raise ValueError(
-                f"`weight` of task {self.name!r} must be a positive number, got {self.weight}. Leave the task out to "
-                "train without it."
-            )
-        self._refuse_habits()
-        named = [self.level] if isinstance(self.level, str) or not isinstance(self.level, Sequence) else self.level
-        if not all(isinstance(level, int | str) and not isinstance(level, bool) for level in named):
-            raise ValueError(
-                f"`level` of task {self.name!r} must be the number or the name of a level, or a list of these, got {self.level!r}."
-            )
+        refuse_name(self.name)
+        refuse_head(self.name, self.head)
+        refuse_weight(self.name, self.weight)
+        refuse_regularization(
+            self.name,
+            dropout=self.dropout,
+            weight_decay=self.weight_decay,
+            label_smoothing=self.label_smoothing,
+            head=self.head is not None,
+            loss=self.loss is not None,
+        )
+        refuse_level(self.name, self.level)
+        refuse_feeds(self.name, self.feeds_from)
         self.level = self.level if isinstance(self.level, int | str) else list(self.level)
-        if not isinstance(self.level, int) and not self.level:
-            raise ValueError(
-                f"`level` of task {self.name!r} must name a level, got {self.level!r}. Leave it out for the top."
-            )
-        if isinstance(self.feeds_from, str) or self.name in self.feeds_from:
-            raise ValueError(
-                f"`feeds_from` of task {self.name!r} must be a list of names of other tasks, got {self.feeds_from!r}. Name tasks at "
-                "lower levels."
-            )
         self.feeds_from = tuple(self.feeds_from)
         self.columns = [self.target or self.name] if isinstance(self.target, str | None) else list(self.target)
         if not self.columns:
             raise ValueError(f"`target` of task {self.name!r} must name at least one column, got none.")
         self.column = self.columns[0] if len(self.columns) == 1 else self.name
-
-    def _refuse_habits(self) -> None:
-        """Look at what is said of how its head is trained."""
-        if not 0 <= self.dropout < 1 or (self.dropout and self.head is not None):
-            raise ValueError(
-                f"`dropout` of task {self.name!r} must lie in [0, 1), and be left out beside a `head`, got {self.dropout}. Give it "
-                "to the head: head=Regression(dropout=0.1)."
-            )
-        if self.weight_decay is not None and not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(
-                f"`weight_decay` of task {self.name!r} must be finite and at least 0, got {self.weight_decay}. 0 turns it off."
-            )
-        alone = self.head is None and self.loss is None
-        if not 0 <= self.label_smoothing < 1 or (self.label_smoothing and not alone):
-            raise ValueError(
-                f"`label_smoothing` of task {self.name!r} must lie in [0, 1), and be left out beside a `head` or a `loss`, got "
-                f"{self.label_smoothing}. Give it to the head: head=Multiclass(4, label_smoothing=0.1)."
-            )
 
     def resolve(self, sources: Iterable[str]) -> str:
         """Name the source that this task reads, out of all that there are."""
@@ -209,36 +155,7 @@ class Task:
         Raises:
             ValueError: A label of the wrong shape or out of the head's range, with its row and value.
         """
-        head = self.known_head()
-        target = given = self._target(columns)
-        if target is None:
-            columns.setdefault(ROWS, {})[self.name] = torch.zeros(0, dtype=torch.long)
-            return
-        target = coded(target, head, lambda row, value: self._refuse_value(row, value, where))
-        if not isinstance(target, Tensor):
-            first = next(iter(target), None)
-            raise ValueError(
-                f"Column {self.column!r} of task {self.name!r} must hold numbers, got {type(first).__name__} (first: {first!r}). "
-                "Read the data with `MultiTaskDataModule`, which names the classes, or code it as class numbers."
-            )
-        plain = head.per_position or (target.ndim == 1 and not head.label_shape)
-        if target.dtype is not head.dtype or not (plain or target.shape[1:] == head.label_shape):
-            target = self._converted(target, head, where)
-        if head.points:  # while labels are numbers of words
-            beyond = target > sizes(given, target).unsqueeze(1)
-            self._refuse(head.labelled(target) & (beyond | ~head.valid(target)), target, where)
-        if head.per_position and WORDS in columns:
-            words = columns[WORDS]
-            target = aligned(target, words, lambda row, value: self._refuse_value(row, value, where))
-            target = head.place(target, words)
-        columns[self.column] = target
-        if target.numel() and head.complete(target):
-            return
-        known = head.labelled(target)
-        self._refuse(known & ~head.valid(target), target, where)
-        has_label = known.flatten() if head.per_position else known.reshape(len(target), -1).any(-1)
-        if len(target) == 0 or not has_label.all():
-            columns.setdefault(ROWS, {})[self.name] = has_label.nonzero().squeeze(-1)
+        Target(self.name, self.column, self.columns, self.known_head(), where).label(columns)
 
     def known_head(self) -> Head:
         """Give the head.
@@ -277,56 +194,12 @@ class Task:
         """Take a head that was found, which has this task's dropout and label smoothing from now on; see `fit_out`."""
         self.head, self.dropout, self.label_smoothing = self.fit_out(head), 0.0, 0.0
 
-    def _target(self, columns: Mapping[str, Any]) -> Any:
-        if len(self.columns) == 1 or self.column in columns:
-            return columns.get(self.column)
-        parts = [columns[name] for name in self.columns if name in columns]
-        if len(parts) < len(self.columns):
-            return None
-        if not all(isinstance(part, Tensor) for part in parts):
-            raise ValueError(
-                f"The columns {self.columns} of task {self.name!r} must hold numbers. Make each a task of its own."
-            )
-        return torch.stack([part.double() for part in parts], dim=-1)
-
-    def _refuse_value(self, row: int, value: Any, where: str) -> NoReturn:
-        names = getattr(self.head, "names", None) or []
-        known = (
-            f"one of {names}" if len(names) <= 12 else f"one of {len(names)} names ({names[0]!r}, {names[1]!r}, ...)"
-        )
-        raise ValueError(
-            f"Task {self.name!r}: a label in column {self.column!r} must be {known if names else 'as the head has it'}; {where} "
-            f"{row} has {value!r}. Mend the data; or give the task a head with all names, e.g. Multiclass(3, names=['a', 'b', 'c'])."
-        )
-
-    def _converted(self, target: Tensor, head: Head, where: str) -> Tensor:
-        if target.shape[1:] != head.label_shape and not head.per_position:
-            if target[0:1].numel() != torch.Size(head.label_shape).numel():
-                raise ValueError(
-                    f"Column {self.column!r} of task {self.name!r} must have shape [batch{_dims(head.label_shape)}] for "
-                    f"{type(head).__name__}, got [batch{_dims(tuple(target.shape[1:]))}]. Change the column or the head."
-                )
-            target = target.reshape(len(target), *head.label_shape)
-        if target.is_floating_point() and not head.dtype.is_floating_point:
-            target = target.nan_to_num(nan=-100.0)
-            self._refuse(target != target.trunc(), target, where)
-        floats = target.is_floating_point() and head.dtype.is_floating_point
-        return target if floats else target.to(head.dtype)
-
-    def _refuse(self, bad: Tensor, target: Tensor, where: str) -> None:
-        if bad.any():
-            first = bad.nonzero()[0].tolist()
-            raise ValueError(
-                f"Task {self.name!r}: a label in column {self.column!r} must be {self.known_head().label_rule}; {where} {first[0]} "
-                f"has {target[tuple(first)].item()}. Mend the data, or give the task a head that fits."
-            )
-
     def _metrics(self) -> Mapping[str, Metric] | MetricCollection:
         if self.auxiliary:
             return {}
         match self.metrics:
             case None:
-                return self._default_metrics()
+                return default_metrics(self.name, self.known_head())
             case Metric():
                 return {type(self.metrics).__name__: self.metrics}
             case MetricCollection() | Mapping():
@@ -338,44 +211,3 @@ class Task:
                 f"{[type(metric).__name__ for metric in self.metrics]}. Name them: metrics={{'micro': ..., 'macro': ...}}."
             )
         return named
-
-    def _default_metrics(self) -> dict[str, Metric]:
-        head = self.known_head()
-        n = head.outputs
-        match head.kind:  # labels are checked in `label`, once
-            case "binary":
-                return {"accuracy": BinaryAccuracy(validate_args=False), "f1": BinaryF1Score(validate_args=False)}
-            case "multiclass":
-                return {
-                    "accuracy": MulticlassAccuracy(n, average="micro", validate_args=False),
-                    "f1": MulticlassF1Score(n, average="macro", validate_args=False),
-                }
-            case "multilabel":
-                return {
-                    "f1": MultilabelF1Score(n, average="macro", ignore_index=-100, validate_args=False),
-                    "accuracy": MultilabelAccuracy(n, ignore_index=-100, validate_args=False),
-                }
-            case "tagging":
-                accuracy = MulticlassAccuracy(n, average="micro", validate_args=False)
-                if isinstance(head, Tagging) and head.iob:
-                    return {"f1": SpanF1(cast(list[str], head.names)), "accuracy": accuracy}
-                return {"accuracy": accuracy, "f1": MulticlassF1Score(n, average="macro", validate_args=False)}
-            case (
-                "arcs"
-            ):  # the number of classes is that of a batch's positions, and counts for nothing in a micro average
-                return {"accuracy": MulticlassAccuracy(2, average="micro", validate_args=False)}
-            case "regression":
-                return {"r2": _r2(n), "mae": MeanAbsoluteError()}
-        raise ValueError(f"Task {self.name!r}: give `metrics`, since {type(head).__name__} names no known kind.")
-
-
-def _r2(outputs: int) -> R2Score:
-    metric = R2Score()
-    if outputs > 1:  # torchmetrics learns the shape from the first update; a rank may have none
-        for state in ("sum_squared_error", "sum_error", "residual"):
-            metric.add_state(state, torch.zeros(outputs), dist_reduce_fx="sum")
-    return metric
-
-
-def _dims(shape: Sequence[int]) -> str:
-    return "".join(f", {n}" for n in shape)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightning_mtl import Multiclass
-from lightning_mtl.task._labels import aligned, coded
+from lightning_mtl.task._labels import as_numbers, at_word_starts
 
 
 def test_labels_are_moved_to_where_words_start() -> None:
@@ -18,7 +18,7 @@ def test_labels_are_moved_to_where_words_start() -> None:
     def refuse(row: int, value: Any) -> Any:
         raise AssertionError((row, value))
 
-    assert aligned(labels, words, refuse).tolist() == [
+    assert at_word_starts(labels, words, refuse).tolist() == [
         [-100, 5, -100, 6, 7, -100],
         [-100, 8, 9, -100, -100, -100],
     ]
@@ -26,7 +26,7 @@ def test_labels_are_moved_to_where_words_start() -> None:
 
 def test_a_fraction_is_no_class() -> None:
     with pytest.raises(ValueError, match="row 1"):
-        coded(torch.tensor([1.0, 3.7]), Multiclass(5, names=[1, 2, 3, 4, 5]), refuse)
+        as_numbers(torch.tensor([1.0, 3.7]), Multiclass(5, names=[1, 2, 3, 4, 5]), refuse)
 
 
 def refuse(row: int, value: Any) -> Any:

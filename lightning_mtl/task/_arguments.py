@@ -1,0 +1,109 @@
+"""What a task checks of its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from ..heads import Head
+
+
+def refuse_name(name: str) -> None:
+    """Reject a name that cannot be used in logs and for modules.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if not name or "." in name or "/" in name or name in dir(nn.ModuleDict):
+        raise ValueError(
+            f"`name` of a task must be a word without '.' or '/' that torch.nn.ModuleDict does not use itself, "
+            f"got {name!r}. Choose another, e.g. {name.replace('.', '_').replace('/', '_') + '_task'!r}."
+        )
+
+
+def refuse_head(task: str, head: Any) -> None:
+    """Reject a head that is no `Head`.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if head is not None and not isinstance(head, Head):
+        raise TypeError(
+            f"`head` of task {task!r} must be a Head, got {type(head).__name__}. Give your own layers to "
+            "one, e.g. Multiclass(4, layers=...), or subclass Head."
+        )
+
+
+def refuse_weight(task: str, weight: float) -> None:
+    """Reject a weight that is not a positive number.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not 0 < weight < float("inf"):
+        raise ValueError(
+            f"`weight` of task {task!r} must be a positive number, got {weight}. Leave the task out to train without it."
+        )
+
+
+def refuse_regularization(
+    task: str, *, dropout: float, weight_decay: float | None, label_smoothing: float, head: bool, loss: bool
+) -> None:
+    """Reject a dropout, weight decay or label smoothing that is out of its range, or not the task's to choose.
+
+    Args:
+        task: Name of the task.
+        dropout: Its dropout.
+        weight_decay: Its weight decay.
+        label_smoothing: Its label smoothing.
+        head: Whether a head was given, which has a dropout and a label smoothing of its own.
+        loss: Whether a loss was given.
+
+    Raises:
+        ValueError: One of them is.
+    """
+    if not 0 <= dropout < 1 or (dropout and head):
+        raise ValueError(
+            f"`dropout` of task {task!r} must lie in [0, 1), and be left out beside a `head`, got {dropout}. Give it "
+            "to the head: head=Regression(dropout=0.1)."
+        )
+    if weight_decay is not None and not 0 <= weight_decay < float("inf"):
+        raise ValueError(
+            f"`weight_decay` of task {task!r} must be finite and at least 0, got {weight_decay}. 0 turns it off."
+        )
+    if not 0 <= label_smoothing < 1 or (label_smoothing and (head or loss)):
+        raise ValueError(
+            f"`label_smoothing` of task {task!r} must lie in [0, 1), and be left out beside a `head` or a `loss`, got "
+            f"{label_smoothing}. Give it to the head: head=Multiclass(4, label_smoothing=0.1)."
+        )
+
+
+def refuse_level(task: str, level: Any) -> None:
+    """Reject what is neither a level nor a list of levels.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    levels = [level] if isinstance(level, str) or not isinstance(level, Sequence) else level
+    if not all(isinstance(one, int | str) and not isinstance(one, bool) for one in levels):
+        raise ValueError(
+            f"`level` of task {task!r} must be the number or the name of a level, or a list of these, got {level!r}."
+        )
+    if not isinstance(level, int) and not level:
+        shown = level if isinstance(level, str) else list(level)
+        raise ValueError(f"`level` of task {task!r} must name a level, got {shown!r}. Leave it out for the top.")
+
+
+def refuse_feeds(task: str, feeds_from: Any) -> None:
+    """Reject feeds that are not a list of other tasks' names.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if isinstance(feeds_from, str) or task in feeds_from:
+        raise ValueError(
+            f"`feeds_from` of task {task!r} must be a list of names of other tasks, got {feeds_from!r}. Name tasks at "
+            "lower levels."
+        )

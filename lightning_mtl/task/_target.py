@@ -1,0 +1,121 @@
+"""The labels of one task in a batch, brought into the form that its head learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from ..heads import Head
+from ..inputs import WORDS
+from ._batch_columns import ROWS
+from ._labels import as_numbers, at_word_starts, label_counts
+
+
+@dataclass(slots=True)
+class Target:
+    """The target of a task.
+
+    Args:
+        task: Name of the task.
+        column: The column of its labels in a batch.
+        columns: The columns of the dataset that hold its labels; several make one in a batch.
+        head: The head that learns from them.
+        where: What a row is called in error messages.
+    """
+
+    task: str
+    column: str
+    columns: Sequence[str]
+    head: Head
+    where: str
+
+    def label(self, batch: dict[str, Any]) -> None:
+        """Write the labels into a batch, and, where some are missing, which rows have one; see `Task.label`."""
+        head, given = self.head, self._given(batch)
+        if given is None:
+            batch.setdefault(ROWS, {})[self.task] = torch.zeros(0, dtype=torch.long)
+            return
+        target = self._in_form(given, batch)
+        batch[self.column] = target
+        if target.numel() and head.complete(target):
+            return
+        known = head.labelled(target)
+        self._refuse_labels(known & ~head.valid(target), target)
+        has_label = known.flatten() if head.per_position else known.reshape(len(target), -1).any(-1)
+        if len(target) == 0 or not has_label.all():
+            batch.setdefault(ROWS, {})[self.task] = has_label.nonzero().squeeze(-1)
+
+    def _given(self, batch: Mapping[str, Any]) -> Any:
+        """Return the target as the batch has it; several columns are stacked."""
+        if len(self.columns) == 1 or self.column in batch:
+            return batch.get(self.column)
+        parts = [batch[name] for name in self.columns if name in batch]
+        if len(parts) < len(self.columns):
+            return None
+        if not all(isinstance(part, Tensor) for part in parts):
+            raise ValueError(
+                f"The columns {self.columns} of task {self.task!r} must hold numbers. Make each a task of its own."
+            )
+        return torch.stack([part.double() for part in parts], dim=-1)
+
+    def _in_form(self, given: Any, batch: Mapping[str, Any]) -> Tensor:
+        """Return labels as numbers, in the shape and type of the head, and at the positions where words start."""
+        head = self.head
+        target = as_numbers(given, head, self._refuse_value)
+        if not isinstance(target, Tensor):
+            first = next(iter(target), None)
+            raise ValueError(
+                f"Column {self.column!r} of task {self.task!r} must hold numbers, got {type(first).__name__} (first: {first!r}). "
+                "Read the data with `MultiTaskDataModule`, which names the classes, or code it as class numbers."
+            )
+        plain = head.per_position or (target.ndim == 1 and not head.label_shape)
+        if target.dtype is not head.dtype or not (plain or target.shape[1:] == head.label_shape):
+            target = self._converted(target)
+        if head.points:  # while labels are numbers of words
+            beyond = target > label_counts(given, target).unsqueeze(1)
+            self._refuse_labels(head.labelled(target) & (beyond | ~head.valid(target)), target)
+        if head.per_position and WORDS in batch:
+            words = batch[WORDS]
+            target = head.place(at_word_starts(target, words, self._refuse_value), words)
+        return target
+
+    def _converted(self, target: Tensor) -> Tensor:
+        head = self.head
+        if target.shape[1:] != head.label_shape and not head.per_position:
+            if target[0:1].numel() != torch.Size(head.label_shape).numel():
+                raise ValueError(
+                    f"Column {self.column!r} of task {self.task!r} must have shape [batch{_dims(head.label_shape)}] for "
+                    f"{type(head).__name__}, got [batch{_dims(tuple(target.shape[1:]))}]. Change the column or the head."
+                )
+            target = target.reshape(len(target), *head.label_shape)
+        if target.is_floating_point() and not head.dtype.is_floating_point:
+            target = target.nan_to_num(nan=-100.0)
+            self._refuse_labels(target != target.trunc(), target)
+        floats = target.is_floating_point() and head.dtype.is_floating_point
+        return target if floats else target.to(head.dtype)
+
+    def _refuse_labels(self, bad: Tensor, target: Tensor) -> None:
+        if bad.any():
+            first = bad.nonzero()[0].tolist()
+            raise ValueError(
+                f"Task {self.task!r}: a label in column {self.column!r} must be {self.head.label_rule}; {self.where} {first[0]} "
+                f"has {target[tuple(first)].item()}. Mend the data, or give the task a head that fits."
+            )
+
+    def _refuse_value(self, row: int, value: Any) -> NoReturn:
+        names = self.head.names or []
+        known = (
+            f"one of {names}" if len(names) <= 12 else f"one of {len(names)} names ({names[0]!r}, {names[1]!r}, ...)"
+        )
+        raise ValueError(
+            f"Task {self.task!r}: a label in column {self.column!r} must be {known if names else 'as the head has it'}; {self.where} "
+            f"{row} has {value!r}. Mend the data; or give the task a head with all names, e.g. Multiclass(3, names=['a', 'b', 'c'])."
+        )
+
+
+def _dims(shape: Sequence[int]) -> str:
+    return "".join(f", {n}" for n in shape)
