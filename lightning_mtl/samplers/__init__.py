@@ -12,10 +12,11 @@ from ._flow import Flow, Once, own_copy
 from ._forgetting_driven import ForgettingDriven
 from ._function_of_step import FunctionOfStep
 from ._phases import Phase, Phases
+from ._plan import Plan, StandIn
 from ._proportional import Proportional
 from ._rates import LAG, Rates
 from ._rule import Rule, Signals, asked, shares
-from ._sampler import MultiTaskSampler, Plan, StandIn
+from ._sampler import MultiTaskSampler
 from ._smoothing import Smoothing
 from ._stream import Ready, Rows, Stream
 from ._temperature import Temperature

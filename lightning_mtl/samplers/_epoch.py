@@ -53,6 +53,38 @@ def steps_of(
     return max(1, math.floor(steps + 1e-9) if asked == "shortest" else math.ceil(steps - 1e-9))
 
 
+def steps_at_rates(
+    asked: Steps,
+    sources: Sequence[str],
+    rates: Sequence[float],
+    *,
+    rows: Sequence[float],
+    batches: Sequence[float],
+    every_source: bool,
+) -> int:
+    """Count the steps of an epoch in which sources are drawn at these rates.
+
+    Args:
+        asked: What was asked for. Default: "longest" where a step holds a batch of every source, else "proportional".
+        sources: Names of the sources.
+        rates: The share of each source.
+        rows: Rows of each source; NaN where they are not known.
+        batches: Batches of a pass over each source; NaN where they are not known.
+        every_source: Whether a step holds a batch of every source.
+
+    Raises:
+        ValueError: See `steps_of`.
+    """
+    if every_source:
+        default: Steps = "longest"
+        passes, rows_a_step = list(batches), sum(n / b for n, b in zip(rows, batches, strict=True))
+    else:
+        default = "proportional"
+        passes = [b / rate if rate > 0 else math.inf for b, rate in zip(batches, rates, strict=True)]
+        rows_a_step = sum(rows) / sum(batches)
+    return steps_of(default if asked is None else asked, sources, passes, rows, rows_a_step)
+
+
 def refuse_steps(asked: Steps) -> None:
     """Refuse what is neither a number from 1 on, nor a policy, nor passes of a source.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from torch.utils.data import DistributedSampler
 
-from ._sampler import Plan
+from ._plan import Plan
 from ._stream import Stream
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,32 +13,17 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from ._batches import BY_SOURCE, Batches, Contents
-from ._epoch import Steps, steps_of
+from ._epoch import Steps, steps_at_rates
+from ._order import order_facts, refuse_other_order
+from ._plan import Plan, Position
+from ._planner import Planner
 from ._rates import Rates
 from ._rule import Rule, Signals
 from ._stream import Ready, Stream
 from ._uniform import Uniform
 
-Plan = dict[str, list[Any]]
-"""{source: what is to be read of it} of one step; a source whose rows are all on other ranks has none, or a stand-in."""
-
-
-class StandIn(list[Any]):
-    """A row whose labels are not to be learned from: it is read so that this rank takes part in a source of the step."""
-
-
 _LOOKS = 100
 """Steps whose rates are looked at before training."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where sampling stands: steps since training began, steps of this epoch, the place in each source's stream."""
-
-    step: int
-    taken: int
-    places: tuple[int, ...]
-    streams: tuple[dict[str, Any] | None, ...] = ()
 
 
 class MultiTaskSampler(DistributedSampler[Plan]):
@@ -111,6 +96,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
             epochs=epochs,
         )
         self.rates = Rates(self.rule, self.signals)
+        self._planner = Planner(self.names, self._streams, self.contents, self.rates, rank, num_replicas, fill)
         self.stateful = any(stream.stateful for stream in self._streams)
         """Whether a stream has a state of its own, which may differ between ranks."""
         states = tuple(stream.state_dict() for stream in self._streams)
@@ -120,7 +106,14 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         self._planned: deque[Position] = deque()
         self._resumed: tuple[int, int] | None = None
         self._reseed(seed)
-        self.steps = self._count_steps(steps)
+        self.steps = steps_at_rates(
+            steps,
+            self.names,
+            self.rates.at(0),
+            rows=self.signals.rows.tolist(),
+            batches=self.signals.batches.tolist(),
+            every_source=batches == "all",
+        )
         self.signals.steps_per_epoch = self.taken = _limited(self.steps, limit)
         """Steps of an epoch that the Trainer takes."""
         parts = self._look(self.signals.epochs or 1)  # so that bad rates are refused before training
@@ -144,19 +137,6 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         self.contents.reseed(seed)
         for stream in self._streams:
             stream.reseed(seed)
-
-    def _count_steps(self, asked: Steps) -> int:
-        rates = self.rates.at(0)
-        rows = self.signals.rows.tolist()
-        batches = self.signals.batches.tolist()
-        if self.batches == "all":
-            passes, rows_a_step = batches, sum(n / b for n, b in zip(rows, batches, strict=True))
-            asked = "longest" if asked is None else asked
-        else:
-            passes = [b / rate if rate > 0 else math.inf for b, rate in zip(batches, rates, strict=True)]
-            rows_a_step = sum(rows) / sum(batches)
-            asked = "proportional" if asked is None else asked
-        return steps_of(asked, self.names, passes, rows, rows_a_step)
 
     def epoch_rates(self) -> list[float]:
         """Estimate the part that each source has in the next epoch, as `Contents.shares` has it; the first one, where it follows the run."""
@@ -233,27 +213,9 @@ class MultiTaskSampler(DistributedSampler[Plan]):
             for stream, state in zip(self._streams, at.streams, strict=True):
                 if state is not None:
                     stream.load_state_dict(state)
-        step, places, states = at.step, list(at.places), list(at.streams)
-        for done in range(taken + 1, self.steps + 1):
-            chosen = self.contents.of(step, self.rates.at(step), places)
-            plan = self._cut(chosen, places)
-            step += 1
-            for i in (i for i, _ in chosen if self._streams[i].stateful):
-                states[i] = self._streams[i].state_dict()
-            self._planned.append(Position(step, done, tuple(places), tuple(states)))
+        for plan, position in self._planner.steps(replace(at, taken=taken), self.steps):
+            self._planned.append(position)
             yield plan
-
-    def _cut(self, chosen: list[tuple[int, int]], places: list[int]) -> Plan:
-        """Give each rank every n-th row of the global batch, counted through over its sources, and move on."""
-        plan: Plan = {}
-        before = 0
-        for i, count in chosen:
-            rank = (self.rank - before) % self.num_replicas
-            rows = self._streams[i].take(places[i], count, rank, self.num_replicas)
-            plan[self.names[i]] = rows if rows or not self.fill else StandIn(self._streams[i].stand_in(places[i]))
-            places[i] += count
-            before += count
-        return plan
 
     def deliver(self) -> None:
         """Note that the next planned step was handed out."""
@@ -264,16 +226,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
     @property
     def made_of(self) -> dict[str, Any]:
         """What the order of examples follows from, beside the seed and the rule."""
-        return {
-            "sources": {name: stream.rows for name, stream in self.streams.items()},
-            "kinds of sources": {name: type(stream).__name__ for name, stream in self.streams.items()},
-            "first rows of streams": {name: stream.first for name, stream in self.streams.items() if stream.first},
-            "batches": self.batches,
-            "global batches of a pass": {name: stream.batches for name, stream in self.streams.items()},
-            "rows of a global batch": {name: stream.batch(0) for name, stream in self.streams.items()}
-            if self.batches in BY_SOURCE
-            else self.batch,
-        }
+        return order_facts(self.streams, self.batches, self.batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that the next step follows from, as plain data: equal on all ranks, but for `streams`."""
@@ -309,14 +262,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         Raises:
             ValueError: It is of other sources, sizes or batches.
         """
-        saved, today = state.get("made_of", {}), self.made_of
-        for what, value in today.items():
-            if repr(saved.get(what)) != repr(value):  # the order of the sources counts too
-                raise ValueError(
-                    f"The checkpoint must be of the same {what} to sample on, got {value} today and {saved.get(what)} in the "
-                    "checkpoint. Give what it was saved with (on N times the processes, 1/N of the `batch_size`), or start "
-                    "anew from its weights: `warm_start`."
-                )
+        refuse_other_order(state.get("made_of", {}), self.made_of)
 
 
 def _numbers(values: Sequence[int | float | None]) -> Tensor:
