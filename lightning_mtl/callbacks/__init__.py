@@ -1,4 +1,4 @@
-"""Callbacks for the Trainer: what changes sampling while training runs, what watches it, and what holds what was learned."""
+"""Callbacks for the Trainer: they change sampling during training, monitor it, prevent forgetting, and stop single tasks."""
 
 from ._conflict_monitor import ConflictMonitor
 from ._distillation import Distillation
@@ -7,11 +7,11 @@ from ._evaluating import evaluating
 from ._forgetting_monitor import ForgettingMonitor
 from ._gap_monitor import GapMonitor
 from ._loss_history import LossHistory
-from ._planned import phase_of, sampler_of
 from ._replay import Replay
+from ._run_sampler import phase_of, sampler_of
 from ._sampling_monitor import SamplingMonitor
 from ._sampling_schedule import SamplingSchedule
-from ._stateful import Remembering
+from ._stateful import StatefulCallback
 from ._successive_regularization import SuccessiveRegularization
 from ._task_early_stopping import TaskEarlyStopping
 from ._transfer_monitor import TransferMonitor
@@ -31,7 +31,7 @@ __all__ = [
     "TransferMonitor",
     "WeightAnchor",
     "LossHistory",
-    "Remembering",
+    "StatefulCallback",
     "evaluating",
     "phase_of",
     "sampler_of",

@@ -1,4 +1,4 @@
-"""What callbacks that hold parameters at an anchor share."""
+"""What callbacks that hold parameters at an anchor have in common."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 
 from .._checks import require
 from .._distributed import SHARDED
-from ._phased import Phased
-from ._stateful import Remembering
+from ._phased import PhasedCallback
+from ._stateful import StatefulCallback
 
 
-class Anchored(Phased, Remembering):
+class Anchored(PhasedCallback, StatefulCallback):
     """The base of callbacks that draw parameters back to where earlier phases left them.
 
-    When a phase ends, `hold` notes what is held. The gradient of the penalty is added once in each step of the optimizer, after
-    gradients were summed up, averaged over the ranks and unscaled, before they are clipped, and only to what has one.
+    When a phase ends, `hold` sets the anchors. The gradient of the penalty is added once in each step of the optimizer: after
+    gradients were accumulated, averaged over the ranks and unscaled, before they are clipped, and only to parameters that have one.
 
     Args:
-        strength: What the penalty is multiplied with.
+        strength: Factor of the penalty.
     """
 
     def __init__(self, strength: float) -> None:
@@ -33,14 +33,14 @@ class Anchored(Phased, Remembering):
         require(fits, "strength", "finite and at least 0", strength, "0 holds nothing.")
         self.strength = strength
         self.held: dict[str, list[Tensor]] = {}
-        """What parameters are held at, by their names."""
-        self._within: int | None = None
+        """Anchors of the parameters, by their names."""
+        self._last_phase: int | None = None
         """The phase of the last step."""
         self._names: dict[nn.Parameter, str] = {}
 
     @abstractmethod
     def hold(self, trainer: L.Trainer, module: Any, ended: int) -> None:
-        """Note what is held from now on.
+        """Set the anchors for the steps to come.
 
         Args:
             trainer: The Trainer.
@@ -50,38 +50,38 @@ class Anchored(Phased, Remembering):
 
     @abstractmethod
     def away(self, now: list[Tensor], held: list[list[Tensor]], rate: float) -> list[Tensor]:
-        """Give the penalty's gradient for a strength of 1, for one parameter after the other.
+        """Return the penalty's gradient for a strength of 1, for one parameter after the other.
 
         Args:
-            now: What the parameters are.
-            held: What is held of each.
+            now: The parameters.
+            held: The anchor of each.
             rate: The optimizer's learning rate for them.
         """
 
     # Hooks of Lightning
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Refuse a run without phases, and parameters that are cut."""
+        """Check that the run has phases, and whole parameters on each rank."""
         if stage == "fit":
-            refuse_cut(trainer, type(self).__name__)
+            refuse_sharded(trainer, type(self).__name__)
         super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Find what can be held; forget what another run held."""
-        refuse_own_unscaling(trainer, type(self).__name__)
+        """Find the parameters that can be held; remove the anchors of another run."""
+        refuse_fused_unscaling(trainer, type(self).__name__)
         self._names = {p: name for name, p in pl_module.named_parameters() if p.requires_grad}
-        if self.begins_anew(trainer):
-            self.held, self._within = {}, None
-        of = {name: p.device for p, name in self._names.items()}
-        self.held = {name: [t.to(of[name]) for t in held] for name, held in self.held.items() if name in of}
+        if self.starts_new_run(trainer):
+            self.held, self._last_phase = {}, None
+        devices = {name: p.device for p, name in self._names.items()}
+        self.held = {name: [t.to(devices[name]) for t in held] for name, held in self.held.items() if name in devices}
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Note what is held from now on, if a phase has ended."""
-        turn = self.turn(trainer)
-        if turn is None:
+        """Set the anchors if a phase has ended."""
+        phase = self.current_phase(trainer)
+        if phase is None:
             return
-        ended, self._within = self._within, turn.number
-        if ended not in (None, turn.number):
+        ended, self._last_phase = self._last_phase, phase.number
+        if ended not in (None, phase.number):
             self.hold(trainer, pl_module, ended)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
@@ -90,51 +90,61 @@ class Anchored(Phased, Remembering):
             some = [p for p in group["params"] if p.grad is not None and self._names.get(p) in self.held]
             if some:
                 held = [self.held[self._names[p]] for p in some]
-                pull(some, self.away([p.detach() for p in some], held, float(group.get("lr", 0.0))), self.strength)
+                add_penalty_gradient(
+                    some, self.away([p.detach() for p in some], held, float(group.get("lr", 0.0))), self.strength
+                )
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Let go of the model."""
+        """Release the model."""
         super().teardown(trainer, pl_module, stage)
         self._names = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what is held."""
-        return {"held": dict(self.held), "within": self._within}
+        """Return the anchors."""
+        return {"held": dict(self.held), "within": self._last_phase}
 
-    def take_back(self, state: dict[str, Any]) -> None:
-        """Take back what is held.
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Restore the anchors.
 
         Args:
-            state: What `state_dict` gave.
+            state: What `state_dict` returned.
         """
-        self.held, self._within = dict(state["held"]), state["within"]
+        self.held, self._last_phase = dict(state["held"]), state["within"]
 
 
-def pull(parameters: Sequence[nn.Parameter], away: list[Tensor] | tuple[Tensor, ...], strength: float) -> None:
-    """Add to the gradients, which are there, what draws the parameters back."""
+def add_penalty_gradient(
+    parameters: Sequence[nn.Parameter], away: list[Tensor] | tuple[Tensor, ...], strength: float
+) -> None:
+    """Add a penalty's gradient to those of the parameters.
+
+    Args:
+        parameters: The parameters, each with a gradient.
+        away: The penalty's gradient of each, for a strength of 1.
+        strength: Factor of the penalty.
+    """
     gradients = [p.grad for p in parameters if p.grad is not None]
     if gradients:
         torch._foreach_add_(gradients, away, alpha=strength)
 
 
-def refuse_cut(trainer: L.Trainer, who: str) -> None:
-    """Refuse parameters that are cut over the ranks.
+def refuse_sharded(trainer: L.Trainer, who: str) -> None:
+    """Check that parameters are not sharded.
 
     Raises:
         ValueError: They are.
     """
     if isinstance(trainer.strategy, SHARDED):
         raise ValueError(
-            f"{who} must have whole parameters on each rank, got {type(trainer.strategy).__name__}, which cuts them. Use "
+            f"{who} must have whole parameters on each rank, got {type(trainer.strategy).__name__}, which shards them. Use "
             "strategy='ddp'."
         )
 
 
-def refuse_own_unscaling(trainer: L.Trainer, who: str) -> None:
-    """Refuse gradients that the optimizer itself unscales, so that nothing can be added to them.
+def refuse_fused_unscaling(trainer: L.Trainer, who: str) -> None:
+    """Check that gradients are unscaled before the optimizer gets them, so that something can be added to them.
 
     Raises:
-        ValueError: It does.
+        ValueError: The optimizer unscales them itself.
     """
     if trainer.scaler is not None and any(map(_unscales, trainer.optimizers)):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The network as each task has it best, beside the Trainer's checkpoints."""
+"""Checkpoints of the network as it was best for each task, beside the Trainer's checkpoints."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import AsyncCheckpointIO
 
 
-def folder_of(trainer: L.Trainer) -> Path | None:
-    """Name the folder beside the Trainer's checkpoints; None where it writes none.
+def best_folder(trainer: L.Trainer) -> Path | None:
+    """Return the folder beside the Trainer's checkpoints; None where it writes none.
 
     Args:
         trainer: The Trainer.
@@ -24,24 +24,24 @@ def folder_of(trainer: L.Trainer) -> Path | None:
 
 
 def write_checkpoints(trainer: L.Trainer, paths: Sequence[Path]) -> None:
-    """Write the network into each of these checkpoints: once, and then copied. All ranks must call it together.
+    """Write the network into each of these checkpoints: once, and then as copies. All ranks must call it together.
 
     Args:
         trainer: The Trainer.
-        paths: Where they go; one that is there is replaced.
+        paths: The checkpoints; one that is there is replaced.
     """
-    once = not isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO)  # which writes later
+    copies = not isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO)  # which may not have written yet
     for i, path in enumerate(paths):
-        if i == 0 or not once:
+        if i == 0 or not copies:
             if path.is_dir() and trainer.is_global_zero:
-                shutil.rmtree(path)  # a checkpoint cut over the ranks is a folder
+                shutil.rmtree(path)  # a sharded checkpoint is a folder
             trainer.save_checkpoint(path, weights_only=True)
         elif trainer.is_global_zero:
             _copy(paths[0], path)
 
 
 def _copy(made: Path, path: Path) -> None:
-    """Copy a checkpoint, which may be a folder; one that was there is replaced when the copy is whole."""
+    """Copy a checkpoint, which may be a folder; one that was there is replaced when the copy is complete."""
     part = path.with_name(f"{path.name}.part")
     _remove(part)
     (shutil.copytree if made.is_dir() else shutil.copyfile)(made, part)

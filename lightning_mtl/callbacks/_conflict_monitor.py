@@ -1,4 +1,4 @@
-"""Whether the gradients of tasks point apart."""
+"""Whether the gradients of tasks conflict."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from ..balancers import GradientBalancer
 from ._cosine_history import CosineHistory
 from ._pair_monitor import PairMonitor
 from ._pairs import PairMeans, cosines, magnitude_similarities
-from ._probe import aside
+from ._probe import without_side_effects
 
-_HELD = 256
-"""So many Gramians wait to be read at most."""
+_MOST_UNREAD = 256
+"""At most so many Gramians are held before they are read."""
 
 
 class ConflictMonitor(PairMonitor):
-    """Measure how the gradients of each two tasks lie to each other: their cosine, how alike their norms are, and how often they conflict.
+    """Measure for each pair of tasks the cosine of their gradients, how similar their norms are, and how often they conflict.
 
     A pair conflicts where its cosine is below 0 (Yu et al., "Gradient surgery for multi-task learning", NeurIPS 2020, definition 1);
-    norms are alike where 2 n_i n_j / (n_i^2 + n_j^2), definition 2, is near 1. Single looks are noisy: examples of one task
-    disagree as much.
+    norms are similar where 2 n_i n_j / (n_i^2 + n_j^2), definition 2, is near 1. Single measurements are noisy: examples of one
+    task disagree as much.
 
-    With a gradient balancer it reads the Gramian that each step has anyhow, at the representation or of the parameters. Else (and where a hierarchy is
-    weighed level by level), every
-    `every` steps, it runs the last batch of each source once more, in evaluation mode, for the gradients of each task's loss by the shared
-    parameters, added up over the ranks: so tasks are compared that never meet in a step. A look costs a forward pass of each source and a
-    backward pass of each task, and holds a gradient of the shared parameters for each. Nothing of training changes. Where
-    `every` is longer than an epoch, there is a look at its end until one has shown something. Batches are not in checkpoints: a resumed run
-    looks at those that came since.
+    With a gradient balancer it reads the Gramian that each step has anyway, at the representation or of the parameters. Otherwise
+    (and where a hierarchy is balanced level by level) it runs the last batch of each source once more, every `every` steps, in
+    evaluation mode, for the gradients of each task's loss with respect to the shared parameters, summed over the ranks: so tasks
+    are compared that are never in one step. A measurement costs a forward pass of each source and a backward pass of each task, and
+    holds a gradient of the shared parameters for each. Training is not changed. Where `every` is longer than an epoch, it also
+    measures at the end of each epoch until there is a first result. Batches are not in checkpoints: a resumed run measures on those
+    that came since.
 
-    Shown with the training losses are `train/<a>~<b>/cosine` for up to 8 tasks, and over all pairs `train/cosine` and
-    `train/conflict_rate`, the share of cosines below 0, of the looks since the last time.
+    Logged with the training losses are `train/<a>~<b>/cosine` for up to 8 tasks, and over all pairs `train/cosine` and
+    `train/conflict_rate`, the share of cosines below 0, of the measurements since the last time.
 
     Args:
-        every: Steps of the optimizer between two looks. Default: where a gradient balancer measures, its Gramians are read; else 500.
+        every: Steps of the optimizer between two measurements. Default: where there is a gradient balancer, its Gramians are read; else 500.
 
     Raises:
-        ValueError: `every` is below 1; or, where looks are taken aside, parameters are cut over the ranks, or losses are those of
+        ValueError: `every` is below 1; or, where batches are run once more, parameters are sharded, or losses are those of
             adapted weights.
 
     Example:
@@ -52,12 +52,12 @@ class ConflictMonitor(PairMonitor):
     def __init__(self, every: int | None = None) -> None:
         super().__init__(500 if every is None else every)
         self._given = every
-        self._last: Any = None
+        self._last_balance: Any = None
         self._trainer: L.Trainer | None = None
-        self._waiting: list[Any] = []
+        self._unread: list[Any] = []
         """How the steps since the last reading were balanced."""
-        self._reads = False
-        self._clear(0)
+        self._reads_balancer = False
+        self._reset(0)
 
     @property
     def state_key(self) -> str:
@@ -65,8 +65,8 @@ class ConflictMonitor(PairMonitor):
         return self._generate_state_key(every=self._given)
 
     def record(self) -> dict[str, Any]:
-        """Give means over the looks: "cosine", "magnitude_similarity", "conflict_rate", the counts "looks", and a "history" of cosines."""
-        self._read()
+        """Return means over all measurements: "cosine", "magnitude_similarity" and "conflict_rate"; their numbers, "looks"; and a "history" of cosines."""
+        self._read_balancer()
         cosine, similarity, conflict = self._means.mean()
         return {
             "tasks": list(self.names),
@@ -78,9 +78,9 @@ class ConflictMonitor(PairMonitor):
         }
 
     def values(self) -> dict[str, float]:
-        """Give the cosines of the looks since the last time, averaged."""
-        self._read()
-        recent = self._history.show()
+        """Return the cosines since the last call, averaged."""
+        self._read_balancer()
+        recent = self._history.take_recent()
         if recent is None:
             return {}
         of_pairs = recent[:, torch.ones(recent.shape[1:], dtype=torch.bool).triu(1)]
@@ -89,99 +89,99 @@ class ConflictMonitor(PairMonitor):
             return {}
         rate = (of_pairs < 0).double().mean()
         shown = {"train/cosine": float(of_pairs.mean()), "train/conflict_rate": float(rate)}
-        return shown | self._shown("cosine", recent.nanmean(0), both=False)
+        return shown | self._by_pair("cosine", recent.nanmean(0), both=False)
 
     # Hooks of Lightning
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Begin, or go on with what a checkpoint has of the same tasks."""
+        """Start anew, or resume with the results for the same tasks."""
         super().on_train_start(trainer, pl_module)
-        self._trainer, self._reads = trainer, not self._aside(pl_module)
-        self._last = pl_module.balance if self._reads else None
+        self._trainer, self._reads_balancer = trainer, not self._uses_probe(pl_module)
+        self._last_balance = pl_module.balance if self._reads_balancer else None
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Keep the Gramian of the step, or the batch, and look when it is time."""
-        if not self._reads:
+        """Keep the Gramian of the step, or keep the batch and measure when it is time."""
+        if not self._reads_balancer:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
             return
         balance = pl_module.balance
-        if balance is not self._last:
-            self._last = balance
-            self._waiting.append(balance)
-            if len(self._waiting) >= _HELD:
-                self._read()
+        if balance is not self._last_balance:
+            self._last_balance = balance
+            self._unread.append(balance)
+            if len(self._unread) >= _MOST_UNREAD:
+                self._read_balancer()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Read what is there; look, if there was nothing to see before."""
-        self._read()
+        """Read the Gramians; measure if there has been no result before."""
+        self._read_balancer()
         super().on_train_epoch_end(trainer, pl_module)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Let go of the module and the batches."""
-        self._read()
-        self._trainer = self._last = None
+        """Release the module and the batches."""
+        self._read_balancer()
+        self._trainer = self._last_balance = None
         super().teardown(trainer, pl_module, stage)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what was seen."""
-        self._read()
+        """Return what was measured."""
+        self._read_balancer()
         return {
             **super().state_dict(),
             "means": self._means.state_dict(),
             "history": self._history.state_dict(),
         }
 
-    def take_back(self, state: dict[str, Any]) -> None:
-        """Go on with what was seen before.
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Restore what was measured before.
 
         Args:
-            state: What `state_dict` gave.
+            state: What `state_dict` returned.
         """
-        super().take_back(state)
+        super().restore_state(state)
         self._means.load_state_dict(state["means"])
         self._history.load_state_dict(state["history"])
 
-    # Looks
+    # Measurements
 
-    def _aside(self, module: Any) -> bool:
+    def _uses_probe(self, module: Any) -> bool:
         if self._given is not None or not isinstance(module.balancer, GradientBalancer):
             return True
-        # At the levels of a hierarchy tasks are weighed against what comes from above, and not against each other.
+        # At a level of a hierarchy, tasks are balanced against the gradient from above, not against tasks of other levels.
         return len(module.tasks) < 2 or module.balancer.names != tuple(task.name for task in module.tasks)
 
-    def _remedy(self) -> str:
+    def _sharding_remedy(self) -> str:
         return "Use strategy='ddp', or a gradient balancer with scope='representation', whose Gramians are read if `every` is left out."
 
-    def _clear(self, tasks: int) -> None:
+    def _reset(self, tasks: int) -> None:
         self._means = PairMeans(3, tasks, tasks)
-        self._waiting, self._history = [], CosineHistory()
+        self._unread, self._history = [], CosineHistory()
 
-    def _look(self, trainer: L.Trainer, module: Any) -> int:
-        with aside(module):
-            look = self._probe.look(trainer, module)
-        gramian = look.rows.gramian().cpu().double()
-        absent = look.losses.isnan()
+    def _measure(self, trainer: L.Trainer, module: Any) -> int:
+        with without_side_effects(module):
+            found = self._probe.measure(trainer, module)
+        gramian = found.rows.gramian().cpu().double()
+        absent = found.losses.isnan()
         self._add(gramian.masked_fill(absent | absent[:, None], torch.nan).unsqueeze(0), trainer.global_step)
-        return len(look.there)
+        return len(found.labelled)
 
-    def _read(self) -> None:
-        """Look at the Gramians that wait."""
-        waiting, self._waiting = self._waiting, []
-        waiting = [balance for balance in waiting if balance is not None and balance.gramian is not None]
-        if waiting and self._trainer is not None:
-            gramians = torch.stack([self._spread(balance) for balance in waiting])
+    def _read_balancer(self) -> None:
+        """Add the Gramians of the steps since the last reading."""
+        unread, self._unread = self._unread, []
+        unread = [balance for balance in unread if balance is not None and balance.gramian is not None]
+        if unread and self._trainer is not None:
+            gramians = torch.stack([self._for_all_tasks(balance) for balance in unread])
             self._add(gramians.double(), self._trainer.global_step)
-            self._looks += sum(len(balance.tasks) > 1 for balance in waiting)
+            self._count += sum(len(balance.tasks) > 1 for balance in unread)
 
-    def _spread(self, balance: Any) -> Tensor:
-        """Give the Gramian of all tasks, NaN where some are not there."""
+    def _for_all_tasks(self, balance: Any) -> Tensor:
+        """Return the Gramian of all tasks, NaN where a task was not in the step."""
         gramian: Tensor = balance.gramian
         if balance.tasks == self.names:
             return gramian
-        places = torch.tensor([self.names.index(name) for name in balance.tasks], dtype=torch.long)
-        whole = torch.full((len(self.names), len(self.names)), torch.nan, dtype=gramian.dtype)
-        whole[places[:, None], places] = gramian
-        return whole
+        numbers = torch.tensor([self.names.index(name) for name in balance.tasks], dtype=torch.long)
+        filled = torch.full((len(self.names), len(self.names)), torch.nan, dtype=gramian.dtype)
+        filled[numbers[:, None], numbers] = gramian
+        return filled
 
     def _add(self, gramians: Tensor, step: int) -> None:
         cosine = cosines(gramians)

@@ -1,4 +1,4 @@
-"""How far predictions are from those that they are held to."""
+"""Distances between predictions and those of an earlier copy of the network."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 KINDS = ("binary", "multiclass", "multilabel", "tagging", "arcs", "regression")
-"""Kinds of heads whose predictions can be held."""
+"""Kinds of heads that have a distance."""
 
 
 def distances(kind: str, new: Tensor, old: Tensor, temperature: float) -> Tensor:
-    """Measure how far outputs of a head are from others.
+    """Return the distance between two outputs of a head.
 
-    Of classes it is the Kullback-Leibler divergence of the new ones from the old, both softened by the temperature T, times T^2, so
-    that the gradient keeps its size (Hinton et al., "Distilling the knowledge in a neural network", 2015); of several yes or no, the mean
-    of theirs; of numbers the mean squared error.
+    For classes it is the Kullback-Leibler divergence of the new probabilities from the old, both softened by the temperature T, times
+    T^2, so that the gradient keeps its size (Hinton et al., "Distilling the knowledge in a neural network", 2015); for several binary
+    labels, the mean of their divergences; for numbers, the mean squared error.
 
     Args:
-        kind: The head's.
-        new: [batch, ...], outputs in the scale of the loss.
-        old: What they are held to, of the same shape.
+        kind: The kind of the head.
+        new: [batch, ...], logits, or numbers in the scale of the loss.
+        old: The earlier outputs, of the same shape.
         temperature: Softens probabilities.
 
     Returns:
@@ -29,19 +29,20 @@ def distances(kind: str, new: Tensor, old: Tensor, temperature: float) -> Tensor
         case "regression":
             return (new - old).square().reshape(len(new), -1).mean(1)
         case "binary" | "multilabel":
-            return _of_yes(new / temperature, old / temperature).reshape(len(new), -1).mean(1) * temperature**2
-    divergence = _of_classes((new / temperature).log_softmax(-1), (old / temperature).log_softmax(-1))
+            divergence = _binary_divergence(new / temperature, old / temperature).reshape(len(new), -1).mean(1)
+        case _:
+            divergence = _class_divergence((new / temperature).log_softmax(-1), (old / temperature).log_softmax(-1))
     return divergence * temperature**2
 
 
-def _of_classes(new: Tensor, old: Tensor) -> Tensor:
-    """Give the divergence of probabilities from others, both as logarithms; what is impossible counts for nothing."""
-    likely = old.exp()
-    return (likely * (old - new)).where(likely > 0, 0.0).sum(-1)
+def _class_divergence(new: Tensor, old: Tensor) -> Tensor:
+    """Return the divergence between class probabilities, given as logarithms; an old probability of 0 contributes nothing."""
+    probability = old.exp()
+    return (probability * (old - new)).where(probability > 0, 0.0).sum(-1)
 
 
-def _of_yes(new: Tensor, old: Tensor) -> Tensor:
-    """Give the divergence of a yes or no from another, both as logits."""
-    yes = old.sigmoid()
-    of_yes = yes * (F.logsigmoid(old) - F.logsigmoid(new))
-    return of_yes + (1 - yes) * (F.logsigmoid(-old) - F.logsigmoid(-new))
+def _binary_divergence(new: Tensor, old: Tensor) -> Tensor:
+    """Return the divergence between probabilities of binary labels, given as logits."""
+    positive = old.sigmoid()
+    of_positive = positive * (F.logsigmoid(old) - F.logsigmoid(new))
+    return of_positive + (1 - positive) * (F.logsigmoid(-old) - F.logsigmoid(-new))

@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode, and each of its parts back afterwards into the one that it was in."""
+    """Switch a module to evaluation mode, and each of its parts back to its own mode afterwards."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

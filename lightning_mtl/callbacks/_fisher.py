@@ -1,4 +1,4 @@
-"""How much each parameter matters to what was learned: the diagonal of the Fisher information."""
+"""The diagonal of the Fisher information: how much each parameter matters to what was learned."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import torch
 from torch import Tensor, nn
 
 from .._distributed import sum_over_ranks
-from ._probe import aside
+from ._probe import without_side_effects
 
 
 def fisher(module: Any, rows: Iterable[Any], parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """Average the squared gradients of single rows' losses, over the rows of all ranks that have labels.
+    """Average the squared gradients of the losses of single rows, over the labelled rows of all ranks.
 
     Args:
         module: The model; it is run in evaluation mode, and left as it was.
         rows: Batches of one row each, of this rank.
-        parameters: Those that are differentiated, by name.
+        parameters: The parameters by name.
 
     Returns:
         For each name a tensor of the parameter's shape, in float32 or wider.
     """
-    some = list(parameters.values())
-    squares = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in some]
+    wanted = list(parameters.values())
+    squares = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in wanted]
     count = 0
     left_out, module.routing.left_out = module.routing.left_out, frozenset()  # tasks that were dropped have learned too
-    with aside(module):
+    with without_side_effects(module):
         for row in rows:
             step = module.run(row)
             losses = [module.tasks[i].weight * loss for i, loss in zip(step.tasks, step.losses, strict=True)]
             count += bool(losses)
-            _add_squares(squares, some, losses)
+            _add_squares(squares, wanted, losses)
     module.routing.left_out = left_out
     total = sum_over_ranks(squares[0].new_tensor(count)).clamp(min=1) if squares else 1
     return {name: sum_over_ranks(of) / total for name, of in zip(parameters, squares, strict=True)}
@@ -40,7 +40,7 @@ def fisher(module: Any, rows: Iterable[Any], parameters: Mapping[str, nn.Paramet
 
 def _add_squares(squares: Sequence[Tensor], parameters: Sequence[nn.Parameter], losses: Sequence[Tensor]) -> None:
     loss = sum(losses, torch.zeros(()))
-    if loss.requires_grad:  # it may be of what is frozen
+    if loss.requires_grad:  # else all that it depends on is frozen
         for square, gradient in zip(squares, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
             if gradient is not None:
                 square.add_(gradient.to(square.dtype).square())

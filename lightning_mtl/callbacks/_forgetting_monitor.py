@@ -14,16 +14,16 @@ from lightning.pytorch.trainer.states import TrainerFn
 from .._plain import plain
 from ..metrics import Drop, DropAlarm
 from ..samplers import MultiTaskSampler, Phases
-from ._best_checkpoints import folder_of, write_checkpoints
-from ._planned import phase_of, sampler_of
+from ._best_checkpoints import best_folder, write_checkpoints
+from ._run_sampler import phase_of, sampler_of
 from ._stages import Stages
-from ._stateful import Remembering
+from ._stateful import StatefulCallback
 from ._validation_probe import refuse_no_validation, validation_probe
 
 _KEPT = ("names", "steps", "scores", "alarms", "best")
 
 
-class ForgettingMonitor(Remembering):
+class ForgettingMonitor(StatefulCallback):
     """Watch every task's score during training, and warn when a task is being forgotten.
 
     A task's score is its main metric on the split "validation", higher is better. Each score is compared with the best level that
@@ -94,7 +94,7 @@ class ForgettingMonitor(Remembering):
                 f"ForgettingMonitor must watch a module of lightning_mtl, got {type(pl_module).__name__}. Use `MultiTaskModule`."
             )
         names = [task.name for task in pl_module.tasks if task.main_metric() is not None]
-        if self.begins_anew(trainer) or self.names != names:
+        if self.starts_new_run(trainer) or self.names != names:
             self._reset()
         self.names = names
         self._probe = validation_probe(trainer, self.rows)
@@ -105,7 +105,7 @@ class ForgettingMonitor(Remembering):
             )
         refuse_no_validation(trainer, self._probe, every=self.every, phases=phases)
         self._traces = {name: self._traces.get(name) or self._new_alarm() for name in self.names}
-        self._folder = folder_of(trainer) if self.keep_best else None
+        self._folder = best_folder(trainer) if self.keep_best else None
         if self.stages.tasks != self.names:
             self.stages = Stages(self.names)
         if phases and trainer.global_step == 0:
@@ -150,7 +150,7 @@ class ForgettingMonitor(Remembering):
         traces = {name: trace.state_dict() for name, trace in self._traces.items()}
         return {**kept, "stages": self.stages.state(), "traces": traces, "phase": self._phase}
 
-    def take_back(self, state: dict[str, Any]) -> None:
+    def restore_state(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned.
 
         Args:

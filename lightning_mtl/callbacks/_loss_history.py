@@ -17,7 +17,7 @@ class LossHistory:
 
     Args:
         tasks: Names of all tasks.
-        positive: Name of the balancer that cannot do with losses below zero, if there is one.
+        positive: Name of the balancer that needs losses of at least zero, if there is one.
     """
 
     tasks: tuple[str, ...]
@@ -27,20 +27,20 @@ class LossHistory:
     _losses: list[Tensor] = field(default_factory=list)
 
     def append(self, step: int, present: Sequence[int], losses: Tensor) -> None:
-        """Note the losses of one step: [present], of the tasks with these numbers."""
+        """Add the losses of one step: [present], of the tasks with these numbers."""
         self._steps.append(step)
         self._present.append(present)
         self._losses.append(losses.detach())
 
     def clear(self) -> None:
-        """Forget all steps."""
+        """Remove all steps."""
         self._steps, self._present, self._losses = [], [], []
 
     def __len__(self) -> int:
         return len(self._steps)
 
     def read(self) -> tuple[Tensor, Tensor]:
-        """Average over the ranks: losses [steps, tasks], and whether each was there, both on the CPU.
+        """Return the losses averaged over the ranks, [steps, tasks], and whether there is each, both on the CPU.
 
         Raises:
             ValueError: A loss is not finite.

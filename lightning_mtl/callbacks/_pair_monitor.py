@@ -1,4 +1,4 @@
-"""What the monitors of pairs of tasks have in common."""
+"""What monitors of pairs of tasks have in common."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 
 from .._distributed import SHARDED
 from ._probe import Probe
-from ._stateful import Remembering
+from ._stateful import StatefulCallback
 
-SHOWN = 8
-"""Up to so many tasks each pair is shown by itself."""
+_MOST_TASKS = 8
+"""Up to so many tasks each pair is logged by itself."""
 
 
 @runtime_checkable
 class _Module(Protocol):
-    """What the monitors ask of the model."""
+    """What the monitors need of the model."""
 
     tasks: Any
     also_shown: list[Any]
@@ -31,11 +31,11 @@ class _Module(Protocol):
     def run(self, batch: Any) -> Any: ...
 
 
-class PairMonitor(Remembering, ABC):
-    """Looks at pairs of tasks every so many steps, aside from training.
+class PairMonitor(StatefulCallback, ABC):
+    """The base of monitors that measure pairs of tasks every `every` steps, without any effect on training.
 
     Args:
-        every: Steps of the optimizer between two looks.
+        every: Steps of the optimizer between two measurements.
 
     Raises:
         ValueError: `every` is below 1.
@@ -48,34 +48,35 @@ class PairMonitor(Remembering, ABC):
         self.names: tuple[str, ...] = ()
         """Names of the tasks."""
         self._probe = Probe()
-        self._looked_at = 0
-        """The step of the latest look."""
-        self._looks = 0
+        self._measured_at = 0
+        """The step of the latest measurement."""
+        self._count = 0
+        """How many measurements had at least two tasks."""
 
     @abstractmethod
     def record(self) -> dict[str, Any]:
-        """Give what was seen, as plain data."""
+        """Return the results as plain data."""
 
     @abstractmethod
     def values(self) -> dict[str, float]:
-        """Give what is new since it was asked the last time, to be shown with the training losses."""
+        """Return what is new since the last call, to be logged with the training losses."""
 
     @abstractmethod
-    def _clear(self, tasks: int) -> None:
-        """Forget what was seen, and prepare for so many tasks."""
+    def _reset(self, tasks: int) -> None:
+        """Remove all results, and prepare for so many tasks."""
 
     @abstractmethod
-    def _look(self, trainer: L.Trainer, module: Any) -> int:
-        """Look once; say how many tasks were there."""
+    def _measure(self, trainer: L.Trainer, module: Any) -> int:
+        """Measure once, and return how many tasks had labels."""
 
-    def _aside(self, module: Any) -> bool:
-        """Say whether batches are run once more, aside."""
+    def _uses_probe(self, module: Any) -> bool:
+        """Return whether batches are run once more for measurements."""
         return True
 
     # Hooks of Lightning
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Refuse what cannot be looked at."""
+        """Check that the model and the strategy can be measured."""
         if stage != "fit":
             return
         kind, strategy = type(self).__name__, type(trainer.strategy).__name__
@@ -83,44 +84,44 @@ class PairMonitor(Remembering, ABC):
             raise ValueError(
                 f"{kind} must watch a module of several tasks, got {type(pl_module).__name__}. Use a module of lightning_mtl."
             )
-        if self._aside(pl_module) and pl_module.carries_gradients:
+        if self._uses_probe(pl_module) and pl_module.carries_gradients:
             raise ValueError(
                 f"{kind} must watch losses that are functions of the shared weights, got a {type(pl_module).__name__}, whose are functions of what "
                 "is adapted. Leave the callback out."
             )
-        if self._aside(pl_module) and (isinstance(trainer.strategy, SHARDED) or "DeepSpeed" in strategy):
+        if self._uses_probe(pl_module) and (isinstance(trainer.strategy, SHARDED) or "DeepSpeed" in strategy):
             raise ValueError(
-                f"{kind} must have whole parameters on each rank, got {strategy}, which cuts them. {self._remedy()}"
+                f"{kind} must have whole parameters on each rank, got {strategy}, which shards them. {self._sharding_remedy()}"
             )
 
-    def _remedy(self) -> str:
+    def _sharding_remedy(self) -> str:
         return "Use strategy='ddp'."
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Begin, or go on with what a checkpoint has of the same tasks."""
+        """Start anew, or resume with the results for the same tasks."""
         names = tuple(task.name for task in pl_module.tasks)
-        anew = self.begins_anew(trainer)
-        if names != self.names or anew:
-            self.names, self._looked_at, self._looks = names, 0, 0
-            self._clear(len(names))
+        new_run = self.starts_new_run(trainer)
+        if names != self.names or new_run:
+            self.names, self._measured_at, self._count = names, 0, 0
+            self._reset(len(names))
         self._probe.clear()
         pl_module.also_shown.append(self.values)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Keep the batch, and look when it is time."""
-        self._probe.take(batch)
+        """Keep the batch, and measure when it is time."""
+        self._probe.keep(batch)
         step = trainer.global_step
-        if step % self.every == 0 and step != self._looked_at:
-            self._look_now(trainer, pl_module)
+        if step % self.every == 0 and step != self._measured_at:
+            self._measure_now(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Look at the end of an epoch if there was nothing to see before."""
-        if not self._looks and self._aside(pl_module) and trainer.global_step != self._looked_at:
-            self._look_now(trainer, pl_module)
+        """Measure at the end of an epoch if there has been no result before."""
+        if not self._count and self._uses_probe(pl_module) and trainer.global_step != self._measured_at:
+            self._measure_now(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Say so if there was nothing to see at all."""
-        if not self._looks:
+        """Warn if there was no result at all."""
+        if not self._count:
             warnings.warn(
                 f"{type(self).__name__} found no two tasks with labels and trained weights that they share, so it shows nothing: leave it out, or "
                 "train two tasks.",
@@ -128,38 +129,38 @@ class PairMonitor(Remembering, ABC):
             )
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Let go of the batches."""
+        """Release the batches."""
         super().teardown(trainer, pl_module, stage)
         self._probe.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what was seen."""
-        return {"names": list(self.names), "looked_at": self._looked_at, "looks": self._looks}
+        """Return the names of the tasks, and what was measured."""
+        return {"names": list(self.names), "looked_at": self._measured_at, "looks": self._count}
 
-    def take_back(self, state: dict[str, Any]) -> None:
-        """Go on with what was seen before.
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Restore what was measured before.
 
         Args:
-            state: What `state_dict` gave.
+            state: What `state_dict` returned.
         """
         self.names = tuple(state["names"])
-        self._looked_at, self._looks = state["looked_at"], state["looks"]
-        self._clear(len(self.names))
+        self._measured_at, self._count = state["looked_at"], state["looks"]
+        self._reset(len(self.names))
 
-    # Looks
+    # Measurements
 
-    def _look_now(self, trainer: L.Trainer, module: Any) -> None:
-        self._looked_at = trainer.global_step
+    def _measure_now(self, trainer: L.Trainer, module: Any) -> None:
+        self._measured_at = trainer.global_step
         if len(self.names) > 1 and any(p.requires_grad for p in module.shared().parameters()):
-            self._looks += self._look(trainer, module) > 1
+            self._count += self._measure(trainer, module) > 1
 
-    def _shown(self, figure: str, values: Tensor, *, both: bool) -> dict[str, float]:
-        """Name a figure of each pair, where tasks are few; of both orders of its tasks, or of one."""
-        if len(self.names) > SHOWN:
+    def _by_pair(self, quantity: str, values: Tensor, *, both: bool) -> dict[str, float]:
+        """Return a quantity of each pair by its name in the log, where tasks are few; for both orders of its tasks, or for one."""
+        if len(self.names) > _MOST_TASKS:
             return {}
         found = values.tolist()
         return {
-            f"train/{one}~{other}/{figure}": found[i][j]
+            f"train/{one}~{other}/{quantity}": found[i][j]
             for i, one in enumerate(self.names)
             for j, other in enumerate(self.names)
             if (i < j or (both and i != j)) and found[i][j] == found[i][j]

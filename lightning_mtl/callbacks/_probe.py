@@ -1,4 +1,4 @@
-"""Looks aside: batches that were trained on, run once more for their losses and gradients, and nothing that training sees changes."""
+"""Batches that were trained on, run once more for their losses and gradients, without any effect on training."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from ._evaluating import evaluating
 
 
 @dataclass
-class Look:
-    """What a look found, equal on all ranks.
+class Measurement:
+    """The losses and gradients of all tasks, equal on all ranks.
 
     Args:
-        losses: The loss of each task, NaN of one that has no labels anywhere, on the CPU.
-        rows: The gradient of each, by the shared parameters.
+        losses: The loss of each task, on the CPU; NaN for a task without labels on any rank.
+        rows: The gradient of each with respect to the shared parameters.
     """
 
     losses: Tensor
     rows: Rows
 
     @property
-    def there(self) -> list[int]:
-        """Number the tasks that have labels."""
+    def labelled(self) -> list[int]:
+        """The numbers of the tasks that have labels."""
         return [task for task, known in enumerate((~self.losses.isnan()).tolist()) if known]
 
 
 class Probe:
-    """The latest batch of each source, of which losses and gradients of all tasks are measured aside.
+    """Holds the latest batch of each source, and measures the losses and gradients of all tasks on them.
 
-    It holds the batches whole and by reference, so that taking one costs nothing.
+    It holds the batches whole and by reference, so that keeping one costs nothing.
     """
 
     def __init__(self) -> None:
-        self._parts: dict[str, Any] = {}
+        self._latest: dict[str, Any] = {}
 
-    def take(self, batch: Mapping[str, Any]) -> None:
+    def keep(self, batch: Mapping[str, Any]) -> None:
         """Keep what a batch has of each source; without labels too, since other ranks may have some.
 
         Args:
@@ -52,16 +52,16 @@ class Probe:
         """
         for source, columns in batch.items():
             if columns is not None:
-                self._parts[source] = columns
+                self._latest[source] = columns
 
     def clear(self) -> None:
-        """Let go of the batches."""
-        self._parts = {}
+        """Release the batches."""
+        self._latest = {}
 
-    def look(self, trainer: L.Trainer, module: Any) -> Look:
-        """Measure losses and gradients of all tasks; all ranks must do so together.
+    def measure(self, trainer: L.Trainer, module: Any) -> Measurement:
+        """Measure losses and gradients of all tasks; all ranks must call it together.
 
-        A rank's loss is a mean over its labelled rows, so the ranks' gradients are added up weighed by these rows.
+        A rank's loss is a mean over its labelled rows, so the sum over the ranks weights each rank's gradients by these rows.
 
         Args:
             trainer: The Trainer.
@@ -69,10 +69,10 @@ class Probe:
         """
         shared = [p for p in module.shared().parameters() if p.requires_grad]
         like = torch.zeros((), dtype=wide_type(shared[0].dtype), device=shared[0].device)
-        rows, sums = Rows(shared, len(module.tasks), like), self._no_sums(module)
+        rows, sums = Rows(shared, len(module.tasks), like), _zero_sums(module)
         scaler: Any = trainer.scaler
-        scale = 1.0 if scaler is None else float(scaler.get_scale())  # in half precision small gradients would be zero
-        for step in self._steps(trainer, module):
+        scale = 1.0 if scaler is None else float(scaler.get_scale())  # else small gradients underflow in half precision
+        for step in self._forward_passes(trainer, module):
             scales = torch.full((len(step.losses),), scale, dtype=like.dtype, device=like.device)
             keep = [i + 1 < len(step.losses) for i in range(len(step.losses))]
             each = gradients_of(step.losses, scales, [shared] * len(step.losses), keep)
@@ -83,38 +83,35 @@ class Probe:
         counts, totals = sum_over_ranks(sums).unbind()
         rows.values.mul_((local / (scale * counts.clamp_min(1))).to(rows.values).unsqueeze(1))
         sum_over_ranks(rows.values)
-        return Look((totals / counts).cpu().double(), rows)
+        return Measurement((totals / counts).cpu().double(), rows)
 
     @torch.no_grad()
     def losses(self, trainer: L.Trainer, module: Any) -> Tensor:
-        """Measure the losses of all tasks alone; all ranks must do so together.
+        """Measure the losses of all tasks without gradients; all ranks must call it together.
 
         Args:
             trainer: The Trainer.
             module: The module, between two steps.
         """
-        sums = self._no_sums(module)
-        for step in self._steps(trainer, module):
+        sums = _zero_sums(module)
+        for step in self._forward_passes(trainer, module):
             _add_up(sums, step)
         counts, totals = sum_over_ranks(sums).unbind()
         return (totals / counts).cpu().double()
 
-    def _steps(self, trainer: L.Trainer, module: Any) -> Iterator[Any]:
+    def _forward_passes(self, trainer: L.Trainer, module: Any) -> Iterator[Any]:
         """Run one source after the other, so that one graph is held at a time."""
-        for source, columns in self._parts.items():
+        for source, columns in self._latest.items():
             with trainer.precision_plugin.train_step_context():
                 step = module.run({source: columns})
             yield step
 
-    def _no_sums(self, module: Any) -> Tensor:
-        return torch.zeros(2, len(module.tasks), dtype=sum_dtype(module.device), device=module.device)
-
 
 @contextmanager
-def aside(module: nn.Module) -> Iterator[None]:
-    """Run what is within in evaluation mode, and leave modes, buffers and generators as they were.
+def without_side_effects(module: nn.Module) -> Iterator[None]:
+    """Run what is within in evaluation mode, and leave modes, buffers and random generators as they were.
 
-    Nothing is compiled anew for it. The backward pass of recurrent layers on GPUs needs training mode in cuDNN, which is left out there.
+    Nothing is compiled for it. cuDNN is switched off for recurrent layers: there, their backward pass needs training mode.
 
     Args:
         module: The module.
@@ -139,12 +136,12 @@ def aside(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def moved(parameters: Sequence[nn.Parameter], steps: Sequence[Tensor]) -> Iterator[None]:
-    """Take a step in these parameters; afterwards each has the very tensor back that it had, bit by bit.
+def temporary_step(parameters: Sequence[nn.Parameter], steps: Sequence[Tensor]) -> Iterator[None]:
+    """Take a step with these parameters; afterwards each has the same tensor as before, bit for bit.
 
     Args:
         parameters: The parameters.
-        steps: What is taken off each.
+        steps: What is subtracted from each.
     """
     before = [p.data for p in parameters]
     try:
@@ -154,6 +151,11 @@ def moved(parameters: Sequence[nn.Parameter], steps: Sequence[Tensor]) -> Iterat
     finally:
         for p, values in zip(parameters, before, strict=True):
             p.data = values
+
+
+def _zero_sums(module: Any) -> Tensor:
+    """Return zeros for the numbers of labelled rows and the sums of losses, [2, tasks]."""
+    return torch.zeros(2, len(module.tasks), dtype=sum_dtype(module.device), device=module.device)
 
 
 def _add_up(sums: Tensor, step: Any) -> None:

@@ -1,4 +1,4 @@
-"""Rows of earlier phases beside those of this one."""
+"""Rows of earlier phases, trained on once more in later ones."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import lightning as L
 
 from .._checks import require
 from ..samplers import MultiTaskSampler, Plan, Rows, StandIn
-from ._phased import Phased, Turns, kept_rows, read, refuse_unread
+from ._kept_rows import kept_rows, read_rows, refuse_unreadable
+from ._phase_schedule import PhaseSchedule
+from ._phased import PhasedCallback
 
 
-class Replay(Phased):
-    """Replay rows of what earlier phases drew in every step of a later one (Chaudhry et al., "On tiny episodic memories in continual learning", 2019).
+class Replay(PhasedCallback):
+    """Replay rows of the sources of earlier phases in every step of a later phase (Chaudhry et al., "On tiny episodic memories in continual learning", 2019).
 
     Of each source some rows are kept: the first of a random order that the seed and the source's name make. In a schedule of
     `Phases` a step of a later phase holds, beside its own batch, a batch of kept rows of the sources that phases before it drew
-    and it does not; their tasks' losses count as in any other step. Which rows is a function of seed, step and source, so nothing
-    need be saved: a resumed run replays what the unbroken one does. Several processes read different rows of one batch.
+    and it does not. The losses of their tasks count as in any other step. The rows are a function of seed, step and source, so
+    nothing must be saved: a resumed run replays the same rows as an uninterrupted one. Several processes read different rows of one batch.
 
-    The rows are read in the main process, whatever `num_workers` is, as the step begins; so keep few where reading is slow. They are
-    no draws of the plan that `SamplingMonitor` prints.
+    The rows are read in the main process, whatever `num_workers` is, when the step begins; so keep few where reading is slow. They do
+    not count as draws in the plan that `SamplingMonitor` prints.
 
     Args:
         rows: Rows that are kept of each source, over all processes.
@@ -28,8 +30,8 @@ class Replay(Phased):
             the data module.
 
     Raises:
-        ValueError: A number below 1; no `MultiTaskDataModule` with `Phases`; or a source whose rows cannot be read by number, that
-            is a stream, or a DataLoader with batches of its own.
+        ValueError: A number below 1; no `MultiTaskDataModule` with `Phases`; or a source whose rows cannot be read by number: a
+            stream, or a DataLoader with batches of its own.
 
     Example:
         >>> from lightning_mtl.callbacks import Replay
@@ -56,24 +58,24 @@ class Replay(Phased):
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Put rows of earlier sources into the step."""
-        turn = self.turn(trainer)
-        if turn is not None and turn.earlier:
-            assert self._turns is not None
+        phase = self.current_phase(trainer)
+        if phase is not None and phase.earlier:
+            assert self._schedule is not None
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             size = self.batch_size or data.batch_size
-            batch.update(read(trainer, self.plan(self._turns.sampler, turn.earlier, size)))
+            batch.update(read_rows(trainer, self.plan(self._schedule.sampler, phase.earlier, size)))
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Let go of the sampler and the orders."""
+        """Release the sampler and the orders."""
         super().teardown(trainer, pl_module, stage)
         self._kept = {}
 
     def plan(self, sampler: MultiTaskSampler, sources: tuple[str, ...], size: int) -> Plan:
-        """Say which rows this rank reads of these sources in the step that is being run.
+        """Return which rows of these sources this rank reads in the running step.
 
         Args:
-            sampler: What plans the steps.
-            sources: Those that are replayed.
+            sampler: The sampler that plans the steps.
+            sources: The sources that are replayed.
             size: Rows of a step on each process.
         """
         step, ranks, size = sampler.running, sampler.num_replicas, size * sampler.num_replicas
@@ -81,7 +83,7 @@ class Replay(Phased):
         plan: Plan = {}
         before = 0
         for i, source in enumerate(sources):
-            count = share + ((i - step) % len(sources) < more)  # what is over goes to others in each step
+            count = share + ((i - step) % len(sources) < more)  # the remainder goes to other sources in each step
             numbers, order = self._order(sampler, source)
             place = step * -(-size // len(sources))
             rows = [numbers[k] for k in order.take(place, count, (sampler.rank - before) % ranks, ranks)]
@@ -90,7 +92,7 @@ class Replay(Phased):
         return plan
 
     def _order(self, sampler: MultiTaskSampler, source: str) -> tuple[list[int], Rows]:
-        """Give the rows that are kept of a source, and the order in which they are replayed, pass after pass."""
+        """Return the rows that are kept of a source, and the order in which they are replayed, pass after pass."""
         key = sampler.seed, source, sampler.streams[source].rows
         if key not in self._kept:
             numbers = kept_rows(sampler, source, self.rows, "rows kept")
@@ -99,5 +101,6 @@ class Replay(Phased):
             self._kept[key] = numbers, order
         return self._kept[key]
 
-    def _look(self, trainer: L.Trainer, module: Any, turns: Turns) -> None:
-        refuse_unread(turns.sampler, [name for turn in turns.every() for name in turn.earlier], "Replay")
+    def _check(self, trainer: L.Trainer, module: Any, schedule: PhaseSchedule) -> None:
+        replayed = [name for phase in schedule.phases() for name in phase.earlier]
+        refuse_unreadable(schedule.sampler, replayed, "Replay")

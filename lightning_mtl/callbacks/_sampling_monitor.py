@@ -1,4 +1,4 @@
-"""What was planned to be drawn, and what was drawn."""
+"""The planned draws of each source, and the actual ones."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import lightning as L
 
 from .._table import table
 from ..samplers import MultiTaskSampler
-from ._planned import sampler_of
+from ._run_sampler import sampler_of
 
 
 class SamplingMonitor(L.Callback):
-    """Print the sampling plan before training and the draws after it, and log them while it runs; where there are several sources.
+    """Print the sampling plan before training and the draws after it, and log them during training; where there are several sources.
 
     Nothing is printed where each step holds a batch of every source. Logged for each task are `train/<task>/rate`, the share of
-    its source in the coming step (of the steps, or of the rows where batches are stratified or mixed; 1 where the step holds a
+    its source in the next step (of the steps, or of the rows where batches are stratified or mixed; 1 where the step holds a
     batch of every source that is not left out); `train/<task>/draws`, the rows of its source that were drawn since training began; and
     `train/<task>/epochs`, the passes over it. `MultiTaskDataModule` adds this callback by itself.
     """
@@ -36,21 +36,21 @@ class SamplingMonitor(L.Callback):
             pl_module.also_shown.append(self.values)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Let go of the sampler."""
+        """Release the sampler."""
         self._sampler = None
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Watch the new loader, where the Trainer made one."""
+        """Use the new loader, where the Trainer made one."""
         if self._sampler is not None:
             self._sampler = sampler_of(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print what was drawn."""
+        """Print the draws."""
         if self._sampler is not None and self._sampler.delivered.step and self._prints(trainer):
             print(draws(self._sampler))
 
     def values(self) -> dict[str, float]:
-        """Give rates, draws and passes of each task's source."""
+        """Return rate, draws and passes of each task's source."""
         assert self._sampler is not None
         rates = self._sampler.shown_rates()
         shown: dict[str, float] = {}
@@ -63,12 +63,12 @@ class SamplingMonitor(L.Callback):
 
     def _prints(self, trainer: L.Trainer) -> bool:
         assert self._sampler is not None
-        chosen = self._sampler.batches != "all" or not self._sampler.rule.constant
-        return chosen and trainer.is_global_zero and getattr(getattr(trainer, "datamodule", None), "summary", True)
+        varies = self._sampler.batches != "all" or not self._sampler.rule.constant
+        return varies and trainer.is_global_zero and getattr(getattr(trainer, "datamodule", None), "summary", True)
 
 
 def plan(sampler: MultiTaskSampler) -> str:
-    """Say how the next epoch will be sampled."""
+    """Return a table of how the next epoch will be sampled."""
     rates = sampler.epoch_rates()
     rows = []
     for (name, drawn), stream, rate in zip(
@@ -77,19 +77,19 @@ def plan(sampler: MultiTaskSampler) -> str:
         size, passes = ("-", "-") if stream.rows is None else (f"{stream.rows:,}", f"{drawn / stream.rows:.2f}")
         rows.append([name, size, f"{rate:.3f}", f"{drawn:,.0f}", passes])
     resumed = f", from step {sampler.delivered.step:,} on" if sampler.delivered.step else ""
-    told = [f"Sampling: batches={sampler.batches!r} by {sampler.rule}, {sampler.taken:,} steps an epoch{resumed}."]
-    told.append(table(("source", "rows", "rate", "draws/epoch", "passes/epoch"), rows))
+    lines = [f"Sampling: batches={sampler.batches!r} by {sampler.rule}, {sampler.taken:,} steps an epoch{resumed}."]
+    lines.append(table(("source", "rows", "rate", "draws/epoch", "passes/epoch"), rows))
     if sampler.rule.feedback:
-        told.append("Rates follow the run; these are the first ones.")
+        lines.append("Rates follow the run; these are the first ones.")
     elif not sampler.rule.constant:
-        told.append("Rates follow the step; these are averages of the next epoch.")
+        lines.append("Rates follow the step; these are averages of the next epoch.")
     if sampler.never:
-        told.append(f"No step draws {sampler.never}.")
-    return "\n".join(told)
+        lines.append(f"No step draws {sampler.never}.")
+    return "\n".join(lines)
 
 
 def draws(sampler: MultiTaskSampler) -> str:
-    """Say what was drawn since training began."""
+    """Return a table of what was drawn since training began."""
     counts = {name: sampler.drawn_rows(name) for name in sampler.names}
     total = max(sum(counts.values()), 1)
     rows = [

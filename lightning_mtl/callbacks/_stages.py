@@ -1,4 +1,4 @@
-"""What all tasks could do after each phase of training."""
+"""The scores of all tasks after each phase of training."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Stages:
 
     Args:
         tasks: Names of the tasks.
-        names: What was trained in each stage that is over.
+        names: The sources of each stage that is over.
         matrix: The scores of all tasks after each of these, [stages, tasks].
         initial: Their scores before training.
         learned_at: The stage in which each task was trained last; -1 if in none so far.
-        begun_at: The stage in which it was trained first.
-        numbers: The numbers of the phases that the stages are.
+        begun_at: The stage in which it was trained first; -1 if in none so far.
+        numbers: The number of each stage's phase.
     """
 
     tasks: list[str]
@@ -39,7 +39,7 @@ class Stages:
         self.begun_at = self.begun_at or list(self.learned_at)
 
     def end(self, number: int, name: str, trained: Collection[str], scores: list[float]) -> None:
-        """Add a stage in which these tasks were trained; one that had ended with a run, and went on, is replaced."""
+        """Add a stage in which these tasks were trained; it replaces the last one of the same number, which a resumed run has continued."""
         if self.numbers[-1:] == [number]:
             for of in (self.numbers, self.names, self.matrix):
                 of.pop()
@@ -52,7 +52,7 @@ class Stages:
         self.matrix.append(scores)
 
     def figures(self) -> dict[str, float]:
-        """Give forgetting, backward and forward transfer of the tasks trained so far; nothing before the second stage is over, or one of them was trained."""
+        """Return forgetting, backward and forward transfer of the tasks trained so far; nothing before the end of the second stage, or where no task was trained."""
         learned = [i for i, at in enumerate(self.learned_at) if at >= 0]
         if len(self.names) < 2 or not learned:
             return {}
@@ -70,8 +70,10 @@ class Stages:
     def _after(self, metric: ScoreMatrix, tasks: Sequence[int]) -> float:
         for stage, scores in enumerate(self.matrix):
             metric.update(stage, torch.tensor([scores[i] for i in tasks], dtype=torch.float64))
-        return float(metric.terms().nanmean())  # every rank knows all scores, and may be asked alone
+        return float(
+            metric.terms().nanmean()
+        )  # `compute` would synchronise the ranks, but each knows all scores, and may call this alone
 
     def state(self) -> dict[str, Any]:
-        """Give all of it, as it is made of."""
+        """Return the arguments that make it again."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""What lower tasks have learned is held while higher ones are trained."""
+"""Parameters of lower tasks held while higher ones are trained."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from ..samplers import MultiTaskSampler, Phases
-from ._anchored import pull, refuse_cut, refuse_own_unscaling
-from ._planned import phase_of, sampler_of
-from ._stateful import Remembering
+from ._anchored import add_penalty_gradient, refuse_fused_unscaling, refuse_sharded
+from ._run_sampler import phase_of, sampler_of
+from ._stateful import StatefulCallback
 
 Anchor = Literal["task", "epoch", "average"]
 
 
 @runtime_checkable
 class _Module(Protocol):
-    """What the callback asks of the model."""
+    """What the callback needs of the model."""
 
     hierarchy: Any
 
@@ -33,7 +33,7 @@ class _Module(Protocol):
 
 @dataclass(slots=True)
 class _Held:
-    """A parameter that some task lies above."""
+    """A parameter below the level of some task."""
 
     name: str
     parameter: nn.Parameter
@@ -41,33 +41,33 @@ class _Held:
     delta: float
 
 
-class SuccessiveRegularization(Remembering):
+class SuccessiveRegularization(StatefulCallback):
     """Hold what lower tasks have learned while a higher one is trained (Hashimoto et al., EMNLP 2017, equations 6 to 10).
 
     While a task of level k is trained, delta * |theta - theta'|^2 is added to what is minimised, for all parameters of the
-    levels below k, level 0 (embeddings) and what is fed into these levels among them, and with `head_delta` for what is
-    the lower tasks' own: heads, labels' embeddings, mixes. theta' is the anchor, what they were before. In a step with
+    levels below k, including level 0 (embeddings) and what is fed into these levels, and with `head_delta` for the lower
+    tasks' own parameters: heads, embeddings of labels, mixes. theta' is the anchor, their earlier value. In a step with
     tasks of several levels, what lies below the lowest of them is held.
 
-    The penalty is no part of the losses that are shown and balanced: its gradient, 2 * delta * (theta - theta'), is added once in
-    each step of the optimizer, after the gradients were summed up, averaged over the ranks and unscaled, before they are clipped.
-    Only what has a gradient in a step gets more of it: AdamW would move a head that is idle in a step, by its momentum and
-    decay, for a gradient of zeros too. What has none is left where it is, bit for bit, wherever its anchor is; so with
-    `anchor="epoch"` and "average" an idle head is not drawn back.
+    The penalty is no part of the losses that are logged and balanced. Its gradient, 2 * delta * (theta - theta'), is added once in
+    each step of the optimizer, after gradients were accumulated, averaged over the ranks and unscaled, before they are clipped.
+    It is added only to parameters that have a gradient in a step: AdamW would move a head that is idle in a step, by its momentum
+    and decay, for a gradient of zeros too. Parameters without a gradient do not move, bit for bit, wherever their anchor is; so
+    with `anchor="epoch"` and "average" an idle head is not drawn back.
 
     Args:
         delta: How firmly the levels are held; the paper's is 0.001.
         head_delta: How firmly the lower tasks' own layers are held; the paper's is 0.01.
-        anchor: What parameters are held at: what they were when the training of the task before ended ("task", the paper's), at
-            the start of the epoch ("epoch"), or their running average over steps ("average"). "task" needs tasks in turn: where
-            a `MultiTaskDataModule` feeds the model, `Phases` of one source each, and an anchor is set with each new phase; with
-            loaders of your own it is set where a step trains other tasks than the last one. Before the first switch nothing
-            is held. With accumulated batches, the last one says in which phase a step is.
+        anchor: Where parameters are held: their values when the training of the task before ended ("task", the paper's), at
+            the start of the epoch ("epoch"), or their running average over steps ("average"). "task" needs tasks in turn: with
+            a `MultiTaskDataModule`, `Phases` of one source each, and anchors are set with each new phase; with loaders of your
+            own they are set where a step trains other tasks than the last one. Before the first switch nothing is held. With
+            accumulated batches, the last one decides to which phase a step belongs.
         decay: Share of the running average that stays in each step.
 
     Raises:
         ValueError: A number out of its range; a model without levels; a schedule without switches from task to task for
-            `anchor="task"`; parameters that are cut over the ranks; or gradients that the optimizer itself unscales.
+            `anchor="task"`; sharded parameters; or gradients that the optimizer itself unscales.
 
     Example:
         >>> from lightning_mtl.callbacks import SuccessiveRegularization
@@ -90,9 +90,9 @@ class SuccessiveRegularization(Remembering):
             )
         self.delta, self.head_delta, self.anchor, self.decay = delta, head_delta, anchor, decay
         self.anchors: dict[str, Tensor] = {}
-        """What parameters are held at, by their names."""
-        self._within: Any = None
-        """The phase, tasks or epoch that the last step was in."""
+        """Anchors of the parameters, by their names."""
+        self._last_period: Any = None
+        """The phase, tasks or epoch of the last step."""
         self._held: list[_Held] = []
 
     @property
@@ -103,42 +103,44 @@ class SuccessiveRegularization(Remembering):
     # Hooks of Lightning
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Refuse what cannot be held."""
+        """Check the model, the strategy and the schedule."""
         if stage != "fit":
             return
         if not isinstance(pl_module, _Module):
             raise ValueError(
                 f"SuccessiveRegularization must have a `HierarchicalModule`, got {type(pl_module).__name__}. Give each task its level in one."
             )
-        refuse_cut(trainer, "SuccessiveRegularization")
+        refuse_sharded(trainer, "SuccessiveRegularization")
         sampler = getattr(getattr(trainer, "datamodule", None), "sampler", None)
         if self.anchor == "task" and isinstance(sampler, MultiTaskSampler):
-            _refuse_draws(sampler)
+            _refuse_mixed_steps(sampler)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Find what can be held; forget the anchors of another run."""
-        refuse_own_unscaling(trainer, "SuccessiveRegularization")
-        self._held = self._found(pl_module)
-        if self.begins_anew(trainer):
-            self.anchors, self._within = {}, None
-        of = {held.name: held.parameter for held in self._held}
-        self.anchors = {name: anchor.to(of[name].device) for name, anchor in self.anchors.items() if name in of}
+        """Find the parameters that can be held; remove the anchors of another run."""
+        refuse_fused_unscaling(trainer, "SuccessiveRegularization")
+        self._held = self._find_held(pl_module)
+        if self.starts_new_run(trainer):
+            self.anchors, self._last_period = {}, None
+        by_name = {held.name: held.parameter for held in self._held}
+        self.anchors = {
+            name: anchor.to(by_name[name].device) for name, anchor in self.anchors.items() if name in by_name
+        }
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
         """Set anchors that are due, and add the penalty's gradient."""
         tasks = pl_module.step_tasks()
-        self._set(trainer, tasks)
+        self._update_anchors(trainer, tasks)
         lowest = min((pl_module.hierarchy.top[task] for task in tasks), default=0)
         for delta in {held.delta for held in self._held if held.delta}:
-            some = [held for held in self._held if held.delta == delta and held.level < lowest]
-            some = [held for held in some if held.parameter.grad is not None and held.name in self.anchors]
-            if some:
-                now = [held.parameter.detach() for held in some]
-                away = torch._foreach_sub(now, [self.anchors[held.name] for held in some])
-                pull([held.parameter for held in some], away, 2 * delta)
+            below = [held for held in self._held if held.delta == delta and held.level < lowest]
+            below = [held for held in below if held.parameter.grad is not None and held.name in self.anchors]
+            if below:
+                now = [held.parameter.detach() for held in below]
+                away = torch._foreach_sub(now, [self.anchors[held.name] for held in below])
+                add_penalty_gradient([held.parameter for held in below], away, 2 * delta)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say so if tasks don't come in turn, which only the run can tell with loaders of the user's own."""
+        """Warn if tasks do not come in turn; with loaders of the user's own that is known only now."""
         if self.anchor == "task" and not self.anchors and trainer.current_epoch == 0 and sampler_of(trainer) is None:
             warnings.warn(
                 "All steps of the first epoch trained the same tasks, so that SuccessiveRegularization held nothing: train tasks in turn, or "
@@ -147,25 +149,25 @@ class SuccessiveRegularization(Remembering):
             )
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Let go of the model."""
+        """Release the model."""
         super().teardown(trainer, pl_module, stage)
         self._held = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the anchors."""
-        return {"anchors": dict(self.anchors), "within": self._within}
+        """Return the anchors."""
+        return {"anchors": dict(self.anchors), "within": self._last_period}
 
-    def take_back(self, state: dict[str, Any]) -> None:
-        """Take back the anchors.
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Restore the anchors.
 
         Args:
-            state: What `state_dict` gave.
+            state: What `state_dict` returned.
         """
-        self.anchors, self._within = dict(state["anchors"]), state["within"]
+        self.anchors, self._last_period = dict(state["anchors"]), state["within"]
 
     # Anchors
 
-    def _found(self, module: Any) -> list[_Held]:
+    def _find_held(self, module: Any) -> list[_Held]:
         top = max(module.hierarchy.top)
         names = {parameter: name for name, parameter in module.named_parameters() if parameter.requires_grad}
         trunk, own = module.levels_of_parameters()
@@ -176,31 +178,31 @@ class SuccessiveRegularization(Remembering):
             if level < top and p in names
         ]
 
-    def _set(self, trainer: L.Trainer, tasks: Iterable[int]) -> None:
+    def _update_anchors(self, trainer: L.Trainer, tasks: Iterable[int]) -> None:
         if self.anchor == "average" and self.anchors:
             self._average()
             return
-        within = self._place(trainer, tasks)
-        due = self._within is not None or self.anchor != "task"
-        if within != self._within and due:
+        period = self._period(trainer, tasks)
+        due = self._last_period is not None or self.anchor != "task"
+        if period != self._last_period and due:
             self.anchors = {held.name: held.parameter.detach().clone() for held in self._held}
-        self._within = within
+        self._last_period = period
 
-    def _place(self, trainer: L.Trainer, tasks: Iterable[int]) -> Any:
-        """Name the phase, the tasks or the epoch that a step is in; equal on all ranks."""
+    def _period(self, trainer: L.Trainer, tasks: Iterable[int]) -> Any:
+        """Return the phase, the tasks or the epoch of a step; equal on all ranks."""
         if self.anchor != "task":
             return trainer.current_epoch
         sampler = sampler_of(trainer)
-        return phase_of(sampler) if sampler is not None else sorted(tasks) or self._within
+        return phase_of(sampler) if sampler is not None else sorted(tasks) or self._last_period
 
     def _average(self) -> None:
-        there = [held for held in self._held if held.name in self.anchors]
-        if there:
-            now = [held.parameter.detach() for held in there]
-            torch._foreach_lerp_([self.anchors[held.name] for held in there], now, 1 - self.decay)
+        anchored = [held for held in self._held if held.name in self.anchors]
+        if anchored:
+            now = [held.parameter.detach() for held in anchored]
+            torch._foreach_lerp_([self.anchors[held.name] for held in anchored], now, 1 - self.decay)
 
 
-def _refuse_draws(sampler: MultiTaskSampler) -> None:
+def _refuse_mixed_steps(sampler: MultiTaskSampler) -> None:
     rule = sampler.rule
     if not isinstance(rule, Phases) or not rule.in_turn(sampler.signals):
         raise ValueError(

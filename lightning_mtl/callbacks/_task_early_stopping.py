@@ -15,8 +15,8 @@ from .._checks import require
 from .._distributed import flattens
 from ._frozen_heads import FrozenHeads
 from ._patience import Patience
-from ._planned import sampler_of
-from ._stateful import Remembering
+from ._run_sampler import sampler_of
+from ._stateful import StatefulCallback
 from ._stoppable_tasks import patience_of_tasks, stoppable_tasks
 
 Action = Literal["freeze", "drop", "vote"]
@@ -25,7 +25,7 @@ Stop = Literal["all", "any", "majority"]
 
 @runtime_checkable
 class _Module(Protocol):
-    """What the callback asks of the model."""
+    """What the callback needs of the model."""
 
     tasks: Sequence[Any]
     encoder: nn.Module
@@ -35,7 +35,7 @@ class _Module(Protocol):
     def scores(self) -> dict[str, float]: ...
 
 
-class TaskEarlyStopping(Remembering):
+class TaskEarlyStopping(StatefulCallback):
     """Stop each task when its validation score has not improved for a while; small tasks overfit while large ones still learn.
 
     A task is judged by its first metric, in the direction in which that is better, after each validation. `action` says what
@@ -131,7 +131,7 @@ class TaskEarlyStopping(Remembering):
             raise ValueError(
                 "TaskEarlyStopping must see validation scores, got a run without validation. Give the sources a split 'validation'."
             )
-        if self.begins_anew(trainer):
+        if self.starts_new_run(trainer):
             self._reset()
         self._patience = patience_of_tasks(self.patience, pl_module)
         self._heads.find_shared(pl_module.heads, pl_module.encoder)
@@ -161,7 +161,7 @@ class TaskEarlyStopping(Remembering):
             return
         frozen = self._frozen(pl_module)
         scores = {task: score for task, score in pl_module.scores().items() if task not in frozen}
-        better, stopped = self._progress.take(trainer.global_step, scores, self._patience)
+        better, stopped = self._progress.update(trainer.global_step, scores, self._patience)
         for task in better if self.restore else ():
             self._heads.keep_best(task, pl_module.heads[task])
         for task in stopped:
@@ -192,7 +192,7 @@ class TaskEarlyStopping(Remembering):
         """Return the best scores, which tasks have stopped, and the best weights of heads."""
         return {**self._progress.state_dict(), "silent": list(self._silent), "weights": dict(self._heads.best)}
 
-    def take_back(self, state: dict[str, Any]) -> None:
+    def restore_state(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned.
 
         Args:

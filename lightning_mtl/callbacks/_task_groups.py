@@ -1,4 +1,4 @@
-"""Which tasks belong together, by how much they help each other."""
+"""Groups of tasks that help each other."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 Partition = list[list[int]]
 
 _EXHAUSTIVE = 8
-"""Up to so many tasks all partitions are looked at: 4140 of eight."""
+"""Up to so many tasks all partitions are compared: 4140 of eight."""
 
 
 def task_groups(affinity: Float[Tensor, "tasks tasks"], count: int) -> Partition:
-    """Part tasks into groups so that each gets the most help from the others of its group (Fifty et al., NeurIPS 2021, section 3.2).
+    """Partition tasks into groups so that each gets the most help from the others of its group (Fifty et al., NeurIPS 2021, section 3.2).
 
-    What a task gets is the mean affinity of the others of its group to it; nothing where it is alone. All partitions of up to 8 tasks
-    are looked at; of more tasks the two groups are merged, again and again, whose union has the highest total.
+    A task gets the mean affinity of the others of its group to it; 0 where it is alone. Up to 8 tasks, all partitions are compared.
+    For more tasks, the two groups whose union adds most to the total are merged, again and again.
 
     Args:
-        affinity: What the update of each task (row) does to the loss of each other (column); positive helps. NaN counts as 0.
+        affinity: How much an update for each task (row) lowers the loss of each other task (column); positive helps. NaN counts as 0.
         count: Number of groups.
 
     Returns:
@@ -45,21 +45,21 @@ def task_groups(affinity: Float[Tensor, "tasks tasks"], count: int) -> Partition
 
 
 def _total(helps: Sequence[Sequence[float]], group: Sequence[int]) -> float:
-    """Add up what each task of a group gets from the others."""
+    """Return the sum of what each task of a group gets from the others."""
     if len(group) < 2:
         return 0.0
     return sum(helps[i][j] for i in group for j in group if i != j) / (len(group) - 1)
 
 
 def _partitions(tasks: int, count: int) -> Iterator[Partition]:
-    """Give all ways to part so many tasks: each task joins a group of those before it, or opens the next one."""
+    """Return all partitions of so many tasks: each task joins a group of those before it, or opens the next one."""
     if tasks == 0:
         if count == 0:
             yield []
         return
     for groups in _partitions(tasks - 1, count):
-        for place in range(len(groups)):
-            yield [[*group, tasks - 1] if i == place else group for i, group in enumerate(groups)]
+        for joined in range(len(groups)):
+            yield [[*group, tasks - 1] if i == joined else group for i, group in enumerate(groups)]
     if count:
         for groups in _partitions(tasks - 1, count - 1):
             yield [*groups, [tasks - 1]]

@@ -1,4 +1,4 @@
-"""Whether a step for one task helps another."""
+"""Whether a step for one task helps the others."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ import torch
 from torch import Tensor
 
 from .._plain import plain
+from ._optimizer_steps import optimizer_steps, unknown_optimizers
 from ._pair_monitor import PairMonitor
 from ._pairs import PairMeans
-from ._probe import Look, aside, moved
+from ._probe import Measurement, temporary_step, without_side_effects
 from ._task_groups import task_groups
-from ._updates import steps, unknown
 
 
 class TransferMonitor(PairMonitor):
     """Measure how much an update for one task lowers the loss of each other, and which tasks belong together (TAG; Fifty et al., NeurIPS 2021).
 
-    The affinity Z of task i to task j is 1 - L_j(after) / L_j(before), equation 1, where the shared parameters made the step that the optimizer would
+    The affinity Z of task i to task j is 1 - L_j(after) / L_j(before), equation 1, after the shared parameters made the step that the optimizer would
     make for task i alone: positive helps. Every `every` steps it is measured on the last batch of each source, in evaluation mode, and averaged over
-    training; a look costs some four steps for four tasks that read one source, and holds a gradient of the shared parameters for each task. The
-    parameters are the very same afterwards; nothing of training changes. Where `every` is longer than an epoch, there is a look at its end until one
-    has shown something. Batches are not in checkpoints: a resumed run looks at those that came since.
+    training. A measurement costs about four steps for four tasks that read one source, and holds a gradient of the shared parameters for each task.
+    The parameters are the same afterwards, and training is not changed. Where `every` is longer than an epoch, it also measures at the end of each
+    epoch until there is a first result. Batches are not in checkpoints: a resumed run measures on those that came since.
 
     The step is that of the optimizer for the gradient times `Task.weight`: with the rate of each parameter's group, and scaled by what the optimizer
-    keeps of gradients (Adam and its kin, RMSprop, Adagrad, Adadelta), to which this one is added as in a step: the raw gradient times a rate for Adam
-    would vanish in rounding. Momentum, weight decay, rectification (RAdam) and balancers' weights are left out: they are of all tasks together. Of
-    other optimizers a step of plain gradient descent is taken, with a warning. Under a rate that warms up from 0, nothing moves.
+    keeps of earlier gradients (Adam and variants of it, RMSprop, Adagrad, Adadelta), to which this one is added as in a step. The unscaled gradient
+    times a rate for Adam would vanish in rounding. Momentum, weight decay, rectification (RAdam) and balancers' weights are left out: they belong to
+    all tasks together. For other optimizers a step of plain gradient descent is taken, with a warning. Under a rate that warms up from 0, nothing moves.
 
-    A change is relative to |L_j|, so that its sign means the same where losses are below zero; a look at a task whose loss is exactly zero is left
-    out. Losses and gradients are those of all ranks. Shown with the training losses is `train/<a>~<b>/affinity` for up to 8 tasks, what a
-    does to b, averaged so far.
+    A change is relative to |L_j|, so that its sign means the same where losses are below zero; a task whose loss is exactly zero is left out of a
+    measurement. Losses and gradients are those of all ranks. Logged with the training losses is `train/<a>~<b>/affinity` for up to 8 tasks: the
+    affinity of a to b, averaged so far.
 
     Args:
-        every: Steps of the optimizer between two looks.
-        groups: For which numbers of groups `record` parts the tasks. Default: 2 to all but one.
+        every: Steps of the optimizer between two measurements.
+        groups: The numbers of groups for which `record` partitions the tasks. Default: 2 to all but one.
 
     Raises:
-        ValueError: `every` or one of `groups` is below 1; parameters are cut over the ranks; or losses are those of adapted weights.
+        ValueError: `every` or one of `groups` is below 1; parameters are sharded; or losses are those of adapted weights.
 
     Example:
         >>> from lightning_mtl.callbacks import TransferMonitor
@@ -53,8 +53,9 @@ class TransferMonitor(PairMonitor):
         if groups is not None and any(count < 1 for count in groups):
             raise ValueError(f"`groups` must be numbers of at least 1, got {groups!r}. Leave it out for all.")
         self.groups = groups
-        self._told = 0
-        self._clear(0)
+        self._logged = 0
+        """How many measurements were logged."""
+        self._reset(0)
 
     @property
     def state_key(self) -> str:
@@ -62,7 +63,7 @@ class TransferMonitor(PairMonitor):
         return self._generate_state_key(every=self.every)
 
     def record(self) -> dict[str, Any]:
-        """Give "affinity" (row i: what the update of task i does) its standard "error" and number of "looks", the number of "probes", and "groups" by their number."""
+        """Return "affinity" (row i: of an update for task i), its standard "error" and number of measurements, "looks"; the number of all, "probes"; and "groups" by their number."""
         count = len(self.names)
         wanted = range(2, count) if self.groups is None else [of for of in self.groups if of <= count]
         return {
@@ -70,12 +71,12 @@ class TransferMonitor(PairMonitor):
             "affinity": plain(self._affinity.mean().tolist()),
             "error": plain(self._affinity.error().tolist()),
             "looks": self._affinity.counts.long().tolist(),
-            "probes": self._looks,
-            "groups": {str(of): self.grouping(of) for of in wanted} if self._looks else {},
+            "probes": self._count,
+            "groups": {str(of): self.grouping(of) for of in wanted} if self._count else {},
         }
 
     def grouping(self, groups: int) -> list[list[str]]:
-        """Part the tasks so that each gets the most help, on average, from the others of its group.
+        """Partition the tasks so that each gets the most help, on average, from the others of its group.
 
         Args:
             groups: Number of groups.
@@ -87,57 +88,56 @@ class TransferMonitor(PairMonitor):
         return [[self.names[task] for task in part] for part in parts]
 
     def values(self) -> dict[str, float]:
-        """Give the affinities, averaged over all looks, where there was a new one."""
-        if self._told == self._looks:
+        """Return the affinities, averaged over all measurements, where there was a new one."""
+        if self._logged == self._count:
             return {}
-        self._told = self._looks
-        return self._shown("affinity", self._affinity.mean(), both=True)
+        self._logged = self._count
+        return self._by_pair("affinity", self._affinity.mean(), both=True)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Begin, or go on; say of which optimizers the steps are not known."""
+        """Start anew, or resume; warn of optimizers whose steps are not known."""
         super().on_train_start(trainer, pl_module)
-        if names := unknown(trainer.optimizers):
+        if names := unknown_optimizers(trainer.optimizers):
             warnings.warn(
-                f"TransferMonitor does not know how {' and '.join(names)} scales gradients, and looks at steps of plain gradient descent at its rate: read "
+                f"TransferMonitor does not know how {' and '.join(names)} scales gradients, and takes steps of plain gradient descent at its rate: read "
                 "affinities as signs, not as sizes.",
                 stacklevel=1,
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what was seen."""
-        return {**super().state_dict(), "affinity": self._affinity.state_dict(), "told": self._told}
+        """Return what was measured."""
+        return {**super().state_dict(), "affinity": self._affinity.state_dict(), "told": self._logged}
 
-    def take_back(self, state: dict[str, Any]) -> None:
-        """Go on with what was seen before.
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Restore what was measured before.
 
         Args:
-            state: What `state_dict` gave.
+            state: What `state_dict` returned.
         """
-        super().take_back(state)
+        super().restore_state(state)
         self._affinity.load_state_dict(state["affinity"])
-        self._told = state["told"]
+        self._logged = state["told"]
 
-    # Looks
+    # Measurements
 
-    def _clear(self, tasks: int) -> None:
+    def _reset(self, tasks: int) -> None:
         self._affinity = PairMeans(tasks, tasks)
-        self._told = 0
+        self._logged = 0
 
-    def _look(self, trainer: L.Trainer, module: Any) -> int:
-        with aside(module):
-            look = self._probe.look(trainer, module)
-            there = look.there
-            if len(there) > 1:
-                after = self._after(trainer, module, look, there)
-                self._affinity.add(((look.losses - after) / look.losses.abs()).unsqueeze(0))
-        return len(there)
+    def _measure(self, trainer: L.Trainer, module: Any) -> int:
+        with without_side_effects(module):
+            before = self._probe.measure(trainer, module)
+            if len(before.labelled) > 1:
+                after = self._losses_after_steps(trainer, module, before)
+                self._affinity.add(((before.losses - after) / before.losses.abs()).unsqueeze(0))
+        return len(before.labelled)
 
-    def _after(self, trainer: L.Trainer, module: Any, look: Look, there: Sequence[int]) -> Tensor:
-        """Give the losses of all tasks after a step for each."""
+    def _losses_after_steps(self, trainer: L.Trainer, module: Any, before: Measurement) -> Tensor:
+        """Return the losses of all tasks (columns) after a step for each (rows)."""
         after = torch.full((len(self.names), len(self.names)), torch.nan, dtype=torch.float64)
-        shared = look.rows.parameters
-        for task in there:
-            weighted = [module.tasks[task].weight * row for row in look.rows.of(task)]
-            with moved(shared, steps(trainer.optimizers, shared, weighted)):
+        shared = before.rows.parameters
+        for task in before.labelled:
+            weighted = [module.tasks[task].weight * row for row in before.rows.of(task)]
+            with temporary_step(shared, optimizer_steps(trainer.optimizers, shared, weighted)):
                 after[task] = self._probe.losses(trainer, module)
         return after

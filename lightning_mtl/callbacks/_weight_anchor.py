@@ -1,4 +1,4 @@
-"""Weights are held where the last phase left them."""
+"""All weights held where the last phase left them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class WeightAnchor(Anchored):
 
     From the second of some `Phases` on, strength / 2 * |theta - theta'|^2 is added to what is minimised, theta' being the
     weights when the phase before ended: those that tasks share, and the heads and losses of tasks that were trained in earlier
-    phases. A task that is new has nothing to be held at. It is `ElasticWeightConsolidation` with a Fisher information of 1, anchored at
-    the last switch alone: simpler, without rows to be read again, and blind to what matters.
+    phases. A new task has no anchor. It is `ElasticWeightConsolidation` with a Fisher information of 1, anchored at the last
+    switch alone: simpler, without rows to be read again, but all weights count alike, whether they matter or not.
 
-    The penalty is no part of the losses that are shown and balanced; its gradient, strength * (theta - theta'), is added once in each
-    step of the optimizer to what has a gradient in it, before gradients are clipped. A strength above 1 / rate, the rate being the
-    optimizer's at that step, counts as 1 / rate: a step of plain gradient descent then ends at theta', and no further.
+    The penalty is no part of the losses that are logged and balanced. Its gradient, strength * (theta - theta'), is added once in each
+    step of the optimizer, before gradients are clipped, to parameters that have a gradient in it. A strength above 1 / rate, the rate
+    being the optimizer's at that step, counts as 1 / rate: a step of plain gradient descent then ends at theta', and no further.
 
     Args:
         strength: How firmly weights are held: alpha in the paper.
 
     Raises:
-        ValueError: A strength below 0; no `MultiTaskDataModule` with `Phases`; parameters that are cut over the ranks; or gradients that the
-            optimizer itself unscales.
+        ValueError: A strength below 0; no `MultiTaskDataModule` with `Phases`; sharded parameters; or gradients that the optimizer
+            itself unscales.
 
     Example:
         >>> from lightning_mtl.callbacks import WeightAnchor
@@ -42,15 +42,15 @@ class WeightAnchor(Anchored):
         super().__init__(strength)
 
     def hold(self, trainer: L.Trainer, module: Any, ended: int) -> None:
-        """Note the weights of what tasks share, and of the tasks of phases that have ended."""
-        turn = self.turn(trainer)
-        passed = () if turn is None else turn.passed
+        """Set the anchors of what tasks share, and of the tasks of phases that have ended."""
+        phase = self.current_phase(trainer)
+        passed = () if phase is None else phase.passed
         trained = {i for source in passed for i in module.routing.reads(source)}
         kept = dict.fromkeys(p for part in _parts(module, trained) for p in part.parameters() if p in self._names)
         self.held = {self._names[p]: [p.detach().clone()] for p in kept}
 
     def away(self, now: list[Tensor], held: list[list[Tensor]], rate: float) -> list[Tensor]:
-        """Give theta - theta', limited where it would go beyond theta'."""
+        """Return theta - theta', limited where a step would go beyond theta'."""
         away = torch._foreach_sub(now, [of for (of,) in held])
         if self.strength * rate > 1:
             torch._foreach_div_(away, self.strength * rate)
@@ -58,7 +58,7 @@ class WeightAnchor(Anchored):
 
 
 def _parts(module: Any, tasks: set[int]) -> Iterator[nn.Module]:
-    """Give what tasks share, and what belongs to these tasks alone."""
+    """Return what tasks share, and what belongs to these tasks alone."""
     yield module.shared()
     hierarchy = getattr(module, "hierarchy", None)
     own = [module.heads, module.losses, *([] if hierarchy is None else [hierarchy.mixes])]

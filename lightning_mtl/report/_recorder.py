@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
 from .._plain import plain
-from ..callbacks import Remembering, phase_of, sampler_of
+from ..callbacks import StatefulCallback, phase_of, sampler_of
 from ..modules import TaskModule
 from ._run_facts import draws_of, levels_of, tasks_of
 
@@ -19,7 +19,7 @@ _STAGES = 1000
 """With more phases than these, which are repeated ones, none is told."""
 
 
-class Report(Remembering):
+class Report(StatefulCallback):
     """Keep what a run shows, and write it as a page that answers what a multi-task run is asked.
 
     The page, `report.html`, needs no network. It says at the top whether each task gains by sharing, which tasks belong together,
@@ -75,7 +75,7 @@ class Report(Remembering):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Listen to what the module shows; forget another run."""
-        if self.begins_anew(trainer):
+        if self.starts_new_run(trainer):
             self._forget()
         self._trainer = trainer
         self._facts["tasks"] = tasks_of(trainer, pl_module)
@@ -119,7 +119,7 @@ class Report(Remembering):
         kept = {"validations": self._validations, "phase": self._phase}
         return {"series": series, "levels": self._facts.get("levels"), "stages": list(self._stages), **kept}
 
-    def take_back(self, state: dict[str, Any]) -> None:
+    def restore_state(self, state: dict[str, Any]) -> None:
         """Go on where it was kept.
 
         Args:

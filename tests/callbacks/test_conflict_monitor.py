@@ -78,7 +78,7 @@ def test_a_history_keeps_the_whole_run_and_few_entries() -> None:
     history = CosineHistory()
     for step in range(1, 1001):
         history.add(step, torch.full((1, 2, 2), float(step)))
-        history.show()
+        history.take_recent()
     steps = [step for step, _ in history.entries]
     assert 100 <= len(steps) <= 200
     assert steps == list(range(steps[0], steps[-1] + 1, steps[1] - steps[0]))
@@ -87,7 +87,7 @@ def test_a_history_keeps_the_whole_run_and_few_entries() -> None:
     assert all(float(cosine[0, 0]) == step for step, cosine in history.entries)
 
 
-# Looks aside
+# Batches that are run once more
 
 
 def by_hand(network: MultiTaskModule, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -292,5 +292,5 @@ def test_tasks_of_a_hierarchy_are_compared(balancing: dict[str, Any], trainer: T
     trainer(callbacks=[monitor]).fit(network, data)
     found = monitor.record()
     assert -1 < found["cosine"][0][1] < 1
-    # Level by level, tasks are weighed against what comes from above, and not against each other: there it looks aside.
+    # At a level, tasks are balanced against the gradient from above, not against tasks of other levels: there batches are run once more.
     assert found["looks"][0][1] == (6 if balancing and "scope" not in balancing else 1)

@@ -345,7 +345,9 @@ def test_other_inputs(odd: str, trainer: TrainerMaker) -> None:
             row["x"] = [int(value > 0) for value in row["x"]] if odd == "whole numbers" else row["x"]
             row.update({"y": 1.0} if odd == "another column" else {})
     feed = MultiTaskDataModule(made, sampling=IN_A_ROW, steps_per_epoch=12, summary=False)
-    with pytest.raises(ValueError, match="Source 'two' must have the inputs of source 'one', whose tasks Distillation"):
+    with pytest.raises(
+        ValueError, match="Source 'two' must have the inputs of source 'one', whose tasks predict its rows"
+    ):
         trainer(callbacks=[Distillation(1.0)]).fit(module(), feed)
 
 
@@ -370,7 +372,7 @@ def test_gradients_that_are_made_without_the_loss(trainer: TrainerMaker) -> None
 def test_a_module_that_is_adapted(trainer: TrainerMaker) -> None:
     of = module()
     meta = MetaLearningModule(of.tasks, of.encoder, adaptation=MAML(0.1))
-    with pytest.raises(ValueError, match="must have a module that answers without being adapted, got MetaLearning"):
+    with pytest.raises(ValueError, match="must have a module that predicts without being adapted, got MetaLearning"):
         trainer(callbacks=[Distillation(1.0)]).fit(meta, data())
 
 

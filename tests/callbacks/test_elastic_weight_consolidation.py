@@ -19,7 +19,7 @@ from lightning_mtl import MetaLearningModule, MultiTaskDataModule, MultiTaskModu
 from lightning_mtl.adaptation import MAML
 from lightning_mtl.callbacks import ElasticWeightConsolidation, Replay
 from lightning_mtl.callbacks._fisher import fisher
-from lightning_mtl.callbacks._probe import aside
+from lightning_mtl.callbacks._probe import without_side_effects
 from lightning_mtl.samplers import Phase, Phases
 from tests.builders import columns, rows, splits
 from tests.conftest import TrainerMaker
@@ -123,9 +123,9 @@ def test_what_looks_at_a_module_leaves_it_as_it_was() -> None:
     torch.manual_seed(3)
     before, drawn = {name: of.clone() for name, of in made.state_dict().items()}, torch.rand(5)
     torch.manual_seed(3)
-    with pytest.raises(ValueError, match="got 4D input"), aside(made):  # also where a row cannot be run
+    with pytest.raises(ValueError, match="got 4D input"), without_side_effects(made):  # also where a row cannot be run
         made(torch.ones(2, 3, 1, 1))
-    with aside(made):
+    with without_side_effects(made):
         assert not made.training
         made(torch.ones(2, 3))
     assert same(before, made.state_dict())
@@ -257,7 +257,7 @@ def test_losses_that_are_not_of_single_rows(trainer: TrainerMaker) -> None:
 
 def test_parameters_that_are_cut_over_ranks(trainer: TrainerMaker) -> None:
     run = trainer(strategy=ModelParallelStrategy(), devices=1)
-    with pytest.raises(ValueError, match="whole parameters on each rank, got ModelParallelStrategy, which cuts them"):
+    with pytest.raises(ValueError, match="whole parameters on each rank, got ModelParallelStrategy, which shards them"):
         ElasticWeightConsolidation(1.0).setup(run, module(), "fit")
 
 

@@ -54,7 +54,7 @@ def fed() -> MultiTaskDataModule:
 def trace(train: Sequence[float | None], validate: list[float]) -> list[int]:
     """Number the validations that raise an alarm."""
     made = _Trace(DropAlarm())
-    return [i for i, losses in enumerate(zip(train, validate, strict=True)) if made.take(*losses)]
+    return [i for i, losses in enumerate(zip(train, validate, strict=True)) if made.update(*losses)]
 
 
 def wavering(level: list[float], seed: int, noise: float = 0.02) -> list[float]:

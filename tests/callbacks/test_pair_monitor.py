@@ -32,7 +32,7 @@ from lightning_mtl import (
 from lightning_mtl.adaptation import MAML
 from lightning_mtl.balancers import LogSum, PCGrad
 from lightning_mtl.callbacks import ConflictMonitor, TransferMonitor
-from lightning_mtl.callbacks._probe import aside
+from lightning_mtl.callbacks._probe import without_side_effects
 from tests.builders import module, rows, splits, tasks
 from tests.conftest import TrainerMaker
 from tests.models import text_rows
@@ -145,7 +145,7 @@ def test_aside_leaves_generators_modes_and_buffers_as_they_were() -> None:
         random.seed(1)
         np.random.seed(1)
         torch.manual_seed(1)
-        with aside(of):
+        with without_side_effects(of):
             assert not any(part.training for part in of.modules())
             for _ in range(3 * again):
                 of.encoder({"x": torch.randn(3, 4)}, ["sign"])

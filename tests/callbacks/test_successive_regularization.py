@@ -135,7 +135,7 @@ def test_the_gradient_is_that_of_the_penalty(anchor: Any, feeds: bool, trainer: 
 
 
 def test_steps_of_plain_descent_follow_the_closed_form(trainer: TrainerMaker) -> None:
-    """Without a loss to pull at them, what is held goes back by the factor 1 - 2 * lr * delta in each step."""
+    """Without a loss to add_penalty_gradient at them, what is held goes back by the factor 1 - 2 * lr * delta in each step."""
     made = module(tap_grad={"high": 0.0}, feeds=False)
     held = SuccessiveRegularization(delta=0.5, anchor="epoch")
     name, seen = "encoder.levels.0.0.0.weight", Before()
@@ -348,7 +348,7 @@ def test_a_model_without_levels_is_refused(trainer: TrainerMaker) -> None:
 
 def test_parameters_that_are_cut_over_ranks_are_refused(trainer: TrainerMaker) -> None:
     run = trainer(strategy=ModelParallelStrategy(), devices=1)
-    with pytest.raises(ValueError, match="whole parameters on each rank, got ModelParallelStrategy, which cuts them"):
+    with pytest.raises(ValueError, match="whole parameters on each rank, got ModelParallelStrategy, which shards them"):
         SuccessiveRegularization().setup(run, module(), "fit")
 
 

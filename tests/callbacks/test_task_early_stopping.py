@@ -104,7 +104,7 @@ def test_a_task_stops_when_its_best_score_is_too_long_ago(seed: int) -> None:
     patience, delta = 1 + seed % 4, 0.3 * (seed % 3)
     made, stopped = Patience(delta), None
     for step, score in enumerate(scores):
-        _, late = made.take(step, {"a": score}, {"a": patience})
+        _, late = made.update(step, {"a": score}, {"a": patience})
         stopped = step if late else stopped
     best, expected = 0, None
     for step, score in enumerate(scores):
@@ -122,11 +122,11 @@ def test_tasks_are_judged_alone_and_judging_goes_on_from_any_state(seed: int) ->
     patience = {"a": 1, "b": 2, "c": 3}
     whole = Patience()
     for step in range(12):
-        whole.take(step, {task: trace[step] for task, trace in traces.items()}, patience)
+        whole.update(step, {task: trace[step] for task, trace in traces.items()}, patience)
     for task, trace in traces.items():
         alone = Patience()
         for step, score in enumerate(trace):
-            alone.take(step, {task: score}, patience)
+            alone.update(step, {task: score}, patience)
             state, alone = alone.state_dict(), Patience()
             alone.load_state_dict(state)
         assert alone.best[task] == whole.best[task]
@@ -135,10 +135,10 @@ def test_tasks_are_judged_alone_and_judging_goes_on_from_any_state(seed: int) ->
 
 def test_a_score_that_is_no_number_is_not_better() -> None:
     made = Patience()
-    assert made.take(0, {"a": math.nan, "other": 1.0}, {"a": 2}) == ([], [])
-    assert made.take(1, {"a": -5.0}, {"a": 2}) == (["a"], [])
-    assert made.take(2, {"a": math.nan}, {"a": 2}) == ([], [])
-    assert made.take(3, {"a": math.nan}, {"a": 2}) == ([], ["a"])
+    assert made.update(0, {"a": math.nan, "other": 1.0}, {"a": 2}) == ([], [])
+    assert made.update(1, {"a": -5.0}, {"a": 2}) == (["a"], [])
+    assert made.update(2, {"a": math.nan}, {"a": 2}) == ([], [])
+    assert made.update(3, {"a": math.nan}, {"a": 2}) == ([], ["a"])
     assert made.best == {"a": {"step": 1, "score": -5.0}}
 
 

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from lightning_mtl import HardSharing, MultiTaskDataModule, MultiTaskModule, Regression, Task
 from lightning_mtl.callbacks import TransferMonitor
-from lightning_mtl.callbacks._probe import moved
-from lightning_mtl.callbacks._updates import steps
+from lightning_mtl.callbacks._optimizer_steps import optimizer_steps
+from lightning_mtl.callbacks._probe import temporary_step
 from tests.builders import rows, splits, tasks
 from tests.conftest import TrainerMaker
 
@@ -225,7 +225,7 @@ def test_moved_parameters_come_back_as_the_same_tensors() -> None:
     p = nn.Parameter(torch.randn(5))
     place, before = p.data_ptr(), p.detach().clone()
     graph = (p * p).sum()
-    with moved([p], [torch.ones(5)]):
+    with temporary_step([p], [torch.ones(5)]):
         assert_close(p.detach(), before - 1)
     assert p.data_ptr() == place
     assert torch.equal(p, before)
@@ -238,12 +238,12 @@ def test_each_parameter_has_the_rate_of_its_group() -> None:
     second = torch.optim.AdamW([c, idle], lr=0.5)
     c.grad = torch.tensor([4.0, 0.0])
     second.step()
-    made = steps([first, second], [a, b, c, idle, nn.Parameter(torch.ones(2))], [torch.ones(2)] * 5)
+    made = optimizer_steps([first, second], [a, b, c, idle, nn.Parameter(torch.ones(2))], [torch.ones(2)] * 5)
     assert [float(of[0]) for of in made[:2]] == pytest.approx([0.1, 0.3])
     kept = 0.001 * (0.999 * torch.tensor([16.0, 0.0]) + 1) / (1 - 0.999**2)
     assert_close(made[2], 0.5 / (kept.sqrt() + 1e-8))
     assert not any(float(of.abs().sum()) for of in made[3:])
-    (up,) = steps([torch.optim.SGD([a], lr=0.1, maximize=True)], [a], [torch.ones(2)])
+    (up,) = optimizer_steps([torch.optim.SGD([a], lr=0.1, maximize=True)], [a], [torch.ones(2)])
     assert_close(up, torch.full((2,), -0.1))
 
 
@@ -254,7 +254,7 @@ def test_no_step_is_larger_than_the_optimizer_makes_them() -> None:
     for _ in range(5000):
         p.grad = torch.full((3,), 1e-12)
         optimizer.step()
-    (made,) = steps([optimizer], [p], [torch.tensor([1e-3, 1.0, 1e3])])
+    (made,) = optimizer_steps([optimizer], [p], [torch.tensor([1e-3, 1.0, 1e3])])
     assert float(made.max()) < 0.01 / 0.001**0.5 * 1.01
 
 

@@ -1,4 +1,4 @@
-"""What an optimizer makes of a gradient."""
+"""The step that an optimizer would make with a gradient."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch.optim import ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam
 _KNOWN = (ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop)
 
 
-def steps(
+def optimizer_steps(
     optimizers: Sequence[Optimizer], parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Say how far its optimizer would move each parameter against this gradient, apart from momentum, decay and rectification.
+    """Return the step of each parameter against its gradient, without momentum, weight decay and rectification.
 
-    That is rate * gradient; where an optimizer scales gradients by what they have been, as it would scale this one: with it, so that no step is larger
-    than the optimizer would make. A parameter that one of these never moved stays where it is.
+    That is rate * gradient. An optimizer that scales gradients by earlier ones scales this one too, with itself included, so that
+    no step is larger than the optimizer would make. The step of a parameter that such an optimizer has never moved is zero.
 
     Args:
         optimizers: The optimizers.
-        parameters: The parameters; one that no optimizer has stays where it is.
+        parameters: The parameters; the step of one that no optimizer has is zero.
         gradients: The gradient of each.
     """
     groups = {id(p): (of, group) for of in optimizers for group in of.param_groups for p in group["params"]}
@@ -32,8 +32,8 @@ def steps(
     ]
 
 
-def unknown(optimizers: Sequence[Optimizer]) -> list[str]:
-    """Name the optimizers of which it is not known how they scale gradients.
+def unknown_optimizers(optimizers: Sequence[Optimizer]) -> list[str]:
+    """Return the class names of optimizers whose scaling of gradients is not known here.
 
     Args:
         optimizers: The optimizers.
@@ -50,23 +50,23 @@ def _step(g: Tensor, optimizer: Optimizer, group: dict[str, Any], state: dict[st
 
 
 def _scale(g: Tensor, group: dict[str, Any], state: dict[str, Tensor]) -> Tensor:
-    """Give what the gradient would be divided by, which it is part of itself."""
+    """Return the divisor of the gradient; the gradient itself is part of it."""
     count, eps = float(state["step"]) + 1, float(group["eps"])
-    made: Tensor
-    if "exp_avg_sq" in state:  # Adam and its kin
+    scale: Tensor
+    if "exp_avg_sq" in state:  # Adam and variants of it
         beta = group["betas"][1]
         squares = beta * state["exp_avg_sq"] + (1 - beta) * g.square()
         squares = torch.maximum(squares, state.get("max_exp_avg_sq", squares))
-        made = (squares / (1 - beta**count)).sqrt() + eps
+        scale = (squares / (1 - beta**count)).sqrt() + eps
     elif "exp_inf" in state:  # Adamax
-        made = torch.maximum(group["betas"][1] * state["exp_inf"], g.abs() + eps)
+        scale = torch.maximum(group["betas"][1] * state["exp_inf"], g.abs() + eps)
     elif "sum" in state:  # Adagrad
-        made = ((state["sum"] + g.square()).sqrt() + eps) * (1 + (count - 1) * group["lr_decay"])
+        scale = ((state["sum"] + g.square()).sqrt() + eps) * (1 + (count - 1) * group["lr_decay"])
     elif "acc_delta" in state:  # Adadelta
         squares = group["rho"] * state["square_avg"] + (1 - group["rho"]) * g.square()
-        made = (squares + eps).sqrt() / (state["acc_delta"] + eps).sqrt()
+        scale = (squares + eps).sqrt() / (state["acc_delta"] + eps).sqrt()
     else:  # RMSprop
         squares = group["alpha"] * state["square_avg"] + (1 - group["alpha"]) * g.square()
         mean = state["grad_avg"] * group["alpha"] + (1 - group["alpha"]) * g if group["centered"] else 0
-        made = (squares - mean * mean).sqrt() + eps
-    return made
+        scale = (squares - mean * mean).sqrt() + eps
+    return scale
