@@ -1,11 +1,12 @@
 """Heads: one prediction shape per file."""
 
 from ._arcs import Arcs
-from ._base import Head, through
+from ._base import Head
 from ._binary import Binary
 from ._multiclass import Multiclass
 from ._multilabel import Multilabel
 from ._regression import Regression
 from ._tagging import Tagging
+from ._through import through
 
 __all__ = ["Head", "Binary", "Multiclass", "Multilabel", "Regression", "Tagging", "Arcs", "through"]

@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._base import Name, Readout
 from ._class_head import ClassHead, Weights, positive
+from ._names import Name
+from ._readout import Readout
 from ._threshold import best_threshold, centred, checked, decided, wide
 
 
@@ -97,7 +98,7 @@ class Binary(ClassHead):
             probability: Probability of a yes for each, as `predict` gives it.
             target: 0 and 1; -100 is left out.
         """
-        found = {key: value for key, value in self._found.items() if key != "threshold"}
+        found = {key: value for key, value in self._learned.items() if key != "threshold"}
         best = best_threshold(probability.detach(), target)
         self.restore(found if best in (None, self.threshold) else {**found, "threshold": best})
 
@@ -117,12 +118,12 @@ class Binary(ClassHead):
         return self._choices(torch.stack([1 - yes, yes], dim=1), chosen.long())
 
     @property
-    def _named(self) -> int:
+    def _name_count(self) -> int:
         return 2
 
     @property
     def _cut(self) -> float:
-        cut: float = self._found.get("threshold", self.threshold)
+        cut: float = self._learned.get("threshold", self.threshold)
         return cut
 
     def _weigh_yes(self, pos_weight: float | Literal["balanced"]) -> None:
@@ -134,7 +135,7 @@ class Binary(ClassHead):
         yes = positive("pos_weight", pos_weight, 1)
         self._balanced = yes is None
         self._fixed = None if yes is None else [1.0, *yes]
-        self._settle()
+        self._refresh_buffers()
 
     def _balance(self, target: Tensor) -> list[float]:
         if self.class_weight is not None:

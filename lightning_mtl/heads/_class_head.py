@@ -11,7 +11,9 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._base import Head, Name, Readout
+from ._base import Head
+from ._names import Name
+from ._readout import Readout
 
 Weights = Sequence[float] | Literal["balanced"] | None
 
@@ -72,18 +74,18 @@ class ClassHead(Head):
         self._fixed: list[float] | None = None
         if class_weight is not None:
             self._fixed = positive("class_weight", class_weight, classes)
-        self._settle()
+        self._refresh_buffers()
 
     def set_label_smoothing(self, label_smoothing: float) -> None:
         """Choose the share of a label that is spread over all classes while training, in [0, 1)."""
         _check_loss(self.focal, label_smoothing)
         self.label_smoothing = label_smoothing
-        self._settle()
+        self._refresh_buffers()
 
     @property
     def weights(self) -> list[float] | None:
         """What each class counts in the loss, given or learned; nothing where all count the same or `fit` is to come."""
-        found: list[float] | None = self._found.get("weights", self._fixed)
+        found: list[float] | None = self._learned.get("weights", self._fixed)
         return found
 
     def fit(self, target: Tensor) -> None:
@@ -95,7 +97,7 @@ class ClassHead(Head):
         Raises:
             ValueError: A class has no example.
         """
-        found = {key: value for key, value in self._found.items() if key == "names"}
+        found = {key: value for key, value in self._learned.items() if key == "names"}
         self.restore({**found, "weights": self._balance(target)} if self._balanced else found)
 
     def complete(self, target: Shaped[Tensor, "batch *labels"]) -> bool:
@@ -127,9 +129,9 @@ class ClassHead(Head):
             )
         return [sum(counts) / (self.classes * count) for count in counts]
 
-    def _settle(self) -> None:
+    def _refresh_buffers(self) -> None:
         weights = self.weights
-        self._hold("weighing", weights)
+        self._set_buffer("weighing", weights)
         self._plain = weights is None and not (self._balanced or self.focal or self.label_smoothing)
 
     @property

@@ -7,8 +7,9 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ._base import Name, Readout
 from ._class_head import ClassHead, Weights
+from ._names import Name
+from ._readout import Readout
 
 
 class Multiclass(ClassHead):

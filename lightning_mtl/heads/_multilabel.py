@@ -11,8 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._base import Name, Readout
 from ._class_head import ClassHead, positive
+from ._names import Name
+from ._readout import Readout
 from ._threshold import best_threshold, centred, checked, decided, wide
 
 
@@ -67,7 +68,7 @@ class Multilabel(ClassHead):
         readout: Readout = "mean",
         dropout: float = 0.0,
     ) -> None:
-        self._given_cuts = checked(threshold, labels)  # first, since `_settle` reads it
+        self._given_cuts = checked(threshold, labels)  # first, since `_refresh_buffers` reads it
         super().__init__(
             labels,
             classes=2,
@@ -84,7 +85,7 @@ class Multilabel(ClassHead):
         if pos_weight is not None:
             self._fixed = positive("pos_weight", pos_weight, labels)
             self._balanced = self._fixed is None
-            self._settle()
+            self._refresh_buffers()
 
     @property
     def label_shape(self) -> tuple[int, ...]:
@@ -115,7 +116,7 @@ class Multilabel(ClassHead):
             probability: Probability of each label, as `predict` gives it.
             target: 0 and 1; single labels that are -100 are left out.
         """
-        found = {key: value for key, value in self._found.items() if key != "threshold"}
+        found = {key: value for key, value in self._learned.items() if key != "threshold"}
         best = [best_threshold(p, y) for p, y in zip(probability.detach().T, target.T, strict=True)]
         cuts = [given if cut is None else cut for cut, given in zip(best, self._given_cuts, strict=True)]
         self.restore(found if cuts == self._given_cuts else {**found, "threshold": cuts})
@@ -139,13 +140,13 @@ class Multilabel(ClassHead):
 
     @property
     def _all_cuts(self) -> list[float]:
-        cuts: list[float] = self._found.get("threshold", self._given_cuts)
+        cuts: list[float] = self._learned.get("threshold", self._given_cuts)
         return cuts
 
-    def _settle(self) -> None:
-        super()._settle()
+    def _refresh_buffers(self) -> None:
+        super()._refresh_buffers()
         cuts = self._all_cuts
-        self._hold("cuts", None if set(cuts) == {0.5} else cuts)
+        self._set_buffer("cuts", None if set(cuts) == {0.5} else cuts)
 
     def _weight_of(self, target: Tensor, weighing: Tensor) -> Tensor:
         return torch.where(target == 1, weighing, 1.0)

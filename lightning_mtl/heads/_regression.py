@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ._base import Head, Name, Readout
+from ._base import Head
+from ._names import Name
+from ._readout import Readout
 
 
 class Regression(Head):
@@ -59,7 +61,7 @@ class Regression(Head):
     ) -> None:
         super().__init__(outputs, names=names, layers=layers, readout=readout, dropout=dropout)
         self.scaled = scaled
-        self._settle()
+        self._refresh_buffers()
 
     @property
     def label_shape(self) -> tuple[int, ...]:
@@ -75,7 +77,7 @@ class Regression(Head):
         Raises:
             ValueError: An output is the same number everywhere.
         """
-        found = {key: value for key, value in self._found.items() if key == "names"}
+        found = {key: value for key, value in self._learned.items() if key == "names"}
         if self.scaled:
             values = target.detach().double().reshape(-1, self.outputs)
             self._refuse_constant(values)
@@ -134,9 +136,9 @@ class Regression(Head):
         several = " in all outputs of a row or in none (else make each output a task)" if self.outputs > 1 else ""
         return f"a finite number, or NaN for none{several}"
 
-    def _settle(self) -> None:
-        self._hold("mean", self._found.get("mean"))
-        self._hold("scale", self._found.get("scale"))
+    def _refresh_buffers(self) -> None:
+        self._set_buffer("mean", self._learned.get("mean"))
+        self._set_buffer("scale", self._learned.get("scale"))
 
     def _scaling(self) -> tuple[Tensor, Tensor]:
         if self.mean is None or self.scale is None:

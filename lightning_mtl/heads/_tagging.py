@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from ._base import Name
 from ._class_head import ClassHead, Weights
+from ._names import Name
 
 
 class Tagging(ClassHead):
