@@ -1,1 +1,1 @@
-"""Recipes: modules that run, to be read from top to bottom, copied and changed. `python -m lightning_mtl.recipes` lists them."""
+"""Recipes: programs to run, read from top to bottom, copy and change. `python -m lightning_mtl.recipes` lists them."""

@@ -1,4 +1,4 @@
-"""What the user says of each task: the weight of its loss, the dropout and the rate of its head."""
+"""Options for each task: the weight of its loss, and the dropout and the learning rate of its head."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from lightning_mtl import FineTuning, Task
 from lightning_mtl._checks import did_you_mean
 
 Numbers = Mapping[str, float] | None
-"""{task: number}, for the tasks that have one of their own."""
+"""{task: number}, for the tasks that do not use the default."""
 
 
 def tasks_of(names: Sequence[str], targets: Sequence[str], *, weights: Numbers, dropouts: Numbers) -> list[Task]:
-    """Describe tasks whose heads follow from the data.
+    """Return tasks whose heads are derived from the data.
 
     Args:
-        names: The tasks to train: all targets, or one, for a twin.
-        targets: All tasks there are.
-        weights: What their losses are multiplied with; 1 for the others.
-        dropouts: What their heads drop; nothing for the others.
+        names: The tasks to train: all targets, or one for a single-task baseline.
+        targets: All tasks.
+        weights: Factors of their losses; 1 for the others.
+        dropouts: Dropout of their heads; 0 for the others.
 
     Raises:
-        ValueError: A name that is no target.
+        ValueError: A name is no target.
 
     Example:
         >>> tasks_of(["mood"], ["mood", "topic"], weights={"mood": 0.5}, dropouts={"topic": 0.1})[0].weight
@@ -38,16 +38,16 @@ def tasks_of(names: Sequence[str], targets: Sequence[str], *, weights: Numbers, 
 
 
 def with_rates(optimizer: FineTuning, names: Sequence[str], targets: Sequence[str], rates: Numbers) -> FineTuning:
-    """Give the optimizer the rates of the heads that are trained.
+    """Return the optimizer with the learning rates of the heads that are trained.
 
     Args:
-        optimizer: The optimizer of all tasks, which may hold rates too.
-        names: The tasks to train; a twin has none of the others' heads.
-        targets: All tasks there are.
-        rates: {task: rate of its head}.
+        optimizer: The optimizer of all tasks, which may have rates too.
+        names: The tasks to train; a single-task baseline has only one of the heads.
+        targets: All tasks.
+        rates: {task: learning rate of its head}.
 
     Raises:
-        ValueError: A name that is no target.
+        ValueError: A name is no target.
 
     Example:
         >>> with_rates(FineTuning(), ["mood"], ["mood", "topic"], {"mood": 0.01, "topic": 0.1}).rates
@@ -59,10 +59,10 @@ def with_rates(optimizer: FineTuning, names: Sequence[str], targets: Sequence[st
 
 
 def refuse_unknown(option: str, wanted: Any, there: Sequence[str], kind: str) -> None:
-    """Look whether all names that an option holds are there.
+    """Check that all names of an option exist.
 
     Raises:
-        ValueError: One is not; with the nearest name.
+        ValueError: One does not; the message suggests the most similar name.
     """
     for name in wanted:
         if name not in there:

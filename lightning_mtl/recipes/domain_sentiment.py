@@ -1,12 +1,12 @@
 """Sentiment in four domains: one network for all against one for each, then the domains one after another.
 
-Films, editorials, tweets and products: each text was rated for its sentiment by some twenty people, and each domain is a source of
-its own, with a task of its own (the mean rating, a regression). The run trains one network for all domains, one for each alone, and
-from the network for all one for each that goes on alone, over paired seeds. Then one network is trained on the domains
-one after another, and forgets; and once more with a replay of earlier texts, which mends most of it. It ends in a table of
-what each domain gains or loses by sharing, and in a page (`report.html`) that says so with figures.
+Films, editorials, tweets and products: about twenty people rated the sentiment of each text. Each domain is a source with its own
+task, a regression of the mean rating. Over paired seeds, the run trains one network for all domains, one for each domain alone, and
+one for each domain that is fine-tuned from the network for all. Then it trains one network on the domains one after another, which
+forgets; and again with a replay of earlier texts, which prevents most of that. It ends with a table of what each domain gains or
+loses by sharing, and a page with figures (`report.html`).
 
-A file of your own (`--data.path`) needs the columns text, domain and valence; its domains are the tasks.
+Your own file (`--data.path`) needs the columns text, domain and valence; its domains are the tasks.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from lightning_mtl.samplers import Batches, Phase, Phases, Proportional, Rule, S
 
 
 class Domains(MultiTaskDataModule):
-    """Texts of each domain as a source of its own, split by text into train, validation and test (7 : 1 : 2).
+    """A source for each domain, split by text into train, validation and test (7 : 1 : 2).
 
     Args:
-        path: A CSV, JSONL or Parquet file of your own. Default: the rated texts, fetched on first use.
-        batch_size: Texts in a step, of all domains together.
-        num_workers: Processes that read ahead.
-        sampling: How often each domain is drawn. Default: in proportion to its texts.
+        path: Your own CSV, JSONL or Parquet file. Default: the rated texts, downloaded on first use.
+        batch_size: Number of texts in a step, of all domains together.
+        num_workers: Number of worker processes that load data.
+        sampling: How often each domain is drawn. Default: in proportion to its number of texts.
         batches: What a step holds: all, homogeneous, stratified or mixed.
-        steps_per_epoch: Steps in an epoch.
+        steps_per_epoch: Number of steps in an epoch.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Domains(MultiTaskDataModule):
         )
 
     def one_after_another(self, passes: int) -> MultiTaskDataModule:
-        """Give the same texts, so that each domain has its turn alone, from the largest to the smallest.
+        """Return a data module of the same texts that trains on one domain after another, from the largest to the smallest.
 
         Args:
             passes: How often each text is read.
@@ -80,7 +80,7 @@ class Domains(MultiTaskDataModule):
 
 
 def of_domain(rows: datasets.Dataset, name: str) -> list[int]:
-    """Number the rows of a domain."""
+    """Return the numbers of the rows of a domain."""
     return [number for number, domain in enumerate(rows["domain"]) if domain == name]
 
 
@@ -88,13 +88,13 @@ class DomainSentiment(MultiTaskModule):
     """A bag of words and word pairs, shared by a head for each domain.
 
     Args:
-        tasks: Which of the domains to train. Default: all.
-        domains: The domains; follow from the data.
+        tasks: The domains to train. Default: all.
+        domains: All domains; set from the data.
         width: Size of the shared features.
-        buckets: How many words and word pairs are told apart.
-        dropout: Share of the shared features that is dropped while training.
-        optimizer: Makes the optimizer.
-        balancing: `balancer`, e.g. PCGrad, and where it measures; see `MultiTaskModule`.
+        buckets: Number of embeddings of words and word pairs.
+        dropout: Share of the shared features that is dropped in training.
+        optimizer: Creates the optimizer.
+        balancing: `balancer`, e.g. PCGrad, and where it measures gradients; see `MultiTaskModule`.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class DomainSentiment(MultiTaskModule):
 
 
 class DomainCLI(MultiTaskCLI):
-    """Compare, and then train on the domains one after another, with replay and without."""
+    """Compare the networks, and then train on the domains one after another, without and with replay."""
 
     two_stage = True
 
     def more_runs(self, folder: Path) -> dict[str, dict[str, Any]]:
-        """Train on the domains in turn, with replay and without.
+        """Train on one domain after another, without and with replay.
 
         Args:
             folder: The folder of this run.
@@ -138,14 +138,14 @@ class DomainCLI(MultiTaskCLI):
     def _watching(self, run: str) -> list[L.Callback]:
         arm = run.split("/")[0]
         if arm in ("one-after-another", "with-replay"):
-            # Few rows, read often, would be learned by heart.
+            # The network would memorise a few rows that it reads often.
             replay = [Replay(rows=2500, batch_size=128)] if arm == "with-replay" else []
             return [*replay, ForgettingMonitor(every=20, tolerance=0.03, keep_best=False), Report()]
         return super()._watching(run)
 
 
 def monitors() -> list[L.Callback]:
-    """Make what watches the network for all domains."""
+    """Return the monitors of the network for all domains."""
     return [
         ForgettingMonitor(every=20, tolerance=0.03),
         GapMonitor(),
@@ -155,7 +155,7 @@ def monitors() -> list[L.Callback]:
 
 
 def main(args: list[str] | None = None) -> Any:
-    """Train all of it, and print the table."""
+    """Train all networks, and print the table."""
     # An alarm needs eight validations, so there are two in each epoch.
     trainer = {"max_epochs": 6, "val_check_interval": 0.5, "enable_model_summary": False, "log_every_n_steps": 10}
     return DomainCLI(

@@ -1,11 +1,11 @@
-"""Letters of scripts never seen, told apart after one or five examples of each: MAML, ANIL, Reptile, ProtoNet, and plain multi-task learning.
+"""Classify letters of unseen scripts after one or five examples of each: MAML, ANIL, Reptile, ProtoNet, and plain multi-task learning.
 
-The setting is that of Omniglot (Lake et al., Science 2015; Vinyals et al. 2016), with the fonts that matplotlib ships in place of hands: letters
-of eight scripts are trained on, of two others validated, and of five others tested. An episode has 5 letters with 1 or 5 examples each, and 5
-more of each to be judged by. Plain multi-task learning tells all training letters apart with one head, in as many images; for a new
-task its encoder stays, and a new head is fitted to the examples ("joint"), which often does as well (Wang et al., "Bridging multi-task
-learning and meta-learning", ICML 2021). The run ends in a table of accuracies on 300 test episodes for each seed, and in a plot of
-accuracy by step.
+The setting is that of Omniglot (Lake et al., Science 2015; Vinyals et al. 2016), with the fonts of matplotlib instead of handwriting. It
+trains on letters of eight scripts, validates on two others, and tests on five others. An episode has 5 letters with 1 or 5 examples
+each, and 5 more of each as the query. Plain multi-task learning ("joint") trains one head on all training letters, with the same number
+of images; for a new task it keeps the encoder, and fits a new head to the examples. This often does as well (Wang et al., "Bridging
+multi-task learning and meta-learning", ICML 2021). The run ends with a table of accuracies on 300 test episodes for each seed, and a
+plot of accuracy by step.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Letters(EpisodeDataModule):
     """Episodes of letters.
 
     Args:
-        ways: Letters of an episode.
-        shots: Examples of each that are learned from.
-        queries: Examples of each that are judged by.
-        episodes: Episodes of a step.
-        steps_per_epoch: Steps from one validation to the next.
-        test_episodes: Episodes to test by.
-        examples: Images of each letter.
-        summary: Whether to print what there is to draw from.
+        ways: Number of letters in an episode.
+        shots: Number of examples of each letter in the support.
+        queries: Number of examples of each letter in the query.
+        episodes: Number of episodes in a step.
+        steps_per_epoch: Number of steps between validations.
+        test_episodes: Number of test episodes.
+        examples: Number of images of each letter.
+        summary: Whether to print a table of the episodes.
     """
 
     def __init__(
@@ -76,15 +76,15 @@ class Letters(EpisodeDataModule):
 
 
 class LettersModel(MetaLearningModule):
-    """Four convolutions, and a way to adapt them.
+    """Four convolutions, and an algorithm that adapts them.
 
     Args:
-        method: How they are adapted; "joint" is trained on all letters at once.
-        ways: Letters of an episode.
-        rate: Rate of an inner step of MAML, ANIL and Reptile.
-        steps: Inner steps of MAML and ANIL while they are trained; in tests they take 10.
-        lr: Rate of Adam, over tasks.
-        channels: Of each convolution.
+        method: The algorithm; "joint" is trained on all letters at once.
+        ways: Number of letters in an episode.
+        rate: Learning rate of the inner steps of MAML, ANIL and Reptile.
+        steps: Number of inner steps of MAML and ANIL in training; tests take 10.
+        lr: Learning rate of Adam, over tasks.
+        channels: Number of channels of each convolution.
     """
 
     def __init__(
@@ -114,17 +114,17 @@ class LettersModel(MetaLearningModule):
         )
 
     def learn(self, trainer: L.Trainer, data: Letters) -> MetaLearningModule:
-        """Train on episodes, or on all letters at once."""
+        """Train on episodes, or with "joint" on all letters at once."""
         return joint(self, trainer, data) if self.method == "joint" else learned(trainer, self, data)
 
 
 def joint(model: LettersModel, trainer: L.Trainer, data: Letters) -> MetaLearningModule:
-    """Train the encoder to tell all training letters apart, with as many images as the others see.
+    """Train the encoder to classify all training letters, with the same number of images as the other methods.
 
     Args:
-        model: Whose encoder is trained.
+        model: The model whose encoder is trained.
         trainer: The Trainer.
-        data: Whose training letters are used.
+        data: The data module whose training letters are used.
     """
     source: Any = data.sources["letters"]
     images = data.episodes * data.ways * (int(data.shots) + data.queries)  # type: ignore[arg-type,operator]
@@ -132,7 +132,7 @@ def joint(model: LettersModel, trainer: L.Trainer, data: Letters) -> MetaLearnin
     together = MultiTaskDataModule(rows, batch_size=images, steps_per_epoch=data.steps_per_epoch, summary=False)
     optimizer = partial(torch.optim.Adam, lr=model.rate_over_tasks)
     module = MultiTaskModule([Task("character")], model.encoder, optimizer=optimizer)
-    # Its letters are those it is trained on, so there is nothing to validate, and no best checkpoint to watch for.
+    # There is no validation, because it can classify only the training letters; so there is no best checkpoint either.
     trainer.callbacks = [of for of in trainer.callbacks if not isinstance(of, ModelCheckpoint)]  # type: ignore[attr-defined]
     trainer.fit(module, together)
     model.inputs = module.inputs
@@ -140,10 +140,10 @@ def joint(model: LettersModel, trainer: L.Trainer, data: Letters) -> MetaLearnin
 
 
 def convolutions(channels: int) -> nn.Sequential:
-    """Make four convolutions with batch norm, from [images, 1, 28, 28] to [images, 4 * channels].
+    """Return four convolutions with batch norm, from [images, 1, 28, 28] to [images, 4 * channels].
 
     Args:
-        channels: Of each convolution.
+        channels: Number of channels of each convolution.
     """
     layers: list[nn.Module] = []
     for before in (1, channels, channels, channels):

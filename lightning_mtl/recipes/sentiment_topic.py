@@ -1,10 +1,10 @@
 """Sentiment, topic and disagreement of rated texts: one network against three.
 
-Each text was rated by some twenty people. Three tasks read it: its sentiment (from the mean rating), its topic (the domain it
-comes from), and how much the raters disagree (their standard deviation, a regression). The run trains one network for
-all three and one for each, over paired seeds, and ends in a table of what each task gains or loses by sharing.
+About twenty people rated each text. Three tasks read it: its sentiment (from the mean rating), its topic (the domain that it
+comes from), and the disagreement of the raters (a regression of their standard deviation). Over paired seeds, the run trains one
+network for all three tasks and one for each. It ends with a table of what each task gains or loses by sharing.
 
-A file of your own (`--data.path`) needs the columns text, sentiment, topic and disagreement; classes may be words or numbers, and
+Your own file (`--data.path`) needs the columns text, sentiment, topic and disagreement; classes may be words or numbers, and
 cells may be empty.
 """
 
@@ -40,18 +40,18 @@ TASKS = ("sentiment", "topic", "disagreement")
 class RatedTexts(MultiTaskDataModule):
     """Texts with three labels each, split by text into train, validation and test (8 : 1 : 1).
 
-    With `apart`, each task learns from texts of its own, as if its labels came from another corpus: then there are three sources
-    of unequal size, and it matters how often each is drawn.
+    With `apart`, each task has its own training texts, as if its labels came from another corpus. Then there are three sources of
+    different sizes, and it matters how often each is drawn.
 
     Args:
-        path: A CSV, JSONL or Parquet file of your own. Default: the rated texts, fetched on first use.
-        batch_size: Texts in a step; with `apart` and a batch of every source, of each.
-        num_workers: Processes that read ahead.
-        apart: Shares of the training texts of sentiment, topic and disagreement. Default: all texts for all tasks; with
+        path: Your own CSV, JSONL or Parquet file. Default: the rated texts, downloaded on first use.
+        batch_size: Number of texts in a step; with `apart` and a batch of every source, of each source.
+        num_workers: Number of worker processes that load data.
+        apart: Shares of the training texts for sentiment, topic and disagreement. Default: all texts for all tasks; with
             `sampling` or `batches`, 0.1, 0.6 and 0.3.
-        sampling: How often each task's texts are drawn, e.g. Temperature.
+        sampling: How often the texts of each task are drawn, e.g. Temperature.
         batches: What a step holds: all, homogeneous, stratified or mixed.
-        steps_per_epoch: Steps in an epoch.
+        steps_per_epoch: Number of steps in an epoch.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class SentimentTopic(MultiTaskModule):
     """A bag of words and word pairs, shared by three heads.
 
     Args:
-        tasks: Which of the tasks to train.
+        tasks: The tasks to train.
         width: Size of the shared features.
-        buckets: How many words and word pairs are told apart.
-        dropout: Share of the shared features that is dropped while training.
-        sentiments: Number of sentiments; follows from the data.
-        topics: Number of topics; follows from the data.
-        optimizer: Makes the optimizer.
-        balancing: `balancer`, e.g. PCGrad, and where it measures; see `MultiTaskModule`.
+        buckets: Number of embeddings of words and word pairs.
+        dropout: Share of the shared features that is dropped in training.
+        sentiments: Number of sentiments; set from the data.
+        topics: Number of topics; set from the data.
+        optimizer: Creates the optimizer.
+        balancing: `balancer`, e.g. PCGrad, and where it measures gradients; see `MultiTaskModule`.
     """
 
     def __init__(
@@ -117,13 +117,13 @@ class SentimentTopic(MultiTaskModule):
 
 
 def dealt(splits: Mapping[str, datasets.Dataset], parts: Sequence[float]) -> dict[str, Source]:
-    """Deal the training texts to the tasks, by these shares; validation and test stay as they are."""
+    """Divide the training texts among the tasks, by these shares; validation and test are the same for all."""
     train = split(splits["train"], dict(zip(TASKS, parts, strict=True)), by="text", seed=1)
     return {task: Source({**splits, "train": train[task]}, text="text") for task in TASKS}
 
 
 def labelled(rows: datasets.Dataset) -> datasets.Dataset:
-    """Make the three labels: sentiment by a mean rating below -0.5, between, or above 0.5."""
+    """Return rows with the three labels; the sentiment depends on whether the mean rating is below -0.5 or above 0.5."""
     features = datasets.Features(
         text=datasets.Value("string"),
         sentiment=datasets.ClassLabel(names=["negative", "neutral", "positive"]),
@@ -134,18 +134,18 @@ def labelled(rows: datasets.Dataset) -> datasets.Dataset:
 
 
 def label(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the labels of one text."""
+    """Return the labels of one text."""
     sentiment = int(row["valence"] >= -0.5) + int(row["valence"] > 0.5)
     return {"text": row["text"], "sentiment": sentiment, "topic": row["domain"], "disagreement": row["spread"]}
 
 
 def coded(rows: datasets.Dataset) -> datasets.Dataset:
-    """Number the classes of a file of the user's own."""
+    """Number the classes of the user's own file."""
     return rows.class_encode_column("sentiment").class_encode_column("topic")
 
 
 def main(args: list[str] | None = None) -> Any:
-    """Train all of it, and print the table."""
+    """Train all networks, and print the table."""
     trainer = {"max_epochs": 8, "enable_model_summary": False}
     links = {"sentiments": "sentiments", "topics": "topics"}
     return MultiTaskCLI(

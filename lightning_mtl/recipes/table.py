@@ -1,10 +1,10 @@
-"""Your own table: one network for several columns of it, against a network for each.
+"""Your own table: one network for several of its columns, against a network for each.
 
-`--data.path my.csv --targets a,b` learns the columns a and b from all others. What a target is (classes, yes or no, numbers) is
-seen in the column; its cells may be empty. Rows are split at random, or so that those of one patient stay together
-(`--data.by=patient`), or by time (`--data.time=date`). Without a file, it runs on tumours under the microscope: what they were
-diagnosed as, and the size and texture of their largest nuclei. `--data.name=star --targets readk,mathk,read1,math1,read2,math2,read3,math3` takes
-11,598 school children and their marks over four years, of each of which about half are missing.
+`--data.path my.csv --targets a,b` learns to predict the columns a and b from all others. The kind of a target (classes, yes or no,
+numbers) is derived from the column; its cells may be empty. Rows are split at random, or with the rows of each patient together
+(`--data.by=patient`), or by time (`--data.time=date`). Without a file, it runs on tumours under the microscope: their diagnosis, and
+the size and texture of their largest nuclei. `--data.name=star --targets readk,mathk,read1,math1,read2,math2,read3,math3` takes
+11,598 school children and their marks over four years, about half of which are missing.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Rows(MultiTaskDataModule):
 
     Args:
         path: A CSV, TSV, JSON(L) or Parquet file. Default: the data of `name`.
-        name: Data to try it on, where there is no file.
+        name: Example data, if there is no file.
         targets: The columns to predict.
-        features: The columns to predict from. Default: all that can be features; those that cannot are named.
+        features: The columns to predict from. Default: all that can be features; the others are listed.
         drop: Columns to leave out of these.
         by: A column whose equal values stay in one split, e.g. the patient.
-        time: A column of dates or numbers; the latest rows are the test.
-        batch_size: Rows in a step.
-        num_workers: Processes that read ahead.
+        time: A column of dates or numbers; the latest rows are the test split.
+        batch_size: Number of rows in a step.
+        num_workers: Number of worker processes that load data.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Rows(MultiTaskDataModule):
         aside = [*targets, *drop, *([by] if by else []), *([time] if time else [])]
         features = features or feature_columns(splits, leave_out=aside)
         source = Source(splits, features=features)
-        source.inputs(None, targets, "rows")  # refuses a named column that cannot be a feature
+        source.inputs(None, targets, "rows")  # raises if a given column cannot be a feature
         super().__init__({"rows": source}, batch_size=batch_size, num_workers=num_workers)
 
 
@@ -70,15 +70,15 @@ class TableModel(MultiTaskModule):
 
     Args:
         targets: The columns to predict.
-        tasks: Those of them that are trained. Default: all.
+        tasks: The targets to train. Default: all.
         width: Size of each layer, and of the shared features.
-        layers: How many layers there are.
-        dropout: Share of each layer's output that is dropped while training.
-        weights: What the loss of a task is multiplied with, e.g. {diagnosis: 0.5}.
-        dropouts: Share of the features that the head of a task drops while training, e.g. {diagnosis: 0.1}.
-        rates: Rate of the head of a task, e.g. {diagnosis: 0.01}.
-        optimizer: Rates, warm-up and decay.
-        balancing: `balancer`, e.g. PCGrad, and where it measures; see `MultiTaskModule`.
+        layers: Number of layers.
+        dropout: Share of each layer's output that is dropped in training.
+        weights: Factor of the loss of a task, e.g. {diagnosis: 0.5}.
+        dropouts: Share of the features that the head of a task drops in training, e.g. {diagnosis: 0.1}.
+        rates: Learning rate of the head of a task, e.g. {diagnosis: 0.01}.
+        optimizer: Learning rates, warm-up and decay.
+        balancing: `balancer`, e.g. PCGrad, and where it measures gradients; see `MultiTaskModule`.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class TableModel(MultiTaskModule):
 
 
 def main(args: list[str] | None = None) -> Any:
-    """Train all of it, and print the table."""
+    """Train all networks, and print the table."""
     trainer = {"max_epochs": 40, "enable_model_summary": False, "log_every_n_steps": 10}
     shortcuts = {"targets": ("diagnosis,worst_area,worst_texture", ["data.targets", "model.targets"])}
     return MultiTaskCLI(TableModel, Rows, folder="runs/table", trainer=trainer, shortcuts=shortcuts, args=args).run()

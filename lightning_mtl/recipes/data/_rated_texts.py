@@ -1,13 +1,11 @@
-"""Texts of four domains, each rated for its sentiment by some twenty people."""
+"""Texts of four domains; about twenty people rated the sentiment of each."""
 
 from __future__ import annotations
 
 import tarfile
-import tempfile
 from functools import cache as memoize
 from io import BytesIO
 from pathlib import Path
-from typing import cast
 
 import datasets
 
@@ -26,17 +24,13 @@ _DOMAINS = {
 def rated_texts() -> datasets.Dataset:
     """Read the 23,703 rated texts of Hutto and Gilbert, "VADER", ICWSM 2014 (MIT licence).
 
-    They come in the source package of vaderSentiment 3.3.2 (2.5 MB), fetched with pip on first use.
+    They are part of the source package of vaderSentiment 3.3.2 (2.5 MB), which pip downloads on first use.
 
     Returns:
         Rows of `text`, `domain`, `valence` (mean rating, from -4 to 4) and `spread` (standard deviation of the ratings).
     """
-    folder = _files.cache() / "rated_texts-3.3.2"
-    if not folder.exists():
-        with tempfile.TemporaryDirectory() as work:
-            sdist = _files.fetch("vaderSentiment", "3.3.2", _SHA256, Path(work), sdist=True)
-            _files.keep(_read(sdist), folder)
-    return cast(datasets.Dataset, datasets.load_from_disk(str(folder)))
+    package = ("vaderSentiment", "3.3.2", _SHA256)
+    return _files.cached("rated_texts-3.3.2", lambda work: _read(_files.fetch(*package, work, sdist=True)))
 
 
 def _read(sdist: Path) -> datasets.Dataset:

@@ -1,4 +1,4 @@
-"""Sentences whose words have labels, made ready for a recipe."""
+"""Preparation of sentences whose words have labels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lightning_mtl import split
 
 
 def split_sentences(rows: datasets.Dataset, words: str, labels: Sequence[str]) -> dict[str, datasets.Dataset]:
-    """Split sentences into train, validation and test (8 : 1 : 1), equal ones together, and number their labels.
+    """Split sentences into train, validation and test (8 : 1 : 1), equal sentences together, and number their labels.
 
     Args:
         rows: Sentences, with a list for each column.
         words: The column of words.
-        labels: Columns of labels that are texts; each is numbered as one, so that a label that the training split lacks is known.
+        labels: Columns of text labels. They are numbered before the split, so labels that the training split lacks are known too.
 
     Example:
         >>> rows = datasets.Dataset.from_list([{"words": [f"{i}"], "tags": ["X" if i % 2 else "Y"]} for i in range(40)])
@@ -34,7 +34,7 @@ def split_sentences(rows: datasets.Dataset, words: str, labels: Sequence[str]) -
 
 
 def spread(rows: datasets.Dataset, count: int | None) -> datasets.Dataset:
-    """Take so many rows at most, evenly from the first to the last.
+    """Select at most this number of rows, evenly from the first to the last.
 
     Example:
         >>> spread(datasets.Dataset.from_dict({"x": list(range(10))}), 3)["x"][:]

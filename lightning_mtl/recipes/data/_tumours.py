@@ -1,4 +1,4 @@
-"""Tumours of the breast under the microscope."""
+"""Breast tumours under the microscope."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def tumours() -> datasets.Dataset:
     They come with scikit-learn (extra `recipes`).
 
     Returns:
-        Rows of ten measures of the cell nuclei, `mean_radius` to `mean_fractal_dimension`, their standard errors
-        (`radius_error` ...), and the labels `diagnosis`, benign or malignant, and `worst_area`, `worst_texture`: of the three
-        largest nuclei. A quarter of the diagnoses is left out, as an example of labels that are missing.
+        Rows of ten measures of the cell nuclei, `mean_radius` to `mean_fractal_dimension`, and their standard errors
+        (`radius_error` ...). The labels are `diagnosis` (benign or malignant), and `worst_area` and `worst_texture`, which are
+        those of the three largest nuclei. A quarter of the diagnoses is removed, as an example of missing labels.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
