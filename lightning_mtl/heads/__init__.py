@@ -1,4 +1,4 @@
-"""Heads: one prediction shape per file."""
+"""Heads: a task's own layers, one kind of prediction per file."""
 
 from ._arcs import Arcs
 from ._base import Head

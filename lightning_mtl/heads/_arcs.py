@@ -1,4 +1,4 @@
-"""The word that each word depends on."""
+"""Dependency arcs: the word that each word depends on."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from ._base import Head
 class Arcs(Head):
     """Predict for each word which word it depends on, or the root, with biaffine attention (dependency arcs).
 
-    Labels are [batch, words] of the number of each word's head, counted from 1, 0 for the root and -100 for none, as in
-    the column HEAD of CoNLL-U. A word is scored against each other word by what it is as a dependant, and what the other is as
-    a head (Dozat and Manning, "Deep biaffine attention for neural dependency parsing", ICLR 2017, equations 4 to 6):
+    Labels are [batch, words]: the number of each word's head, counted from 1; 0 for the root; -100 for a missing label, as in
+    the column HEAD of CoNLL-U. A word is scored against each other word by two vectors, one of the word as a dependant and one
+    of the other word as a head (Dozat and Manning, "Deep biaffine attention for neural dependency parsing", ICLR 2017,
+    equations 4 to 6):
 
         s_ij = h_j U d_i + h_j u,    d = relu(D r),    h = relu(H r)
 
-    Only the position where a word starts stands for it. The loss is the mean cross-entropy over the words that have a label.
+    A word is represented by the position where it starts. The loss is the mean cross-entropy over the words that have a label.
 
     Args:
-        size: Numbers that describe a word as a dependant, and as many as a head; 500 in the paper.
+        size: Size of the vector of a word as a dependant, and of its vector as a head; 500 in the paper.
         layers: The head's own layers, from [batch, length, width] to scores [batch, length, 1 + length]. Default: these.
         dropout: Share of the features that is dropped while training, in [0, 1).
 
@@ -41,8 +42,8 @@ class Arcs(Head):
         >>> [answer["heads"] for answer in head.answers(scores, torch.tensor([[0, 1]]))]
         [[2, 0]]
 
-    Unlike in the paper, the root is a vector that is learned, not a word that the encoder reads, and each word's head is chosen
-    by itself: that all of them make a tree is not enforced.
+    Unlike in the paper, the root is a learned vector, not a word that the encoder reads. Each word's head is chosen alone: the
+    heads of a sentence need not form a tree.
     """
 
     kind = "arcs"
@@ -58,21 +59,21 @@ class Arcs(Head):
         self.size = size
 
     def build(self, width: int) -> None:
-        """Make the layers for features of this width."""
+        """Create the layers for features of this width, unless they were given."""
         if self.layers is None:
             self.layers = Biaffine(width, self.size)
 
     def forward(
         self, features: Float[Tensor, "batch *positions width"], mask: Shaped[Tensor, "batch positions"] | None = None
     ) -> Float[Tensor, "batch positions candidates"]:
-        """Score for each position the root, and then each position, as its head.
+        """Return for each position the score of the root, and then of each position, as its head.
 
         Args:
             features: [batch, length, width].
             mask: [batch, length], true (or 1) at the positions where words start. Default: all of them.
 
         Returns:
-            [batch, length, 1 + length]; minus infinity for positions that are masked, and for a word itself.
+            [batch, length, 1 + length]; minus infinity for masked positions, and for a word itself.
 
         Raises:
             ValueError: The features have no positions.
@@ -93,7 +94,7 @@ class Arcs(Head):
         return F.cross_entropy(prediction, target)
 
     def predict(self, prediction: Float[Tensor, "*positions candidates"]) -> Float[Tensor, "*positions candidates"]:
-        """Probability of the root, and of each position, as a word's head."""
+        """Return the probability of the root, and of each position, as a word's head."""
         return prediction.softmax(-1)
 
     def answers(
@@ -102,11 +103,11 @@ class Arcs(Head):
         """Turn probabilities into one answer for each row, in the order of its words.
 
         Args:
-            prediction: Probabilities, as `predict` gives them.
+            prediction: Probabilities, as `predict` returns them.
             words: The number of the word that starts at a position, from 0, -1 elsewhere.
 
         Returns:
-            {"heads": [number of the likeliest head, from 1, or 0 for the root, ...], "probabilities": [its probability, ...]}.
+            {"heads": [number of the most probable head, from 1, or 0 for the root, ...], "probabilities": [its probability, ...]}.
 
         Raises:
             ValueError: `words` are missing.
@@ -116,7 +117,7 @@ class Arcs(Head):
                 "`words` must say which word starts at each position, got None. Give the tokenizer's column of that name."
             )
         words = words.cpu()
-        numbers = F.pad(words + 1, (1, 0), value=0)  # of the root and of each position; 0 too where no word starts
+        numbers = F.pad(words + 1, (1, 0), value=0)  # the root, then each position; 0 too where no word starts
         allowed = F.pad(words >= 0, (1, 0), value=True).unsqueeze(1)
         best = prediction.detach().cpu().masked_fill(~allowed, -1).max(-1)
         heads = numbers.gather(1, best.indices)
@@ -130,14 +131,14 @@ class Arcs(Head):
     def place(
         self, target: Int[Tensor, "batch length"], words: Int[Tensor, "batch length"]
     ) -> Int[Tensor, "batch length"]:
-        """Turn numbers of words into those of the positions where they start, both from 1.
+        """Turn numbers of words into numbers of the positions where they start, both from 1.
 
         Args:
-            target: The number of the head of what is at each position.
+            target: The number of the head of the word at each position.
             words: The number of the word that starts at a position, from 0, -1 elsewhere.
 
         Returns:
-            -100 where a head lies beyond what the encoder reads.
+            -100 where the encoder does not read as far as the head.
         """
         starts = torch.arange(1, words.shape[1] + 1).expand_as(words)
         size = max(int(part.max()) for part in (target, words + 1, target.new_zeros(1)) if part.numel())
@@ -148,15 +149,15 @@ class Arcs(Head):
         return places.gather(1, target.clamp(min=0)).masked_fill(target < 0, -100)
 
     def complete(self, target: Shaped[Tensor, "batch *labels"]) -> bool:
-        """Say quickly whether every label is there and in range."""
+        """Return whether every label is there and in range; this check is quick."""
         return bool(self.valid(target).all())
 
     def labelled(self, target: Shaped[Tensor, "batch *labels"]) -> Bool[Tensor, "batch *labels"]:
-        """Which labels are there."""
+        """Return which labels are there."""
         return target != -100
 
     def valid(self, target: Shaped[Tensor, "batch words"]) -> Bool[Tensor, "batch words"]:
-        """Which labels, of those that are there, are the root or another word of the row."""
+        """Return which labels, of those that are there, are the root or another word of the row."""
         own = torch.arange(1, target.shape[1] + 1, device=target.device)
         return (target >= 0) & (target <= target.shape[1]) & (target != own)
 
@@ -171,7 +172,7 @@ class Biaffine(nn.Module):
 
     Args:
         width: Size of the features.
-        size: Numbers that describe a position as either.
+        size: Size of the two vectors of a position.
     """
 
     def __init__(self, width: int, size: int) -> None:

@@ -12,21 +12,21 @@ from torch.nn import functional as F
 from ._class_head import ClassHead, Weights, positive
 from ._names import Name
 from ._readout import Readout
-from ._threshold import best_threshold, centred, checked, decided, wide
+from ._threshold import at_least_float32, best_threshold, centered, exceeds, threshold_for_each
 
 
 class Binary(ClassHead):
     """Predict yes or no, with binary cross-entropy on logits.
 
-    Labels are 0 and 1 (or false and true); -100 and NaN mean that there is none. How weights, `focal` and
-    `label_smoothing` enter: the loss is the mean over the rows, not divided by the sum of their weights.
+    Labels are 0 and 1 (or false and true); -100 and NaN mark a missing label. With weights, `focal` or `label_smoothing` the
+    loss is still the mean over the rows: it is not divided by the sum of their weights.
 
     Args:
-        names: What answers call no and yes, in this order. Default: 0 and 1.
-        pos_weight: What a yes counts in the loss, where a no counts one; "balanced" is the number of noes for each yes
+        names: Names of no and yes in answers, in this order. Default: 0 and 1.
+        pos_weight: Weight of a yes in the loss, where a no weighs 1; "balanced" is the number of noes for each yes
             among the training labels.
-        class_weight: Instead, what a no and a yes count; "balanced" is n / (2 * n of the class).
-        focal: How much less what is predicted well counts: gamma of Lin et al. 2017, Focal loss for dense object
+        class_weight: Instead, the weights of no and yes; "balanced" is n / (2 * n of the class).
+        focal: How strongly the loss of well-predicted rows is reduced: gamma of Lin et al. 2017, Focal loss for dense object
             detection, equation 4. 0 is plain cross-entropy.
         label_smoothing: Share s of a label that is spread over no and yes while training: a yes becomes 1 - s/2, a no s/2.
         threshold: The answer is yes above this probability, in (0, 1); see `tune`.
@@ -76,9 +76,9 @@ class Binary(ClassHead):
             dropout=dropout,
         )
         if pos_weight is not None:
-            self._weigh_yes(pos_weight)
+            self._set_pos_weight(pos_weight)
         self.pos_weight = pos_weight
-        checked(threshold, 1)
+        threshold_for_each(threshold, 1)
         self.threshold = threshold
 
     def loss(self, prediction: Float[Tensor, "batch"], target: Int[Tensor, "batch"]) -> Float[Tensor, ""]:
@@ -88,14 +88,14 @@ class Binary(ClassHead):
         return self._binary_terms(prediction, target).mean()
 
     def predict(self, prediction: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
-        """Probability of a yes."""
+        """Return the probability of a yes."""
         return prediction.sigmoid()
 
     def tune(self, probability: Float[Tensor, "n"], target: Int[Tensor, "n"]) -> None:
-        """Set the threshold that has the highest F1 on these examples; it stays as it was given if none is a yes.
+        """Set the threshold with the highest F1 on these examples; without any yes it stays as it was given.
 
         Args:
-            probability: Probability of a yes for each, as `predict` gives it.
+            probability: Probability of a yes for each, as `predict` returns it.
             target: 0 and 1; -100 is left out.
         """
         found = {key: value for key, value in self._learned.items() if key != "threshold"}
@@ -103,9 +103,9 @@ class Binary(ClassHead):
         self.restore(found if best in (None, self.threshold) else {**found, "threshold": best})
 
     def judged(self, prediction: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
-        """Stretch probabilities so that the threshold comes to one half, where metrics cut; their order stays."""
-        cut = self._cut
-        return prediction if cut == 0.5 else centred(prediction, wide(prediction).new_full((), cut))
+        """Stretch probabilities so that the threshold becomes one half, the threshold of metrics; their order stays."""
+        cut = self._threshold
+        return prediction if cut == 0.5 else centered(prediction, at_least_float32(prediction).new_full((), cut))
 
     def answers(self, prediction: Float[Tensor, "batch"], words: Tensor | None = None) -> list[dict[str, Any]]:
         """Turn probabilities of a yes into one answer for each row.
@@ -113,20 +113,20 @@ class Binary(ClassHead):
         Returns:
             {"label": name, "probability": of that label, "probabilities": {name: probability}}.
         """
-        yes = wide(prediction.detach().cpu())
-        chosen = decided(yes, torch.tensor(self._cut, dtype=yes.dtype))
-        return self._choices(torch.stack([1 - yes, yes], dim=1), chosen.long())
+        yes = at_least_float32(prediction.detach().cpu())
+        chosen = exceeds(yes, torch.tensor(self._threshold, dtype=yes.dtype))
+        return self._answers_of(torch.stack([1 - yes, yes], dim=1), chosen.long())
 
     @property
     def _name_count(self) -> int:
         return 2
 
     @property
-    def _cut(self) -> float:
+    def _threshold(self) -> float:
         cut: float = self._learned.get("threshold", self.threshold)
         return cut
 
-    def _weigh_yes(self, pos_weight: float | Literal["balanced"]) -> None:
+    def _set_pos_weight(self, pos_weight: float | Literal["balanced"]) -> None:
         if self.class_weight is not None:
             raise ValueError(
                 f"`pos_weight` and `class_weight` must not both be given, got {pos_weight!r} and {self.class_weight!r}. "
@@ -134,12 +134,12 @@ class Binary(ClassHead):
             )
         yes = positive("pos_weight", pos_weight, 1)
         self._balanced = yes is None
-        self._fixed = None if yes is None else [1.0, *yes]
+        self._given_weights = None if yes is None else [1.0, *yes]
         self._refresh_buffers()
 
-    def _balance(self, target: Tensor) -> list[float]:
+    def _balanced_weights(self, target: Tensor) -> list[float]:
         if self.class_weight is not None:
-            return super()._balance(target)
+            return super()._balanced_weights(target)
         no, yes = ((target == number).sum().item() for number in (0, 1))
         if not no or not yes:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What heads for classes have in common: classes that count unequally, and losses for them."""
+"""What heads for classes have in common: class weights, and the losses that use them."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ Weights = Sequence[float] | Literal["balanced"] | None
 
 
 class ClassHead(Head):
-    """A head whose labels are class numbers; -100 and NaN mean that there is none.
+    """A head whose labels are class numbers; -100 and NaN mark a missing label.
 
-    The loss is the mean over the rows of w * (1 - p)^`focal` * (-log p), where p is what the head gives to a row's
-    class, and w that class's weight. It is divided by the number of rows, not by the sum of their weights as
-    `torch.nn.CrossEntropyLoss` does: then the losses of several processes, weighed by their rows, are that of all rows.
+    The loss is the mean over the rows of w * (1 - p)^`focal` * (-log p), where p is the predicted probability of a row's
+    class, and w the weight of that class. It is divided by the number of rows, not by the sum of their weights as
+    `torch.nn.CrossEntropyLoss` does: so the losses of several processes, averaged by their rows, are the loss of all rows.
 
     Args:
         outputs: See `Head`.
         classes: Number of classes.
         names: See `Head`.
-        class_weight: What each class counts in the loss, or "balanced": n / (classes * n of the class), learned by
-            `fit`, as scikit-learn's (King and Zeng 2001, Logistic regression in rare events data, section 4.2).
-        focal: How much less what is predicted well counts; 0 is plain cross-entropy. It is the gamma of Lin et al.
+        class_weight: Weight of each class in the loss, or "balanced": n / (classes * n of the class), learned by
+            `fit`, as in scikit-learn (King and Zeng 2001, Logistic regression in rare events data, section 4.2).
+        focal: How strongly the loss of well-predicted rows is reduced; 0 is plain cross-entropy. It is the gamma of Lin et al.
             2017, Focal loss for dense object detection, equation 4 (with weights, equation 5).
         label_smoothing: Share of a label that is spread evenly over all classes, in [0, 1) (Szegedy et al. 2016,
-            Rethinking the Inception architecture, section 7). The weight is that of the label itself. As dropout it is for
-            training alone: in evaluation (`eval()`) the loss is that of the labels as they are.
+            Rethinking the Inception architecture, section 7). A row's weight is that of its label. Like dropout it acts only
+            in training: in evaluation (`eval()`) labels are not smoothed.
         layers: See `Head`.
         readout: See `Head`.
         dropout: See `Head`.
 
     Raises:
         ValueError: Weights that are not one positive number for each class, `focal` below 0, `label_smoothing` outside
-            [0, 1), both of them, or what `Head` refuses.
+            [0, 1), both of them, or what `Head` rejects.
     """
 
     dtype = torch.long
@@ -71,25 +71,25 @@ class ClassHead(Head):
         self.focal = focal
         self.label_smoothing = label_smoothing
         self._balanced = isinstance(class_weight, str)
-        self._fixed: list[float] | None = None
+        self._given_weights: list[float] | None = None
         if class_weight is not None:
-            self._fixed = positive("class_weight", class_weight, classes)
+            self._given_weights = positive("class_weight", class_weight, classes)
         self._refresh_buffers()
 
     def set_label_smoothing(self, label_smoothing: float) -> None:
-        """Choose the share of a label that is spread over all classes while training, in [0, 1)."""
+        """Set the share of a label that is spread over all classes while training, in [0, 1)."""
         _check_loss(self.focal, label_smoothing)
         self.label_smoothing = label_smoothing
         self._refresh_buffers()
 
     @property
     def weights(self) -> list[float] | None:
-        """What each class counts in the loss, given or learned; nothing where all count the same or `fit` is to come."""
-        found: list[float] | None = self._learned.get("weights", self._fixed)
+        """Weight of each class in the loss, given or learned; None where all weigh the same, or before `fit`."""
+        found: list[float] | None = self._learned.get("weights", self._given_weights)
         return found
 
     def fit(self, target: Tensor) -> None:
-        """Learn the classes' weights where they are "balanced", and forget what was tuned.
+        """Learn the weights of the classes where they are "balanced", and forget what was tuned.
 
         Args:
             target: The labels of all training examples, [n].
@@ -98,19 +98,19 @@ class ClassHead(Head):
             ValueError: A class has no example.
         """
         found = {key: value for key, value in self._learned.items() if key == "names"}
-        self.restore({**found, "weights": self._balance(target)} if self._balanced else found)
+        self.restore({**found, "weights": self._balanced_weights(target)} if self._balanced else found)
 
     def complete(self, target: Shaped[Tensor, "batch *labels"]) -> bool:
-        """Say quickly whether every label is there and in range."""
+        """Return whether every label is there and in range; this check is quick."""
         low, high = target.aminmax()
         return low.item() >= 0 and high.item() < self.classes
 
     def labelled(self, target: Shaped[Tensor, "batch *labels"]) -> Bool[Tensor, "batch *labels"]:
-        """Which labels are there."""
+        """Return which labels are there."""
         return target != -100
 
     def valid(self, target: Shaped[Tensor, "batch *labels"]) -> Bool[Tensor, "batch *labels"]:
-        """Which labels, of those that are there, are in range."""
+        """Return which labels, of those that are there, are in range."""
         return (target >= 0) & (target < self.classes)
 
     @property
@@ -120,7 +120,7 @@ class ClassHead(Head):
 
     # For subclasses
 
-    def _balance(self, target: Tensor) -> list[float]:
+    def _balanced_weights(self, target: Tensor) -> list[float]:
         counts = torch.bincount(target[target >= 0], minlength=self.classes).tolist()
         if 0 in counts:
             raise ValueError(
@@ -142,16 +142,16 @@ class ClassHead(Head):
         if self._plain:
             return F.cross_entropy(prediction, target)
         each = F.cross_entropy(prediction, target, reduction="none", label_smoothing=self._smoothing)
-        return self._weighed(each, target).mean()
+        return self._weighted(each, target).mean()
 
     def _binary_terms(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Give the loss of every yes or no, weighed; what stands for an unknown one means nothing."""
+        """Return the weighted loss of every yes or no; at a missing label the number means nothing."""
         smooth = self._smoothing
         likely = target.clamp(min=0).to(prediction.dtype) * (1 - smooth) + smooth / 2
-        return self._weighed(F.binary_cross_entropy_with_logits(prediction, likely, reduction="none"), target)
+        return self._weighted(F.binary_cross_entropy_with_logits(prediction, likely, reduction="none"), target)
 
-    def _weighed(self, each: Tensor, target: Tensor) -> Tensor:
-        if self.focal:  # each is -log p; the clamp keeps the slope of a power below one finite where p is 1
+    def _weighted(self, each: Tensor, target: Tensor) -> Tensor:
+        if self.focal:  # each is -log p; the clamp keeps the gradient of a power below 1 finite where p is 1
             each = (-torch.expm1(-each)).clamp(min=torch.finfo(each.dtype).tiny) ** self.focal * each
         if self.weighing is not None:
             return each * self._weight_of(target, self.weighing)
@@ -165,7 +165,7 @@ class ClassHead(Head):
     def _weight_of(self, target: Tensor, weighing: Tensor) -> Tensor:
         return weighing[target]
 
-    def _choices(self, probabilities: Tensor, chosen: Tensor) -> list[dict[str, Any]]:
+    def _answers_of(self, probabilities: Tensor, chosen: Tensor) -> list[dict[str, Any]]:
         names, picked = self.called, probabilities.gather(1, chosen.unsqueeze(1)).squeeze(1)
         return [
             {"label": names[c], "probability": p, "probabilities": dict(zip(names, row, strict=True))}
@@ -174,15 +174,15 @@ class ClassHead(Head):
 
 
 def positive(parameter: str, given: float | Iterable[float] | str, count: int) -> list[float] | None:
-    """Check weights: one positive number for each of some classes or labels.
+    """Check weights: one positive number for each class or label.
 
     Args:
-        parameter: What the user calls them.
+        parameter: Name of the user's argument.
         given: "balanced", one number for all, or one for each.
         count: How many there must be.
 
     Returns:
-        One number for each; nothing for "balanced".
+        One number for each; None for "balanced".
 
     Raises:
         ValueError: It is none of these.
@@ -206,6 +206,6 @@ def _check_loss(focal: float, label_smoothing: float) -> None:
         raise ValueError(f"`label_smoothing` must lie in [0, 1), got {label_smoothing}. Usual is 0.1.")
     if focal and label_smoothing:
         raise ValueError(
-            f"`focal` and `label_smoothing` must not both be set, got {focal} and {label_smoothing}. They pull apart: "
-            "one takes from the loss of sure predictions, the other adds to it. Choose one."
+            f"`focal` and `label_smoothing` must not both be set, got {focal} and {label_smoothing}. They work against each other: "
+            "one lowers the loss of sure predictions, the other raises it. Choose one."
         )

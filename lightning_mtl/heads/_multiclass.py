@@ -15,14 +15,14 @@ from ._readout import Readout
 class Multiclass(ClassHead):
     """Predict one class out of several, with cross-entropy.
 
-    With weights the loss is the mean over the rows of weight times loss. It is not divided by the sum of the weights, as
-    `torch.nn.CrossEntropyLoss` does, so that the losses of several processes add up to that of all rows.
+    With weights the loss is the mean over the rows of weight times loss. Unlike in `torch.nn.CrossEntropyLoss` it is not divided
+    by the sum of the weights, so that the losses of several processes add up to the loss of all rows.
 
     Args:
-        classes: Number of classes; labels run from 0 to `classes` - 1, and -100 means that there is none.
-        names: What answers call the classes. Default: their numbers.
-        class_weight: What each class counts in the loss; "balanced" is n / (classes * n of the class).
-        focal: How much less what is predicted well counts: gamma of Lin et al. 2017, Focal loss for dense object
+        classes: Number of classes; labels run from 0 to `classes` - 1, and -100 marks a missing label.
+        names: Names of the classes in answers. Default: their numbers.
+        class_weight: Weight of each class in the loss; "balanced" is n / (classes * n of the class).
+        focal: How strongly the loss of well-predicted rows is reduced: gamma of Lin et al. 2017, Focal loss for dense object
             detection, equation 4. 0 is plain cross-entropy.
         label_smoothing: Share of a label that is spread evenly over all classes while training, in [0, 1). A row's weight is
             that of its label.
@@ -78,7 +78,7 @@ class Multiclass(ClassHead):
         return self._cross_entropy(prediction, target)
 
     def predict(self, prediction: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
-        """Probability of each class."""
+        """Return the probability of each class."""
         return prediction.softmax(-1)
 
     def answers(self, prediction: Float[Tensor, "batch classes"], words: Tensor | None = None) -> list[dict[str, Any]]:
@@ -88,4 +88,4 @@ class Multiclass(ClassHead):
             {"label": name, "probability": of that label, "probabilities": {name: probability}}.
         """
         probabilities = prediction.detach().cpu()
-        return self._choices(probabilities, probabilities.argmax(-1))
+        return self._answers_of(probabilities, probabilities.argmax(-1))

@@ -16,15 +16,15 @@ from ._readout import Readout
 class Regression(Head):
     """Predict one or several real numbers, with the mean squared error.
 
-    NaN means that there is no label. With several outputs an example has all of them or none; outcomes that are
-    missing one by one are a task each.
+    NaN marks a missing label. With several outputs an example has all of them or none; make each output a task of its own where
+    single ones are missing.
 
     Args:
         outputs: Numbers to predict for each example.
-        names: What answers call several outputs. Default: none, they come as a list.
+        names: Names of several outputs in answers. Default: none, they are a list.
         scaled: Learn each output's mean and standard deviation from the training labels (see `fit`), and let the layers
-            and the loss work on (target - mean) / deviation; predictions are in the target's own unit. Then tasks in
-            different units count alike, and a start near zero is a start near the mean.
+            and the loss work on (target - mean) / deviation; predictions are in the unit of the target. So tasks in
+            different units have the same weight, and a prediction near zero is one near the mean.
         layers: See `Head`.
         readout: See `Head`.
         dropout: See `Head`.
@@ -75,7 +75,7 @@ class Regression(Head):
             target: The labels of all training examples, [n] or [n, outputs].
 
         Raises:
-            ValueError: An output is the same number everywhere.
+            ValueError: All labels of an output are equal.
         """
         found = {key: value for key, value in self._learned.items() if key == "names"}
         if self.scaled:
@@ -101,33 +101,33 @@ class Regression(Head):
         return (error * error).mean()  # `F.mse_loss` has no batch rule for its gradient, and is slow under `vmap`
 
     def predict(self, prediction: Float[Tensor, "batch *outputs"]) -> Float[Tensor, "batch *outputs"]:
-        """The values themselves, in the target's own unit."""
+        """Return the values in the unit of the target."""
         if not self.scaled:
             return prediction
         mean, scale = self._scaling()
         return prediction * scale + mean
 
     def scale_target(self, target: Float[Tensor, "batch *outputs"]) -> Float[Tensor, "batch *outputs"]:
-        """Turn a target into the scale of the head's raw output: standard deviations from the mean if `scaled`."""
+        """Turn a target into the scale of the output of `forward`: standard deviations from the mean if `scaled`."""
         if not self.scaled:
             return target
         mean, scale = self._scaling()
         return (target - mean) / scale
 
     def complete(self, target: Float[Tensor, "batch *outputs"]) -> bool:
-        """Say quickly whether every label is there and finite."""
+        """Return whether every label is there and finite; this check is quick."""
         low, high = target.aminmax()
         return math.isfinite(low.item()) and math.isfinite(high.item())
 
     def labelled(self, target: Float[Tensor, "batch *outputs"]) -> Bool[Tensor, "batch *outputs"]:
-        """Which labels are there."""
+        """Return which labels are there."""
         missing = target.isnan()
-        if missing.ndim == 2:  # all of an example's outputs are missing, or it is an error that `valid` finds
+        if missing.ndim == 2:  # an example lacks all outputs, or it is an error that `valid` finds
             missing = missing.all(-1, keepdim=True).expand_as(missing)
         return ~missing
 
     def valid(self, target: Float[Tensor, "batch *outputs"]) -> Bool[Tensor, "batch *outputs"]:
-        """Which labels, of those that are there, are finite."""
+        """Return which labels, of those that are there, are finite."""
         return target.isfinite()
 
     @property

@@ -1,4 +1,4 @@
-"""One class for each position."""
+"""One class for each position, e.g. for each word."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ._names import Name
 class Tagging(ClassHead):
     """Predict a class for each position, e.g. for each word, with cross-entropy (token classification).
 
-    Labels are [batch, length] of class numbers, -100 at positions that have none. The loss is the mean over the positions
-    that have one, [words]; with weights it is not divided by their sum, see `Multiclass`.
+    Labels are [batch, length] of class numbers, -100 at positions without a label. The loss is the mean over the positions
+    with a label, [words]; with weights it is not divided by their sum, see `Multiclass`.
 
     Args:
         tags: Number of classes.
-        names: What answers call the classes, e.g. ["O", "B-PER", "I-PER"]; see `iob`. Default: their numbers.
-        class_weight: What each class counts in the loss; "balanced" is n / (tags * n of the class).
-        focal: How much less what is predicted well counts: gamma of Lin et al. 2017, Focal loss for dense object
-            detection, equation 4. 0 is plain cross-entropy.
+        names: Names of the classes in answers, e.g. ["O", "B-PER", "I-PER"]; see `iob`. Default: their numbers.
+        class_weight: Weight of each class in the loss; "balanced" is n / (tags * n of the class).
+        focal: How strongly the loss of well-predicted positions is reduced: gamma of Lin et al. 2017, Focal loss for dense
+            object detection, equation 4. 0 is plain cross-entropy.
         label_smoothing: Share of a label that is spread evenly over all classes while training, in [0, 1).
         layers: The head's own layers, from [batch, length, width] to [batch, length, tags]. Default: one linear layer.
         dropout: Share of the features that is dropped while training, in [0, 1).
@@ -57,7 +57,9 @@ class Tagging(ClassHead):
         dropout: float = 0.0,
     ) -> None:
         if tags < 2:
-            raise ValueError(f"`tags` must be at least 2, got {tags}. Count the tag for nothing, e.g. 'O', too.")
+            raise ValueError(
+                f"`tags` must be at least 2, got {tags}. The tag of all other words, e.g. 'O', counts too."
+            )
         super().__init__(
             tags,
             classes=tags,
@@ -72,7 +74,7 @@ class Tagging(ClassHead):
 
     @property
     def iob(self) -> bool:
-        """Whether the names are those of spans (IOB): "O", or a type behind "B-" (begins) or "I-" (goes on)."""
+        """Whether the names are those of spans (IOB): "O", or a type after "B-" (begin) or "I-" (inside)."""
         names = self.called
         inside = [isinstance(name, str) and name.startswith(("B-", "I-")) for name in names]
         return any(inside) and all(yes or name == "O" for yes, name in zip(inside, names, strict=True))
@@ -84,7 +86,7 @@ class Tagging(ClassHead):
 
         Args:
             features: [batch, length, width].
-            mask: Not used: what counts are the positions that have labels or words.
+            mask: Not used: positions count by their labels or words.
 
         Returns:
             [batch, length, tags].
@@ -100,11 +102,11 @@ class Tagging(ClassHead):
         return self._apply_layers(features)
 
     def loss(self, prediction: Float[Tensor, "words tags"], target: Int[Tensor, "words"]) -> Float[Tensor, ""]:
-        """Mean cross-entropy in nats over the positions that have a label."""
+        """Mean cross-entropy in nats over the positions with a label."""
         return self._cross_entropy(prediction, target)
 
     def predict(self, prediction: Float[Tensor, "*positions tags"]) -> Float[Tensor, "*positions tags"]:
-        """Probability of each class."""
+        """Return the probability of each class."""
         return prediction.softmax(-1)
 
     def answers(
@@ -113,11 +115,11 @@ class Tagging(ClassHead):
         """Turn probabilities into one answer for each row, in the order of its words.
 
         Args:
-            prediction: Probabilities, as `predict` gives them.
+            prediction: Probabilities, as `predict` returns them.
             words: The number of the word that starts at a position, -1 elsewhere.
 
         Returns:
-            {"tags": [name of the likeliest class, ...], "probabilities": [its probability, ...]}.
+            {"tags": [name of the most probable class, ...], "probabilities": [its probability, ...]}.
 
         Raises:
             ValueError: `words` are missing.

@@ -1,4 +1,4 @@
-"""From which probability on the answer is yes."""
+"""Thresholds: the answer is yes above this probability."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def checked(threshold: float | Iterable[float], count: int) -> list[float]:
-    """Check thresholds, given as one number for all labels or one for each.
+def threshold_for_each(threshold: float | Iterable[float], count: int) -> list[float]:
+    """Return thresholds, given as one number for all labels or one for each, as one for each.
 
     Raises:
-        ValueError: There are not `count`, or one lies outside (0, 1).
+        ValueError: There are more or fewer than `count`, or one lies outside (0, 1).
     """
     each = [float(t) for t in threshold] if isinstance(threshold, Iterable) else [float(threshold)] * count
     if len(each) != count or not all(0 < t < 1 for t in each):
@@ -23,24 +23,24 @@ def checked(threshold: float | Iterable[float], count: int) -> list[float]:
     return each
 
 
-def wide(probability: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Give probabilities in float32 at least, the type in which they are compared with thresholds."""
+def at_least_float32(probability: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return probabilities in float32 at least, the type in which they are compared with thresholds."""
     return probability.to(torch.promote_types(probability.dtype, torch.float32))
 
 
-def decided(probability: Float[Tensor, "*shape"], threshold: Float[Tensor, "*labels"]) -> Bool[Tensor, "*shape"]:
-    """Say yes where a probability is above its threshold, as torchmetrics do."""
-    probability = wide(probability)
+def exceeds(probability: Float[Tensor, "*shape"], threshold: Float[Tensor, "*labels"]) -> Bool[Tensor, "*shape"]:
+    """Return true where a probability is above its threshold, as torchmetrics does."""
+    probability = at_least_float32(probability)
     return probability > threshold.to(probability)
 
 
-def centred(probability: Float[Tensor, "*shape"], threshold: Float[Tensor, "*labels"]) -> Float[Tensor, "*shape"]:
-    """Stretch probabilities so that the threshold comes to one half, and their order stays.
+def centered(probability: Float[Tensor, "*shape"], threshold: Float[Tensor, "*labels"]) -> Float[Tensor, "*shape"]:
+    """Stretch probabilities so that the threshold becomes one half, and their order stays.
 
-    It is linear from 0 to the threshold and from there to 1. What is above the threshold stays above one half, so that
-    who cuts there decides as `decided` does.
+    The stretch is linear from 0 to the threshold and from there to 1. Probabilities above the threshold stay above one half, so
+    that a threshold of one half then decides as `exceeds` does.
     """
-    probability = wide(probability)
+    probability = at_least_float32(probability)
     threshold = threshold.to(probability)
     below = probability * (0.5 / threshold)
     above = 0.5 + (probability - threshold) * (0.5 / (1 - threshold))
@@ -52,24 +52,24 @@ def centred(probability: Float[Tensor, "*shape"], threshold: Float[Tensor, "*lab
 def best_threshold(probability: Float[Tensor, "n"], target: Int[Tensor, "n"]) -> float | None:
     """Find the threshold with the highest F1, exactly.
 
-    All cuts between neighbouring scores are compared (and the one below the lowest, for which 0 is the neighbour); F1 is
-    2 * hits / (said yes + are yes). The threshold is the middle of the best cut, and of equally good ones the nearest to
-    one half. Van Rijsbergen 1979, Information retrieval, chapter 7, for F; Lipton et al. 2014, Optimal thresholding of
-    classifiers to maximize F1 measure, for why it is rarely one half.
+    All thresholds between neighbouring scores are compared (and one below the lowest score, with 0 as its neighbour); F1 is
+    2 * true positives / (predicted positives + positives). The threshold is the middle between the best two neighbours; of equally
+    good ones the nearest to one half. Van Rijsbergen 1979, Information retrieval, chapter 7, for F; Lipton et al. 2014, Optimal
+    thresholding of classifiers to maximize F1 measure, for why it is rarely one half.
 
     Args:
         probability: Scores in [0, 1].
         target: 0 and 1; -100 is left out.
 
     Returns:
-        The threshold, or nothing where no example is a yes, so that F1 says nothing.
+        The threshold; None where no example is a yes, so that F1 is not defined.
     """
     known = target >= 0
-    scores, order = wide(probability[known]).sort(descending=True)
+    scores, order = at_least_float32(probability[known]).sort(descending=True)
     yes = target[known][order].double()
     lower = torch.cat([scores[1:], scores.new_zeros(1)])[: len(scores)]
-    said = torch.arange(1, len(scores) + 1, device=scores.device, dtype=torch.float64)
-    f1 = 2 * yes.cumsum(0) / (said + yes.sum())
+    predicted = torch.arange(1, len(scores) + 1, device=scores.device, dtype=torch.float64)
+    f1 = 2 * yes.cumsum(0) / (predicted + yes.sum())
     middle = (scores + lower) / 2
     middle = torch.where(middle < scores, middle, lower)  # no number lies between neighbours of the type
     f1[(lower == scores) | (middle <= 0)] = -1
