@@ -1,4 +1,4 @@
-"""Inputs: one kind of input column per file, and all of a source's together."""
+"""Inputs: one kind of input column per file, and all input columns of a source together."""
 
 from ._base import Columns, Input
 from ._image import Image

@@ -1,4 +1,4 @@
-"""What every kind of input column has."""
+"""What every kind of input column has in common."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ Columns = Mapping[str, list[Any]]
 class Input(ABC):
     """Input columns of one kind: from {column: values} to {column: tensor}.
 
-    It works in two parts, so that the slow one can be kept: `prepare` makes plain lists of each row, `collate` makes tensors
-    of the rows of a batch.
+    It works in two steps, so that the result of the slow one can be kept: `prepare` turns each row into plain lists, `collate`
+    turns the rows of a batch into tensors.
     """
 
     columns: list[str]
     """The columns that it reads."""
     once: ClassVar[bool] = False
-    """Whether rows are worth preparing once, instead of each time they are read."""
+    """Whether rows are prepared once, instead of each time they are read."""
 
     @property
     def limit(self) -> int | None:
-        """How many tokens of a row are read at most, where rows are texts."""
+        """The largest number of tokens that is read of a row, where rows are texts."""
         return None
 
     def fit(self, columns: Columns) -> None:  # noqa: B027 - most kinds learn nothing
-        """Learn from the training split what the same columns are to be brought to."""
+        """Learn scales and categories from the training split."""
 
     @abstractmethod
     def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
-        """Make of each row what a batch is made of.
+        """Turn each row into what `collate` needs.
 
         Args:
             columns: The values of some rows.
@@ -44,16 +44,16 @@ class Input(ABC):
 
     @abstractmethod
     def collate(self, prepared: Columns) -> dict[str, Any]:
-        """Make the encoder's columns of what `prepare` made of the rows of a batch."""
+        """Return the encoder's columns for the rows of a batch, as `prepare` returned them."""
 
     def example(self) -> dict[str, list[Any]] | None:
-        """Make two rows with which a model can be traced, or none where the columns are the user's own."""
+        """Return two rows to trace a model with; None where the columns are the user's own."""
         return None
 
     def sizes(self) -> dict[str, int]:
-        """Tell the size of the encoder's columns that have one for good: {column: size of the last axis}."""
+        """Return the size of the last axis of the encoder's columns whose size is fixed: {column: size}."""
         return {}
 
     def note(self) -> str:
-        """Say what a user should know about what was learned."""
+        """Return what a user should know about what was learned."""
         return ""

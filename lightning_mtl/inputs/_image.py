@@ -19,8 +19,8 @@ class Image(Input):
     """A column of images, which becomes "image", [batch, channels, height, width].
 
     An image is a PIL image, or an array or nested list, [height, width] or [height, width, channels] (or channels first,
-    where the first size is 1, 3 or 4 and the last is not). Each channel is brought to mean 0 and standard deviation 1, both of
-    the training split (of its first 2,000 images).
+    where the first size is 1, 3 or 4 and the last is not). Each channel is scaled to mean 0 and standard deviation 1 on the
+    training split (on its first 2,000 images).
 
     Args:
         columns: The name of the column, in a list.
@@ -58,7 +58,7 @@ class Image(Input):
         self.scale = pixels.std((0, 2, 3), correction=0).masked_fill(constant, 1.0).tolist()
 
     def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
-        """Check that the images are of one size, and pick them."""
+        """Check that the images are of one size, and return them as tensors."""
         (column,) = self.columns
         made = [_pixels(value, column, row) for row, value in zip(rows, columns[column], strict=True)]
         for row, image in zip(rows, made, strict=True):
@@ -70,7 +70,7 @@ class Image(Input):
         return {column: made}
 
     def collate(self, prepared: Columns) -> dict[str, Any]:
-        """Stack and scale."""
+        """Stack and scale the images."""
         (column,) = self.columns
         pixels = torch.stack(prepared[column])
         if self.mean is None or self.scale is None:
@@ -80,16 +80,16 @@ class Image(Input):
                 f"Column {column!r} must hold images of {len(self.mean)} channels as in training, got {pixels.shape[1]}. "
                 "Convert them."
             )
-        mean, scale = (torch.tensor(of, dtype=pixels.dtype).view(-1, 1, 1) for of in (self.mean, self.scale))
+        mean, scale = (torch.tensor(values, dtype=pixels.dtype).view(-1, 1, 1) for values in (self.mean, self.scale))
         return {"image": (pixels - mean) / scale}
 
     def example(self) -> dict[str, list[Any]] | None:
-        """Two black images."""
+        """Return two black images."""
         return None if self.shape is None else {self.columns[0]: [torch.zeros(self.shape)] * 2}
 
 
 def _pixels(value: Any, column: str, row: int) -> Tensor:
-    """Make [channels, height, width] of an image."""
+    """Turn an image into a tensor, [channels, height, width]."""
     if isinstance(value, Tensor):
         array = value
     else:

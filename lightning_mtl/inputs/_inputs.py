@@ -18,8 +18,8 @@ class Inputs:
 
     Args:
         parts: The input columns, kind by kind.
-        whole: Makes a batch yourself, of a list of rows; then there are no parts.
-        leave_out: Columns of what `whole` makes that are no inputs.
+        whole: The user's own function from a list of rows to a batch; then there are no parts.
+        leave_out: Columns of the result of `whole` that are no inputs.
 
     Example:
         >>> from lightning_mtl.inputs import Plain
@@ -40,12 +40,12 @@ class Inputs:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that the inputs are made of, as far as they are known."""
+        """The columns that the inputs read, as far as they are known."""
         return [column for part in self.parts for column in part.columns]
 
     @property
     def once(self) -> list[Input]:
-        """The parts whose rows are worth preparing once."""
+        """The parts whose rows are prepared once."""
         return [part for part in self.parts if part.once]
 
     @property
@@ -54,13 +54,13 @@ class Inputs:
         return next((part.columns[0] for part in self.parts if isinstance(part, Words)), None)
 
     def fit(self, columns: Callable[[list[str]], Columns]) -> None:
-        """Learn from the training split; `columns` reads the named ones of it."""
+        """Learn from the training split; `columns` reads columns of it by their names."""
         for part in self.parts:
             if part.columns:
                 part.fit(columns(part.columns))
 
     def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
-        """Make the encoder's columns of rows of a user's, {column: tensor}, e.g. for an exported model.
+        """Return the encoder's columns for the user's rows, {column: tensor}, e.g. for an exported model.
 
         Args:
             rows: Mappings {column: value}, or a `datasets.Dataset`; texts, where the inputs are one column of them.
@@ -74,7 +74,7 @@ class Inputs:
         return self.collate(self.prepare(self.read(rows, numbers), numbers))
 
     def read(self, rows: Any, numbers: Sequence[int]) -> Columns:
-        """Read the columns of the rows with these numbers, which follow each other.
+        """Read the columns of rows whose numbers are consecutive.
 
         Raises:
             ValueError: A row lacks a column.
@@ -88,7 +88,7 @@ class Inputs:
         return {name: [row[name] for row in picked] for name in wanted}
 
     def columns_of(self, numbered: Sequence[tuple[int, Any]]) -> Columns:
-        """Bring rows, each with its number, into columns; what a row lacks that is no input is None there.
+        """Turn rows, each with its number, into columns; where a row lacks a column that is no input, the value is None.
 
         Raises:
             ValueError: A row is no mapping, or lacks an input column.
@@ -106,7 +106,7 @@ class Inputs:
         return {name: [row.get(name) for _, row in numbered] for name in names}
 
     def prepare(self, columns: Columns, rows: Sequence[int]) -> list[Columns]:
-        """Make of raw rows, part by part, what batches are made of.
+        """Turn raw rows into what `collate` needs, part by part.
 
         Raises:
             ValueError: A column is missing, or a value does not fit, with its row and column.
@@ -115,15 +115,17 @@ class Inputs:
         return [part.prepare(columns, rows) for part in self.parts]
 
     def collate(self, prepared: Sequence[Columns], picked: Sequence[int] | None = None) -> dict[str, Any]:
-        """Make a batch, {column: tensor}, of rows that were prepared; of some of them where their places are given."""
+        """Return a batch, {column: tensor}, of rows that were prepared: all of them, or those at the places in `picked`."""
         made: dict[str, Any] = {}
         for part, columns in zip(self.parts, prepared, strict=True):
-            rows = columns if picked is None else {name: [of[i] for i in picked] for name, of in columns.items()}
+            rows = (
+                columns if picked is None else {name: [values[i] for i in picked] for name, values in columns.items()}
+            )
             made |= part.collate(rows)
         return made
 
     def refuse_missing(self, columns: Iterable[str], where: str) -> None:
-        """Look whether rows have all columns.
+        """Check that rows have all columns.
 
         Raises:
             ValueError: One is missing.
@@ -141,12 +143,12 @@ class Inputs:
         if isinstance(row, str) and len(texts) == 1 and self.columns == texts:
             return {texts[0]: row}
         raise ValueError(
-            f"Row {number} must be {{column: value}} with the columns {self.columns}, got {row!r}. Give a mapping; a bare text "
-            "will do where a model reads one text."
+            f"Row {number} must be {{column: value}} with the columns {self.columns}, got {row!r}. Give a mapping; a plain text "
+            "is enough where a model reads one text."
         )
 
     def example(self) -> dict[str, Any] | None:
-        """Make a batch of two made-up rows, or none where columns are the user's own."""
+        """Return a batch of two invented rows; None where columns are the user's own."""
         rows = [part.example() for part in self.parts]
         if not rows or None in rows:
             return None
@@ -154,9 +156,9 @@ class Inputs:
         return self.collate(self.prepare(columns, range(2)))
 
     def sizes(self) -> dict[str, int]:
-        """Tell the size of the encoder's columns that have one for good: {column: size}."""
+        """Return the size of the last axis of the encoder's columns whose size is fixed: {column: size}."""
         return {name: size for part in self.parts for name, size in part.sizes().items()}
 
     def notes(self) -> list[str]:
-        """Say what a user should know about what was learned."""
+        """Return what a user should know about what was learned."""
         return [note for part in self.parts if (note := part.note())]

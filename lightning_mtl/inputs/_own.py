@@ -1,4 +1,4 @@
-"""Columns that a function of the user's turns into tensors."""
+"""Columns that the user's own function turns into tensors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ._base import Columns, Input
 
 
 class Own(Input):
-    """All columns, through a function of the user's.
+    """All columns, through the user's own function.
 
     Args:
         function: From {column: values} of a batch to {column: tensor}.
@@ -20,7 +20,7 @@ class Own(Input):
         self.function = function
 
     def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
-        """Leave the rows as they are."""
+        """Return the rows as they are."""
         return dict(columns)
 
     def collate(self, prepared: Columns) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class Plain(Input):
         self.columns = columns
 
     def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
-        """Pick the columns."""
+        """Return the columns as they are."""
         for name in self.columns:
             _refuse_gaps(name, columns.get(name, []), rows)
         return {name: columns[name] for name in self.columns if name in columns}
@@ -38,7 +38,7 @@ class Plain(Input):
 
 
 def _refuse_gaps(column: str, values: list[Any], rows: Sequence[int]) -> None:
-    """Refuse a row without a list or an array where others have one; a missing number is NaN, which is named later."""
+    """Reject a row without a list or an array where other rows have one; missing numbers are NaN, which is checked later."""
     if any(value is None for value in values) and any(isinstance(value, list | np.ndarray) for value in values):
         row = next(row for row, value in zip(rows, values, strict=True) if value is None)
         raise ValueError(

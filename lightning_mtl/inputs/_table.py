@@ -15,20 +15,20 @@ from ._base import Columns, Input
 from ._values import are_dates, missing
 
 CATEGORIES = 100
-"""More different texts than this are no categories."""
+"""The largest number of categories of a column."""
 
 
 class Table(Input):
     """Columns of a table, which become one column "features", [batch, features].
 
-    Numbers are brought to mean 0 and standard deviation 1, both of the training split. Where the training split lacks some, a
-    missing number becomes the mean, and one more feature says that it was missing; elsewhere a missing number is an error.
-    A column of texts (or class labels) becomes a feature for each value that the training split has: 1 for the row's own, 0
-    for the others; a value that it does not have, and a missing one, is 0 in all of them.
+    Numbers are scaled to mean 0 and standard deviation 1 on the training split. Where a column of the training split lacks
+    numbers, a missing number becomes the mean, and a second feature is 1 where it was missing; in other columns a missing number
+    is an error. A column of texts (or class labels) becomes one feature for each value in the training split: 1 for the row's own
+    value, 0 for the others; for an unknown or missing value all of them are 0.
 
     Args:
         columns: The names of the columns.
-        categorical: Those of them whose numbers are no quantities, but name categories.
+        categorical: Those of them whose numbers are categories, no quantities.
         learned: What `fit` learned: for each column {"mean", "scale", "gaps"} or {"values"}.
 
     Example:
@@ -58,20 +58,20 @@ class Table(Input):
         self.learned = [_learn(name, columns[name], name in self.categorical) for name in self.columns]
 
     def names(self) -> list[str]:
-        """Name the features."""
+        """Return the names of the features."""
         assert self.learned is not None
         made = []
-        for column, of in zip(self.columns, self.learned, strict=True):
-            numeric = [column, f"{column} missing"][: 1 + bool(of.get("gaps"))]
-            made += [f"{column}={value}" for value in of["values"]] if "values" in of else numeric
+        for column, facts in zip(self.columns, self.learned, strict=True):
+            numeric = [column, f"{column} missing"][: 1 + bool(facts.get("gaps"))]
+            made += [f"{column}={value}" for value in facts["values"]] if "values" in facts else numeric
         return made
 
     def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
-        """Scale numbers and code categories."""
+        """Scale numbers, and turn categories into features of 0 and 1."""
         assert self.learned is not None, "`fit` comes before `prepare`"
         parts = [
-            _coded(columns[name], of["values"]) if "values" in of else _scaled(name, columns[name], of, rows)
-            for name, of in zip(self.columns, self.learned, strict=True)
+            _one_hot(columns[name], facts["values"]) if "values" in facts else _scaled(name, columns[name], facts, rows)
+            for name, facts in zip(self.columns, self.learned, strict=True)
         ]
         return {"features": np.concatenate(parts, axis=1).tolist()}
 
@@ -80,23 +80,23 @@ class Table(Input):
         return {"features": torch.tensor(prepared["features"], dtype=torch.get_default_dtype())}
 
     def example(self) -> dict[str, list[Any]]:
-        """Two rows of means and first categories."""
+        """Return two rows of means and first categories."""
         assert self.learned is not None
         return {
-            name: [of["values"][0] if "values" in of else of["mean"]] * 2
-            for name, of in zip(self.columns, self.learned, strict=True)
+            name: [facts["values"][0] if "values" in facts else facts["mean"]] * 2
+            for name, facts in zip(self.columns, self.learned, strict=True)
         }
 
     def sizes(self) -> dict[str, int]:
-        """Tell the number of features."""
+        """Return the number of features."""
         return {"features": len(self.names())} if self.learned is not None else {}
 
     def note(self) -> str:
-        """Say which columns have gaps that are filled."""
+        """Return which columns have missing values that are filled."""
         gaps = [
-            f"{name} ({of['gaps']:.1%})"
-            for name, of in zip(self.columns, self.learned or [], strict=True)
-            if of.get("gaps")
+            f"{name} ({facts['gaps']:.1%})"
+            for name, facts in zip(self.columns, self.learned or [], strict=True)
+            if facts.get("gaps")
         ]
         return f"missing values are filled with the mean, and flagged, in {', '.join(gaps)}" if gaps else ""
 
@@ -110,8 +110,10 @@ def _learn(column: str, values: list[Any], categorical: bool) -> dict[str, Any]:
     numbers = _numbers(column, values, range(len(values)))
     there = numbers[~np.isnan(numbers)]
     gaps = 1 - len(there) / len(numbers)
-    spread = float(there.std()) if there.min() < there.max() else 1.0  # rounding leaves a constant a spread of its own
-    return {"mean": float(there.mean()), "scale": spread, "gaps": gaps}
+    scale = (
+        float(there.std()) if there.min() < there.max() else 1.0
+    )  # rounding errors would give a constant a small one
+    return {"mean": float(there.mean()), "scale": scale, "gaps": gaps}
 
 
 def _categories(column: str, values: list[Any]) -> list[Any]:
@@ -143,17 +145,17 @@ def _categories(column: str, values: list[Any]) -> list[Any]:
     return sorted(counts)
 
 
-def _scaled(column: str, values: list[Any], of: dict[str, Any], rows: Sequence[int]) -> np.ndarray:
-    numbers: np.ndarray = (_numbers(column, values, rows) - of["mean"]) / of["scale"]
-    missing = np.isnan(numbers)
-    if not of["gaps"]:
-        if missing.any():
+def _scaled(column: str, values: list[Any], facts: dict[str, Any], rows: Sequence[int]) -> np.ndarray:
+    numbers: np.ndarray = (_numbers(column, values, rows) - facts["mean"]) / facts["scale"]
+    gaps = np.isnan(numbers)
+    if not facts["gaps"]:
+        if gaps.any():
             raise ValueError(
-                f"Column {column!r} must hold numbers, got none in row {rows[int(missing.argmax())]}; the training split has no "
+                f"Column {column!r} must hold numbers, got none in row {rows[int(gaps.argmax())]}; the training split has no "
                 "row without one to learn from. Fill it or drop the row."
             )
         return numbers[:, None]
-    return np.stack([np.where(missing, 0.0, numbers), missing.astype(float)], axis=1)
+    return np.stack([np.where(gaps, 0.0, numbers), gaps.astype(float)], axis=1)
 
 
 def _numbers(column: str, values: list[Any], rows: Sequence[int]) -> np.ndarray:
@@ -174,7 +176,7 @@ def _numbers(column: str, values: list[Any], rows: Sequence[int]) -> np.ndarray:
     return made
 
 
-def _coded(values: list[Any], categories: list[Any]) -> np.ndarray:
+def _one_hot(values: list[Any], categories: list[Any]) -> np.ndarray:
     places = {value: i for i, value in enumerate(categories)}
     made = np.zeros((len(values), len(categories)))
     for row, value in enumerate(values):

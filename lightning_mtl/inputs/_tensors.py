@@ -12,11 +12,11 @@ from torch.utils.data import default_collate
 
 
 def stacked(values: list[Any]) -> Any:
-    """Make one tensor of a column's values: [batch, ...]; missing numbers become NaN, texts stay a list."""
+    """Return the values of a column as one tensor, [batch, ...]; missing numbers become NaN, texts stay a list."""
     first = next((value for value in values if value is not None), None)
     if first is None or isinstance(first, bool | int | float):
         if first is None or any(value is None for value in values):
-            # float64 holds every class number; numbers that are floats have the type that they have without a gap.
+            # float64 holds every class number; floats have the type that they have where none is missing.
             dtype = torch.get_default_dtype() if isinstance(first, float) else torch.float64
             return torch.tensor([float("nan") if value is None else float(value) for value in values], dtype=dtype)
         made = torch.tensor(values)
@@ -32,7 +32,7 @@ def stacked(values: list[Any]) -> Any:
 
 
 def label_values(values: list[Any]) -> Any:
-    """Make one tensor of a target's values where they have one shape; lists of words or of different lengths stay lists."""
+    """Return the values of a target as one tensor where they have one shape; lists of words or of different lengths stay lists."""
     lists = [value for value in values if isinstance(value, list | np.ndarray)]
     if any(element is None for value in lists for element in value):
         return [None if value is None else list(value) for value in values]
@@ -47,7 +47,7 @@ def _of_texts(lists: list[Any]) -> bool:
 
 
 def padded(values: list[list[int]] | list[list[float]], padding: int) -> Tensor:
-    """Make one tensor, [batch, longest], of lists of different lengths."""
+    """Return lists of different lengths as one tensor, [batch, longest]."""
     lengths = torch.tensor([len(value) for value in values])
     flat = torch.tensor(list(chain.from_iterable(values)))
     flat = flat if flat.numel() and flat.is_floating_point() else flat.long()

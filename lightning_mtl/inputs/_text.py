@@ -25,7 +25,7 @@ class Text(Tokenized):
     """
 
     def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
-        """Tokenize."""
+        """Tokenize the texts."""
         for column in self.columns:
             for row, value in zip(rows, columns[column], strict=True):
                 if not isinstance(value, str):
@@ -37,5 +37,5 @@ class Text(Tokenized):
         return dict(self.tokenizer(*(columns[column] for column in self.columns)))
 
     def example(self) -> dict[str, list[Any]]:
-        """Two short texts of different lengths."""
+        """Return two short texts of different lengths."""
         return {column: ["two words", "these are three"] for column in self.columns}

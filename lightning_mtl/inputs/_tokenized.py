@@ -1,4 +1,4 @@
-"""What inputs have that go through a tokenizer."""
+"""What inputs with a tokenizer have in common."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Kind = TypeVar("Kind", bound="Tokenized")
 
 
 class Tokenized(Input):
-    """Columns that a tokenizer turns into lists of numbers, once; batches fill the shorter ones.
+    """Columns that a tokenizer turns into lists of numbers, once; batches pad the shorter ones.
 
     Args:
         columns: The names of the columns.
-        tokenizer: What turns texts into lists of numbers; without one it waits for the encoder's.
+        tokenizer: What turns texts into lists of numbers. Default: the encoder's, which is set later.
     """
 
     once: ClassVar[bool] = True
@@ -26,21 +26,21 @@ class Tokenized(Input):
         self.tokenizer = tokenizer
 
     def description(self) -> dict[str, Any]:
-        """Give the columns and the tokenizer."""
+        """Return the columns and the tokenizer."""
         return {"columns": self.columns, "tokenizer": self.tokenizer}
 
     @classmethod
     def from_description(cls: type[Kind], args: dict[str, Any]) -> Kind:
-        """Make it again; without a tokenizer it waits for the encoder's."""
+        """Create it again from its `description`; without a tokenizer, that of the encoder is set later."""
         return cls(args["columns"], args.get("tokenizer"))
 
     @property
     def limit(self) -> int | None:
-        """How many tokens of a row are read at most."""
+        """The largest number of tokens that is read of a row."""
         return getattr(self.tokenizer, "limit", None)
 
     def collate(self, prepared: Columns) -> dict[str, Any]:
-        """Fill the shorter texts up to the longest one of the batch."""
+        """Pad the texts of a batch to the longest one."""
         assert self.tokenizer is not None
         padding = {**self.tokenizer.padding, "__words__": -1}
         return {name: padded(values, padding.get(name, 0)) for name, values in prepared.items()}

@@ -1,4 +1,4 @@
-"""Texts that are lists of words already."""
+"""Texts that are given as lists of words."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Words(Tokenized):
     """
 
     def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
-        """Tokenize."""
+        """Tokenize the words."""
         (column,) = self.columns
         for row, words in zip(rows, columns[column], strict=True):
             if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
@@ -45,5 +45,5 @@ class Words(Tokenized):
         return made
 
     def example(self) -> dict[str, list[Any]]:
-        """Two short texts of different lengths."""
+        """Return two short texts of different lengths."""
         return {self.columns[0]: [["two", "words"], ["these", "are", "three"]]}
