@@ -1,4 +1,4 @@
-"""What a run showed, kept and written as a page."""
+"""Records of runs, and a page that answers questions from them."""
 
 from ._recorder import Report, write_report
 

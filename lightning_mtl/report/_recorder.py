@@ -1,4 +1,4 @@
-"""What happened in a run, kept while it trains, and told on one page at its end."""
+"""A record of a run, kept during training, and written as one page at its end."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ..callbacks import StatefulCallback, phase_of, sampler_of
 from ..modules import TaskModule
 from ._run_facts import draws_of, levels_of, tasks_of
 
-_STAGES = 1000
-"""With more phases than these, which are repeated ones, none is told."""
+_MOST_STAGES = 1000
+"""If there are more phases, they are repeated ones, and none is in the record."""
 
 
 class Report(StatefulCallback):
-    """Keep what a run shows, and write it as a page that answers what a multi-task run is asked.
+    """Record what a run logs, and write a page that answers the questions of a multi-task run.
 
     The page, `report.html`, needs no network. It says at the top whether each task gains by sharing, which tasks belong together,
     whether the small one overfits, whether one is forgotten, and how much should be shared: with numbers, with the figures that
-    show them, and with "not measured" and what to add where no callback looked. The figures are written beside it as PNG, the
-    record as `record.json`; `WandbLogger` and `TensorBoardLogger` of the Trainer get the figures too. `write_report` makes one page of several
-    runs and of a comparison.
+    show them, and with "not measured" and what to add where no callback has measured it. The figures are written beside it as PNG,
+    the record as `record.json`; `WandbLogger` and `TensorBoardLogger` of the Trainer get the figures too. `write_report` makes one
+    page of several runs and of a comparison.
 
-    It only looks: training is the same, bit for bit, with and without it. The record is in checkpoints, so that of a resumed run is
-    unbroken; a checkpoint that is written within an epoch at a step whose losses are shown is written before they are, and lacks these.
+    It only observes: training is the same, bit for bit, with and without it. The record is in checkpoints, so that a resumed run has
+    all of it. A checkpoint within an epoch, at a step whose losses are logged, is written before they are, and lacks these losses.
 
     Args:
-        folder: Where the page goes. Default: the folder of the first logger that has one, or else `default_root_dir`.
-        every_figure: Validations from one writing to the next while training runs. Default: written at the end only.
+        folder: The folder of the page. Default: the folder of the first logger that has one, or else `default_root_dir`.
+        every_figure: Validations from one writing to the next during training. Default: it is written at the end only.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -51,12 +51,12 @@ class Report(StatefulCallback):
             raise ValueError(
                 f"`every_figure` must be at least 1, got {every_figure}. Leave it out to write at the end."
             )
-        self._reporting = _reporting()
+        self._page = _page_package()
         self.folder, self.every_figure = folder, every_figure
         self._trainer: L.Trainer | None = None
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._series: dict[str, Any] = {}
         self._facts: dict[str, Any] = {}
         self._validations = 0
@@ -67,67 +67,69 @@ class Report(StatefulCallback):
     # Hooks of Lightning
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse a model that shows nothing."""
+        """Check that the model is a module of the library."""
         if not isinstance(pl_module, TaskModule):
             raise ValueError(
                 f"Report must have a module of lightning-mtl, got {type(pl_module).__name__}. Train a `MultiTaskModule` or its like."
             )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Listen to what the module shows; forget another run."""
+        """Register for the values that the module logs; start anew, or resume."""
         if self.starts_new_run(trainer):
-            self._forget()
+            self._reset()
         self._trainer = trainer
         self._facts["tasks"] = tasks_of(trainer, pl_module)
         pl_module.shown_to.append(self._add)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Count the work of the levels, once; note where a phase begins."""
+        """Measure the work of the levels, once; note where a phase begins."""
         if "levels" not in self._facts:
             self._facts["levels"] = levels_of(pl_module, batch)
         sampler = sampler_of(trainer)
-        phase = phase_of(sampler) if len(self._stages) <= _STAGES else None
+        phase = phase_of(sampler) if len(self._stages) <= _MOST_STAGES else None
         if sampler is not None and phase is not None and phase != self._phase:
             rule: Any = sampler.rule
             self._phase = phase
             self._stages.append({"name": " + ".join(rule.phases[phase].sources), "start": trainer.global_step})
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the results of a validation."""
+        """Record the results of a validation."""
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
-        shown = trainer.callback_metrics.items()
-        self._add(trainer.global_step, {key: float(value) for key, value in shown if key.startswith("validate/")})
+        metrics = trainer.callback_metrics.items()
+        self._add(trainer.global_step, {key: float(value) for key, value in metrics if key.startswith("validate/")})
         self._validations += 1
         if self.every_figure is not None and self._validations % self.every_figure == 0:
             self._write(trainer)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the page, when all callbacks have seen the end of training."""
+        """Write the page, after the hooks of all callbacks for the end of training."""
         super().on_fit_end(trainer, pl_module)
-        self._ask()
+        self._collect()
         self._write(trainer)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Ask no more: other callbacks may have forgotten by now what they were asked before."""
+        """Release the Trainer: other callbacks may have removed their records by now."""
         super().teardown(trainer, pl_module, stage)
         self._trainer = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that was kept."""
+        """Return the series, the stages and the work of the levels."""
         series = {key: [of.points, of.every, of.seen, of.newest] for key, of in self._series.items()}
         kept = {"validations": self._validations, "phase": self._phase}
         return {"series": series, "levels": self._facts.get("levels"), "stages": list(self._stages), **kept}
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on where it was kept.
+        """Restore what `state_dict` returned.
 
         Args:
-            state: What `state_dict` gave.
+            state: The state.
         """
-        self._forget()
-        of = self._reporting.Series
-        self._series = {key: of([list(p) for p in points], *rest) for key, (points, *rest) in state["series"].items()}
+        self._reset()
+        series = self._page.Series
+        self._series = {
+            key: series([list(p) for p in points], *rest) for key, (points, *rest) in state["series"].items()
+        }
         self._validations, self._stages = state["validations"], list(state["stages"])
         self._phase = state["phase"]
         if state["levels"] is not None:
@@ -136,17 +138,17 @@ class Report(StatefulCallback):
     # The record
 
     def record(self) -> dict[str, Any]:
-        """Give all that is known of the run so far, as plain data.
+        """Return all that is known of the run so far, as plain data.
 
         Returns:
             "tasks" (name, metric, sign, rows), "series" ({key: [[step, value], ...]}, some 500 points each), "monitors" ({class:
             its record}), "levels", "stages" and "draws".
         """
-        self._ask()
+        self._collect()
         series = {key: of.kept() for key, of in self._series.items()}
         known: dict[str, Any] = {"tasks": [], "levels": None, "draws": None, "monitors": {}}
         ends = [*(stage["start"] for stage in self._stages[1:]), self._steps]
-        noted = self._stages if len(self._stages) <= _STAGES else []
+        noted = self._stages if len(self._stages) <= _MOST_STAGES else []
         stages = [{**stage, "end": end} for stage, end in zip(noted, ends, strict=False)]
         made: dict[str, Any] = plain({**known, **self._facts, "stages": stages, "series": series})
         return made
@@ -154,11 +156,11 @@ class Report(StatefulCallback):
     def _add(self, step: int, values: Mapping[str, float]) -> None:
         for key, value in values.items():
             if key not in self._series:
-                self._series[key] = self._reporting.Series()
+                self._series[key] = self._page.Series()
             self._series[key].add(step, value)
 
-    def _ask(self) -> None:
-        """Ask the Trainer, while there is one, for what changes as training goes on."""
+    def _collect(self) -> None:
+        """Collect records of monitors, steps and draws, while there is a Trainer."""
         if self._trainer is None:
             return
         self._facts["monitors"], self._steps = self._monitors(), self._trainer.global_step
@@ -166,15 +168,15 @@ class Report(StatefulCallback):
             self._facts["draws"] = draws_of(sampler)
 
     def _monitors(self) -> dict[str, Any]:
-        """Ask every other callback that keeps a record; a second one of a class has a number."""
+        """Return the record of every other callback that has one; a second callback of a class has a number."""
         found: dict[str, Any] = {}
         for callback in getattr(self._trainer, "callbacks", ()):
-            ask = getattr(callback, "record", None)
-            if callback is self or not callable(ask):
+            record = getattr(callback, "record", None)
+            if callback is self or not callable(record):
                 continue
             name = type(callback).__name__
             same = sum(key.split(" ")[0] == name for key in found)
-            found[f"{name} {same + 1}" if same else name] = ask()
+            found[f"{name} {same + 1}" if same else name] = record()
         return found
 
     # The page
@@ -182,14 +184,14 @@ class Report(StatefulCallback):
     def _write(self, trainer: L.Trainer) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        folder = self._place(trainer)
+        folder = self._folder(trainer)
         record = self.record()
-        self._reporting.write_report(folder, {"this run": record})
+        self._page.write_report(folder, {"this run": record})
         (folder / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
         figures = sorted((folder / "report").glob("*.png"))
-        self._reporting.show(trainer.loggers, figures, trainer.global_step)
+        self._page.log_figures(trainer.loggers, figures, trainer.global_step)
 
-    def _place(self, trainer: L.Trainer) -> Path:
+    def _folder(self, trainer: L.Trainer) -> Path:
         if self.folder is not None:
             return Path(self.folder)
         folders = (getattr(logger, "log_dir", None) for logger in trainer.loggers)
@@ -205,17 +207,17 @@ def write_report(
     """Write the page of one or several runs, `report.html`, and its figures, `report/*.png`.
 
     The page answers five questions (does each task gain by sharing, which tasks belong together, is the small task overfitting,
-    is a task being forgotten, how much should be shared), with the numbers and figures the answers rest on, or says what was
+    is a task being forgotten, how much should be shared), with the numbers and figures behind each answer, or says what was
     not measured. It is a single file and needs no network.
 
     Args:
-        folder: Where it goes; figures of an earlier report there are removed.
-        records: {name of the run: what `Report.record` gave}, e.g. {"joint": ..., "with replay": ...}.
-        comparison: What `Comparison.record` gave.
+        folder: The folder of the page; figures of an earlier report there are removed.
+        records: {name of the run: what `Report.record` returned}, e.g. {"joint": ..., "with replay": ...}.
+        comparison: What `Comparison.record` returned.
         title: The heading.
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -225,15 +227,15 @@ def write_report(
         >>> write_report(mkdtemp(), {"joint": {"tasks": [{"name": "topic"}]}}).name
         'report.html'
     """
-    path: Path = _reporting().write_report(folder, records, comparison, title)
+    path: Path = _page_package().write_report(folder, records, comparison, title)
     return path
 
 
-def _reporting() -> Any:
+def _page_package() -> Any:
     try:
         import matplotlib  # noqa: F401
 
-        from . import page as reporting
+        from . import page
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("A report needs matplotlib: pip install 'lightning-mtl[recipes]'") from error
-    return reporting
+    return page

@@ -1,4 +1,4 @@
-"""What a run can be asked beside its losses: its tasks, what was drawn for them, its stages, the work of its levels."""
+"""Facts of a run beside its losses: its tasks, the draws of its sources, the work of its levels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..samplers import MultiTaskSampler
 
 
 def tasks_of(trainer: L.Trainer, module: TaskModule) -> list[dict[str, Any]]:
-    """Name the tasks, with their main metric, its direction, and how many training rows have a label."""
+    """Return the tasks with their names, main metric, its direction, and how many training rows have a label."""
     data = getattr(trainer, "datamodule", None)
     rows = data.labelled if isinstance(data, MultiTaskDataModule) else {}
     found = []
@@ -24,7 +24,7 @@ def tasks_of(trainer: L.Trainer, module: TaskModule) -> list[dict[str, Any]]:
 
 
 def draws_of(sampler: MultiTaskSampler) -> dict[str, Any]:
-    """Count what was drawn of each source since training began."""
+    """Return the rows drawn of each source since training began."""
     sources = {
         name: {
             "rows": sampler.streams[name].rows,
@@ -37,22 +37,21 @@ def draws_of(sampler: MultiTaskSampler) -> dict[str, Any]:
 
 
 def levels_of(module: TaskModule, batch: Any) -> list[dict[str, Any]]:
-    """Count the work of each level for some rows, from the bottom up; nothing where all tasks sit at the top."""
+    """Return each level's share of the encoder's work for some rows, from the bottom up; nothing for a module without levels."""
     if not isinstance(module, HierarchicalModule) or module.sharded:  # a sharded level is run by all ranks or none
         return []
-    encoder, of = module.encoder, module.hierarchy
+    encoder, hierarchy = module.encoder, module.hierarchy
     work = level_work(encoder, module.few(batch))
     return [
         {
-            "name": "0 (what all stand on)" if level == 0 else of_level(encoder, level),
+            "name": "0 (what all stand on)" if level == 0 else _level_name(encoder, level),
             "share": share / (sum(work) or 1.0),
             "parameters": sum(parameter.numel() for parameter in encoder.parameters_of(level)),
-            "tasks": [name for name, top in zip(of.names, of.top, strict=True) if top == level],
+            "tasks": [name for name, top in zip(hierarchy.names, hierarchy.top, strict=True) if top == level],
         }
         for level, share in enumerate(work)
     ]
 
 
-def of_level(encoder: Any, level: int) -> str:
-    """Name a level."""
+def _level_name(encoder: Any, level: int) -> str:
     return f"{level} ({encoder.stages[level - 1]})" if encoder.stages else str(level)

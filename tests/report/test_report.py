@@ -279,7 +279,7 @@ def test_stages_are_told_in_steps_of_the_optimizer(trainer: TrainerMaker, tmp_pa
 
 
 def test_many_repeated_phases_are_not_kept(trainer: TrainerMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_mtl.report._STAGES", 3)
+    monkeypatch.setattr("lightning_mtl.report._recorder._MOST_STAGES", 3)
     report, in_turns = Report(), Phases([Phase([name], steps=1) for name in ("sign", "size")])
     trainer(max_epochs=1, callbacks=[report]).fit(module(), data(sampling=in_turns))
     assert report.record()["stages"] == []
@@ -385,7 +385,7 @@ def test_another_fit_has_a_record_of_its_own(trainer: TrainerMaker) -> None:
         made = module()
         trainer(callbacks=[report], log_every_n_steps=2).fit(made, data())
         assert [step for step, _ in report.record()["series"]["train/loss"]] == [2, 4, 6]
-        assert made.shown_to == []
+        assert made.train_log.listeners == []
 
 
 def test_validation_outside_of_a_fit_is_no_part_of_the_record(trainer: TrainerMaker) -> None:

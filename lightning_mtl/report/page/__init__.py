@@ -1,10 +1,10 @@
-"""Records of runs as findings, figures and a page."""
+"""Findings, figures and a page, made of the records of runs."""
 
 from ._figures import Section, sections
 from ._finding import Finding
 from ._findings import findings
+from ._loggers import log_figures
 from ._series import Series
-from ._showing import show
 from ._writing import write_report
 
-__all__ = ["Finding", "Section", "Series", "findings", "sections", "show", "write_report"]
+__all__ = ["Finding", "Section", "Series", "findings", "log_figures", "sections", "write_report"]

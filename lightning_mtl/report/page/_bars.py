@@ -1,18 +1,18 @@
-"""The comparison: how much each task gains, and what each seed did."""
+"""Figures of a comparison: the gain of each task, and the scores of each seed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._compared import OWN, Compared, Judged, mean_of
+from ._arms import OWN, ComparedArms, ComparedTask, mean_of
 from ._drawing import COLOURS, GREY, Panel, blank, head, text
 from ._words import interval, known, number
 
-_LOOK = {"gains": (COLOURS[0], "^"), "loses": (COLOURS[1], "v"), "no evidence": (GREY, "o")}
+_STYLES = {"gains": (COLOURS[0], "^"), "loses": (COLOURS[1], "v"), "no evidence": (GREY, "o")}
 
 
-def compared_panels(comparison: Compared | None) -> list[Panel]:
-    """Draw the gain of all tasks with intervals, and each task's seeds in all arms."""
+def compared_panels(comparison: ComparedArms | None) -> list[Panel]:
+    """Draw the gain of all tasks with intervals, and the scores of each task's seeds in all arms."""
     if comparison is None:
         return []
     return [
@@ -21,13 +21,13 @@ def compared_panels(comparison: Compared | None) -> list[Panel]:
     ]
 
 
-def _gains(comparison: Compared) -> list[Panel]:
+def _gains(comparison: ComparedArms) -> list[Panel]:
     shown = [(task, gain) for task in comparison.tasks if (gain := relative(task)) is not None]
     if not shown:
         return []
     figure, (axes,) = blank(1.0 + 0.42 * len(shown))
     for row, (task, (mean, low, high)) in enumerate(shown):
-        colour, marker = _LOOK.get(task.verdict, _LOOK["no evidence"])
+        colour, marker = _STYLES.get(task.verdict, _STYLES["no evidence"])
         if low is not None and high is not None:
             axes.plot((low, high), (row, row), color=colour, linewidth=2.4, solid_capstyle="round")
         axes.plot(mean, row, marker, color=colour, markersize=8)
@@ -41,13 +41,13 @@ def _gains(comparison: Compared) -> list[Panel]:
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("gain in percent of the mean (right is better)")
     head(figure, f"{comparison.arms[1]} against {comparison.arms[0]}")
-    told = "; ".join(f"{task.name} {interval(gain)} percent, {task.verdict}" for task, gain in shown)
+    parts = "; ".join(f"{task.name} {interval(gain)} percent, {task.verdict}" for task, gain in shown)
     caption = "Bars: 95% intervals over paired seeds. A bar that crosses zero is no evidence either way."
-    return [Panel("comparison", figure, f"Gain of each task: {told}.", caption)]
+    return [Panel("comparison", figure, f"Gain of each task: {parts}.", caption)]
 
 
-def relative(task: Judged) -> tuple[float, float | None, float | None] | None:
-    """Give the difference and its interval in percent of the mean of the first arm; positive is better."""
+def relative(task: ComparedTask) -> tuple[float, float | None, float | None] | None:
+    """Return the difference and its interval in percent of the first arm's mean; positive is better."""
     base, (mean, low, high) = mean_of(task.single), task.difference
     if not base or mean is None:
         return None
@@ -56,7 +56,7 @@ def relative(task: Judged) -> tuple[float, float | None, float | None] | None:
     return by * mean, ends[0], ends[1]
 
 
-def _seeds(i: int, task: Judged, comparison: Compared) -> Panel:
+def _seeds(i: int, task: ComparedTask, comparison: ComparedArms) -> Panel:
     named = zip((*comparison.arms, OWN), (task.single, task.multi, task.own), strict=True)
     arms = [(name, values) for name, values in named if values]
     figure, (axes,) = blank(2.5)
@@ -71,6 +71,6 @@ def _seeds(i: int, task: Judged, comparison: Compared) -> Panel:
     return Panel(f"comparison-{i}", figure, _alt(task, arms), "Thin: each seed; thick: their mean.")
 
 
-def _alt(task: Judged, arms: Sequence[tuple[str, tuple[float, ...]]]) -> str:
-    told = ", ".join(f"{name} {number(mean_of(values))}" for name, values in arms)
-    return f"{task.name}, mean {task.metric} of each arm ({task.better} is better): {told}."
+def _alt(task: ComparedTask, arms: Sequence[tuple[str, tuple[float, ...]]]) -> str:
+    parts = ", ".join(f"{name} {number(mean_of(values))}" for name, values in arms)
+    return f"{task.name}, mean {task.metric} of each arm ({task.better} is better): {parts}."

@@ -1,4 +1,4 @@
-"""How much capacity should be shared?"""
+"""The answer to: how much capacity should be shared?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...comparison import Interval
-from ._compared import OWN, SHARED, SINGLE, Compared, Judged
+from ._arms import OWN, SHARED, SINGLE, ComparedArms, ComparedTask
 from ._finding import Finding
 from ._run import Run
 from ._words import counted, interval, known, listed, number, percent, verb
@@ -16,8 +16,8 @@ _MORE = "Going on alone is layers of its own and more training: a gain may come 
 _MISSING = "Not measured: run `compare` with its two-stage arm, which trains all tasks together and then each alone."
 
 
-def capacity(runs: Sequence[Run], comparison: Compared | None) -> Finding:
-    """Answer by the two-stage arm against the shared network, by their sizes, and by the work of each level."""
+def capacity(runs: Sequence[Run], comparison: ComparedArms | None) -> Finding:
+    """Answer from the two-stage arm against the shared network, their sizes, and the work of each level."""
     tasks = comparison.tasks if comparison is not None else ()
     gains = [(task, gain) for task in tasks if (gain := own_gain(task)) is not None]
     costs = comparison.costs if comparison is not None else {}
@@ -31,55 +31,56 @@ def capacity(runs: Sequence[Run], comparison: Compared | None) -> Finding:
     return Finding(QUESTION, _answer(gains), "good" if clear else "open", evidence, sections)
 
 
-def own_gain(task: Judged) -> Interval | None:
-    """Give what a task gains where it has layers of its own in the end; None where that was not tried."""
+def own_gain(task: ComparedTask) -> Interval | None:
+    """Return what a task gains by layers of its own in the end; None where that was not tried."""
     if not task.own or len(task.own) != len(task.multi):
         return None
     return Interval.of([task.sign * (own - shared) for own, shared in zip(task.own, task.multi, strict=True)])
 
 
-def _answer(gains: Sequence[tuple[Judged, Interval]]) -> str:
-    of = {kind: [task.name for task, gain in gains if gain.verdict == kind] for kind in _SAID}
-    said = [f"{listed(of[kind])} {verb(of[kind], *_SAID[kind])}" for kind in ("gains", "loses") if of[kind]]
+def _answer(gains: Sequence[tuple[ComparedTask, Interval]]) -> str:
+    of = {kind: [task.name for task, gain in gains if gain.verdict == kind] for kind in _PHRASES}
+    parts = [f"{listed(of[kind])} {verb(of[kind], *_PHRASES[kind])}" for kind in ("gains", "loses") if of[kind]]
     if rest := of["no evidence"]:
-        start = "for" if said else "For"
-        said.append(f"{start} {listed(rest)} there is no evidence either way: sharing all is the simpler choice")
-    return f"{'; '.join(said)}."
+        start = "for" if parts else "For"
+        parts.append(f"{start} {listed(rest)} there is no evidence either way: sharing all is the simpler choice")
+    return f"{'; '.join(parts)}."
 
 
-_SAID = {
+_PHRASES = {
     "gains": ("gains by going on alone", "gain by going on alone"),
     "loses": ("loses by going on alone", "lose by going on alone"),
     "no evidence": ("", ""),
 }
 
 
-def _evidence(task: Judged, gain: Interval) -> str:
+def _evidence(task: ComparedTask, gain: Interval) -> str:
     bounds = [*gain.record().values()]
-    said = {"gains": "better than the shared network", "loses": "worse than the shared network"}
+    words = {"gains": "better than the shared network", "loses": "worse than the shared network"}
+    verdict = words.get(gain.verdict, "no evidence either way")
     turned = "" if task.sign > 0 else ", counted so that higher is better"
-    return f"{task.name}: {OWN} minus shared, {task.metric}{turned}: {interval(bounds)}: {said.get(gain.verdict, 'no evidence either way')}."
+    return f"{task.name}: {OWN} minus shared, {task.metric}{turned}: {interval(bounds)}: {verdict}."
 
 
 def _sizes(costs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     sizes = {arm: of["parameters"] for arm, of in costs.items() if known(of.get("parameters"))}
     if not sizes:
         return []
-    told = ", ".join(f"{arm} {counted(size, 'parameter')}" for arm, size in sizes.items())
+    parts = ", ".join(f"{arm} {counted(size, 'parameter')}" for arm, size in sizes.items())
     alone, shared = sizes.get(SINGLE), sizes.get(SHARED)
     share = (
         f" One network has {percent(shared / alone)} of what all single-task networks have." if alone and shared else ""
     )
-    return [f"Sizes: {told}.{share}"]
+    return [f"Sizes: {parts}.{share}"]
 
 
 def _times(costs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    told = [f"{arm} {number(of['seconds'])} s" for arm, of in costs.items() if known(of.get("seconds"))]
-    return [f"Training took: {', '.join(told)}."] if told else []
+    parts = [f"{arm} {number(of['seconds'])} s" for arm, of in costs.items() if known(of.get("seconds"))]
+    return [f"Training took: {', '.join(parts)}."] if parts else []
 
 
 def _work(levels: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say how much of the encoder each task needs, from the bottom up."""
+    """Return sentences on how much of the encoder each task needs, from the bottom up."""
     done, lines = 0.0, []
     for level in levels:
         done += level.get("share") or 0.0

@@ -32,7 +32,7 @@ def _panel(i: int, task: dict[str, Any], runs: Sequence[Run]) -> Panel | None:
         on.set_ylabel(f"{text(key, 16)}\n({better} is better)")
     head(figure, name)
     axes[-1].set_xlabel("step")
-    _mark(axes[0], runs, name)
+    _mark_alarms(axes[0], runs, name)
     legend(figure, axes[0])
     caption = "" if len(runs) == 1 else "Solid: validation; dotted: training."
     return Panel(f"curves-{i}", figure, _alt(name, shown, runs), caption)
@@ -49,15 +49,15 @@ def _draw(axes: Axes, task: str, key: str, runs: Sequence[Run]) -> None:
             if not points:
                 continue
             training = stage == "train"
-            look: dict[str, Any] = {"linestyle": ":" if training else "-", "linewidth": 1.3 if training else 1.8}
+            style: dict[str, Any] = {"linestyle": ":" if training else "-", "linewidth": 1.3 if training else 1.8}
             if training:
-                look["marker"] = ""
+                style["marker"] = ""
             label = word if len(runs) == 1 else None if training else run.name
-            draw(axes, points, 1 - j if len(runs) == 1 else i, label, **look)
+            draw(axes, points, 1 - j if len(runs) == 1 else i, label, **style)
 
 
-def _mark(axes: Axes, runs: Sequence[Run], task: str) -> None:
-    """Mark alarms of a growing gap on the validation loss."""
+def _mark_alarms(axes: Axes, runs: Sequence[Run], task: str) -> None:
+    """Mark alarms of `GapMonitor` on the validation loss."""
     at = []
     for run in runs:
         points = dict(run.points(f"validate/{task}/loss"))
@@ -70,11 +70,11 @@ def _mark(axes: Axes, runs: Sequence[Run], task: str) -> None:
 
 
 def _alt(task: str, shown: Sequence[str], runs: Sequence[Run]) -> str:
-    told = [
+    parts = [
         f"{run.name}: last {word} {key} {number(run.last(f'{stage}/{task}/{key}'))}"
         for run in runs
         for key in shown
         for stage, word in _STAGES
         if run.last(f"{stage}/{task}/{key}") is not None
     ]
-    return f"Learning curves of {task}, {' and '.join(shown)} by step. {'; '.join(told)}."
+    return f"Learning curves of {task}, {' and '.join(shown)} by step. {'; '.join(parts)}."

@@ -1,4 +1,4 @@
-"""What all figures have in common: size, colours that colour-blind readers tell apart, one line style for each thing."""
+"""What all figures have in common: size, colours that colour-blind readers can tell apart, a line style for each series."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class Panel:
     """A small figure.
 
     Args:
-        name: A name for its file, different from that of all others.
+        name: The name of its file, different from all others.
         figure: The figure.
-        alt: What it says, for who cannot see it.
+        alt: A text for those who cannot see it.
         caption: How to read it.
         wide: Whether it takes the whole width of a page.
     """
@@ -79,7 +79,7 @@ class Panel:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw in the style of the report, whatever the user's own is."""
+    """Draw in the style of the report, whatever the user's own style is."""
     kept = {"backend": matplotlib.rcParams["backend"]}
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **kept, **STYLE}
     with matplotlib.rc_context(settings):
@@ -95,8 +95,8 @@ def blank(
     return figure, list(axes.flat)
 
 
-def line_of(i: int) -> dict[str, Any]:
-    """Give the i-th kind of line: another colour, and other dashes for who does not tell colours apart."""
+def line_style(i: int) -> dict[str, Any]:
+    """Return the i-th line style: another colour, and other dashes and markers for those who cannot tell colours apart."""
     return {
         "color": COLOURS[i % len(COLOURS)],
         "linestyle": DASHES[i % len(DASHES)],
@@ -105,10 +105,10 @@ def line_of(i: int) -> dict[str, Any]:
 
 
 def draw(axes: Axes, points: Sequence[tuple[float, float]], i: int, label: str | None = None, **options: Any) -> None:
-    """Draw values over steps as the i-th kind of line, with some ten markers."""
+    """Draw values over steps in the i-th line style, with about ten markers."""
     x, y = [point[0] for point in points], [point[1] for point in points]
-    look = {**line_of(i), "markevery": max(1, len(points) // 10), **options}
-    axes.plot(x, y, label=label and text(label), **look)
+    style = {**line_style(i), "markevery": max(1, len(points) // 10), **options}
+    axes.plot(x, y, label=label and text(label), **style)
 
 
 def head(figure: Figure, title: str) -> None:
@@ -117,16 +117,16 @@ def head(figure: Figure, title: str) -> None:
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """Put a legend below, where there is something to tell apart, in as many columns as fit."""
+    """Put a legend below the axes, if they have labels, in as many columns as fit."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=_columns([len(label) for label in labels]))
 
 
 def _columns(sizes: Sequence[int]) -> int:
-    """Count the columns that fit: each is as wide as its longest label, with some seven letters for the line."""
+    """Return how many columns fit: each is as wide as its longest label, with about seven letters for the line."""
     for count in (4, 3, 2):
-        columns = [part for part in array_split(sizes, count) if len(part)]  # as matplotlib parts them
+        columns = [part for part in array_split(sizes, count) if len(part)]  # as matplotlib splits them
         if sum(max(column) + 7 for column in columns) <= 58:
             return len(columns)
     return 1

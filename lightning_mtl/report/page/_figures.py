@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ._arms import read_comparison
 from ._bars import compared_panels
-from ._compared import compared
 from ._curves import curves
 from ._drawing import Panel, styled
 from ._pairs import relation_panels
@@ -21,7 +21,7 @@ class Section:
     """A part of the page.
 
     Args:
-        key: What links to it name.
+        key: Its name in links.
         title: Its heading.
         panels: Its figures.
     """
@@ -32,11 +32,11 @@ class Section:
 
 
 def sections(records: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, Any] | None = None) -> list[Section]:
-    """Draw the figures that there are data for.
+    """Draw the figures for which there are data.
 
     Args:
         records: {name of the run: its record}.
-        comparison: What `Comparison.record` gave.
+        comparison: What `Comparison.record` returned.
 
     Example:
         >>> sections({"this run": {}})
@@ -46,7 +46,7 @@ def sections(records: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, 
     with styled():
         made = [
             Section("curves", "Learning curves", tuple(curves(runs))),
-            Section("comparison", "Comparison", tuple(compared_panels(compared(comparison)))),
+            Section("comparison", "Comparison", tuple(compared_panels(read_comparison(comparison)))),
             Section("forgetting", "Forgetting over time", tuple(forgetting_panels(runs))),
             Section("relations", "Conflict and affinity", tuple(relation_panels(runs))),
             Section("sampling", "Sampling and balancing", tuple(sampling_panels(runs))),

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Tone = Literal["good", "bad", "open", "missing"]
-"""What kind of an answer it is: evidence, a warning, nothing either way, or not measured."""
+"""The kind of an answer: evidence, a warning, no evidence either way, or not measured."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts; the first cell of a row is what it is about."""
+    """A table of texts; the first cell of a row says what the row is about."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -19,13 +19,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the records say to a question.
+    """The answer of the records to a question.
 
     Args:
         question: The question.
         answer: One or two plain sentences.
-        tone: What kind of an answer it is.
-        evidence: Sentences with the numbers it rests on.
+        tone: The kind of the answer.
+        evidence: Sentences with the numbers behind it.
         sections: Keys of the sections of the page that show them.
         table: Numbers that are easier to read side by side.
     """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ._arms import read_comparison
 from ._capacity import capacity
-from ._compared import compared
 from ._finding import Finding
 from ._forgotten import forgotten
 from ._gains import gains
@@ -20,11 +20,11 @@ def findings(records: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, 
 
     Args:
         records: {name of the run: its record}.
-        comparison: What `Comparison.record` gave.
+        comparison: What `Comparison.record` returned.
 
     Example:
         >>> [finding.tone for finding in findings({"this run": {}})]
         ['missing', 'missing', 'missing', 'missing', 'missing']
     """
-    runs, judged = runs_of(records), compared(comparison)
-    return [gains(judged), relations(runs), overfitting(runs), forgotten(runs), capacity(runs, judged)]
+    runs, arms = runs_of(records), read_comparison(comparison)
+    return [gains(arms), relations(runs), overfitting(runs), forgotten(runs), capacity(runs, arms)]

@@ -1,4 +1,4 @@
-"""Is a task being forgotten?"""
+"""The answer to: is a task being forgotten?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ...metrics import FEWEST
 from ._finding import Finding, Table, Tone
-from ._run import Run, column, fewest
+from ._run import Run, fewest_validations, read_column
 from ._words import counted, known, listed, number, quoted, too_few, whole
 
 QUESTION = "Is a task being forgotten?"
@@ -22,23 +22,22 @@ _SINGLE = "These are single runs: that one forgets less than another is seen her
 
 
 def forgotten(runs: Sequence[Run]) -> Finding:
-    """Answer by the alarms and figures of each run."""
+    """Answer from the alarms and figures of each run."""
     watched = [run for run in runs if run.monitor(KIND)]
     if not watched:
         return Finding(QUESTION, _MISSING, "missing")
     many = len(runs) > 1
     evidence = [line for run in watched for line in (*_figures(run, many), *_safe(run, many))]
     evidence += [_SINGLE] if len(watched) > 1 else []
-    looks = min(fewest(run.monitor(KIND), "scores") for run in watched)
+    validations = min(fewest_validations(run.monitor(KIND), "scores") for run in watched)
     alarmed = any(_tasks_alarmed(run) for run in watched)
-    tone: Tone = "bad" if alarmed else "missing" if looks < FEWEST else "open"
-    return Finding(
-        QUESTION, _answer(watched, many, looks), tone, tuple(evidence), ("forgetting",), _table(watched, many)
-    )
+    tone: Tone = "bad" if alarmed else "missing" if validations < FEWEST else "open"
+    answer, table = _answer(watched, many, validations), _table(watched, many)
+    return Finding(QUESTION, answer, tone, tuple(evidence), ("forgetting",), table)
 
 
 def alarms_of(run: Run, task: str) -> list[dict[str, Any]]:
-    """Give the alarms of a task."""
+    """Return the alarms of a task."""
     return [alarm for alarm in run.monitor(KIND).get("alarms") or [] if alarm.get("task") == task]
 
 
@@ -46,33 +45,31 @@ def _tasks_alarmed(run: Run) -> list[str]:
     return [name for name in run.monitor(KIND).get("tasks") or [] if alarms_of(run, name)]
 
 
-def _answer(watched: Sequence[Run], many: bool, looks: int) -> str:
+def _answer(watched: Sequence[Run], many: bool, validations: int) -> str:
     alarmed = [run for run in watched if _tasks_alarmed(run)]
-    calm = [run.name for run in watched if run not in alarmed]
+    others = [run.name for run in watched if run not in alarmed]
     if alarmed:
-        said = [f"{listed(_tasks_alarmed(run))}{f' in {quoted([run.name])}' if many else ''}" for run in alarmed]
-        return f"Yes: {'; '.join(said)}.{f' No alarm in {quoted(calm)}.' if calm else ''}"
-    if looks < FEWEST:
-        return too_few(looks)
-    return f"No sign of it: no alarm in {counted(looks, 'validation')}{' of each run' if len(watched) > 1 else ''}."
+        parts = [f"{listed(_tasks_alarmed(run))}{f' in {quoted([run.name])}' if many else ''}" for run in alarmed]
+        return f"Yes: {'; '.join(parts)}.{f' No alarm in {quoted(others)}.' if others else ''}"
+    if validations < FEWEST:
+        return too_few(validations)
+    of_each = " of each run" if len(watched) > 1 else ""
+    return f"No sign of it: no alarm in {counted(validations, 'validation')}{of_each}."
 
 
 def _figures(run: Run, many: bool) -> list[str]:
     figures = run.monitor(KIND).get("figures") or {}
-    told = [f"{words} {number(figures[key], True)}" for key, words in _FIGURES.items() if known(figures.get(key))]
-    said = "; ".join(told)
-    return [f"{quoted([run.name])}: {said}." if many else f"{said[0].upper()}{said[1:]}."] if told else []
+    parts = [f"{words} {number(figures[key], True)}" for key, words in _FIGURES.items() if known(figures.get(key))]
+    line = "; ".join(parts)
+    return [f"{quoted([run.name])}: {line}." if many else f"{line[0].upper()}{line[1:]}."] if parts else []
 
 
 def _safe(run: Run, many: bool) -> list[str]:
-    """Name the checkpoints to go back to."""
+    """Return a sentence with the checkpoints to go back to, if there are some."""
     first = [alarms_of(run, name)[0] for name in _tasks_alarmed(run)]
-    told = [f"{alarm['task']}: {alarm['safe']}" for alarm in first if alarm.get("safe")]
-    return (
-        [f"{f'{quoted([run.name])}: ' if many else ''}Checkpoints from before the drops: {'; '.join(told)}."]
-        if told
-        else []
-    )
+    parts = [f"{alarm['task']}: {alarm['safe']}" for alarm in first if alarm.get("safe")]
+    where = f"{quoted([run.name])}: " if many else ""
+    return [f"{where}Checkpoints from before the drops: {'; '.join(parts)}."] if parts else []
 
 
 def _table(watched: Sequence[Run], many: bool) -> Table:
@@ -87,16 +84,16 @@ def _cell(run: Run, name: str) -> str:
     if drop is None:
         return "not watched"
     alarms = alarms_of(run, name)
-    said = "no alarm"
+    first = "no alarm"
     if alarms:
-        said = f"alarm at step {whole(alarms[0].get('step'))} ({number(alarms[0].get('drop'))}, tolerance {number(alarms[0].get('tolerance'))})"
-    return f"{said}; {number(drop[1])} below its best at the end, {number(drop[0])} at worst"
+        first = f"alarm at step {whole(alarms[0].get('step'))} ({number(alarms[0].get('drop'))}, tolerance {number(alarms[0].get('tolerance'))})"
+    return f"{first}; {number(drop[1])} below its best at the end, {number(drop[0])} at worst"
 
 
 def drawdown(of: dict[str, Any], name: str) -> tuple[float, float] | None:
-    """Give how far a task fell below its best so far: at worst, and at the end."""
+    """Return how far a task fell below its best so far: at worst, and at the end."""
     at = of["tasks"].index(name)
-    scores = column(of.get("scores"), at)
+    scores = read_column(of.get("scores"), at)
     if not scores:
         return None
     best, worst = scores[0], 0.0

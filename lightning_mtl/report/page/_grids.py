@@ -30,10 +30,10 @@ def grid(
     Args:
         name: The name of the panel.
         title: The title.
-        values: What the colours tell; None stays white.
+        values: Values that make the colours; None stays white.
         scale: The colours, and the values at their ends.
-        names: Those of the rows, and of the columns.
-        cells: What is written.
+        names: Names of the rows, and of the columns.
+        cells: Texts of the cells.
         caption: How to read it.
     """
     rows, columns = names
@@ -55,7 +55,7 @@ def grid(
 
 
 def _ink(colours: Colormap, shade: float) -> str:
-    """Choose dark or light letters by how bright the cell is."""
+    """Return the colour of letters: white on a dark cell, else dark."""
     red, green, blue, _ = colours(shade)
     return "white" if shade == shade and 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else INK
 
@@ -73,10 +73,10 @@ def _frame(axes: Axes, rows: Sequence[str], columns: Sequence[str], tilt: bool) 
 
 
 def _alt(title: str, rows: Sequence[str], columns: Sequence[str], cells: Cells) -> str:
-    told = [
+    parts = [
         f"{row}, {column}: {' '.join(cell.split())}"
         for row, line in zip(rows, cells, strict=True)
         for column, cell in zip(columns, line, strict=True)
         if cell
     ]
-    return f"{title}. {'; '.join(told)}."
+    return f"{title}. {'; '.join(parts)}."

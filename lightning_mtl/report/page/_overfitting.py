@@ -1,4 +1,4 @@
-"""Is the small task overfitting?"""
+"""The answer to: is the small task overfitting?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ...metrics import FEWEST
 from ._finding import Finding, Table, Tone
-from ._run import Run, column, fewest, tasks_of
+from ._run import Run, fewest_validations, read_column, tasks_of
 from ._words import counted, known, listed, number, quoted, too_few, whole
 
 QUESTION = "Is the small task overfitting?"
@@ -18,7 +18,7 @@ _WHERE = ("curves",)
 
 
 def overfitting(runs: Sequence[Run]) -> Finding:
-    """Answer by the gaps between training and validation, the task with the fewest rows first."""
+    """Answer from the gaps between training and validation, the task with the fewest rows first."""
     watched = [run for run in runs if run.monitor(_KIND)]
     if not watched:
         return Finding(QUESTION, _MISSING, "missing", (), _WHERE)
@@ -30,38 +30,42 @@ def overfitting(runs: Sequence[Run]) -> Finding:
         "The gap is validation loss minus the training loss shown before it; an alarm is by the rule of GapMonitor, not a test."
     ]
     evidence += [line for run in watched for line in _stopped(run, len(runs) > 1)]
-    looks = min(_looks(run, next(iter(rows), "")) for run in watched)
-    answer = _answer(rows, alarmed, looks)
-    tone: Tone = "bad" if alarmed else "open" if looks >= FEWEST else "missing"
+    validations = min(_validations(run, next(iter(rows), "")) for run in watched)
+    answer = _answer(rows, alarmed, validations)
+    tone: Tone = "bad" if alarmed else "open" if validations >= FEWEST else "missing"
     return Finding(QUESTION, answer, tone, tuple(evidence), _WHERE, Table(header, tuple(cells)))
 
 
 def _rows(runs: Sequence[Run], watched: Sequence[Run]) -> dict[str, int | float | None]:
-    """Give the training rows of each task, the fewest first, unknown ones last."""
+    """Return the number of training rows of each task, the fewest first, unknown ones last."""
     known = {task["name"]: task.get("rows") for task in tasks_of(runs)}
     names = [name for run in watched for name in run.monitor(_KIND).get("tasks") or []]
     found = {name: known.get(name) for name in names}
     return dict(sorted(found.items(), key=lambda of: inf if of[1] is None else of[1]))
 
 
-def _looks(run: Run, small: str) -> int:
-    """Count the validations of the small task; of all tasks, where none is known to be the small one."""
+def _validations(run: Run, small: str) -> int:
+    """Return the number of validations of the small task, or the fewest of any task where the small one is unknown."""
     of = run.monitor(_KIND)
     names = of.get("tasks") or []
-    return len(column(of.get("validate"), names.index(small))) if small in names else fewest(of, "validate")
+    return (
+        len(read_column(of.get("validate"), names.index(small)))
+        if small in names
+        else fewest_validations(of, "validate")
+    )
 
 
-def _answer(rows: dict[str, int | float | None], alarmed: Sequence[str], looks: int) -> str:
+def _answer(rows: dict[str, int | float | None], alarmed: Sequence[str], validations: int) -> str:
     small, count = next(iter(rows.items()), ("", None))
     if count is None:
-        calm = "No sign of it: no alarm for any task." if looks >= FEWEST else too_few(looks)
-        return f"Yes: {listed(alarmed)}." if alarmed else calm
+        no = "No sign of it: no alarm for any task." if validations >= FEWEST else too_few(validations)
+        return f"Yes: {listed(alarmed)}." if alarmed else no
     of = f"{small} ({counted(count, 'training row')}, the fewest)"
     others = [name for name in alarmed if name != small]
-    calm = f"No sign of it for {of}." if looks >= FEWEST else too_few(looks, of)
+    no = f"No sign of it for {of}." if validations >= FEWEST else too_few(validations, of)
     rest = " No alarm for another task." if len(rows) > 1 else ""
     more = f" There were alarms for {listed(others)}." if others else rest
-    return f"Yes: {of}.{more}" if small in alarmed else f"{calm}{more}"
+    return f"Yes: {of}.{more}" if small in alarmed else f"{no}{more}"
 
 
 def _alarms(run: Run, name: str) -> list[dict[str, Any]]:

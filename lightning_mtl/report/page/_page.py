@@ -1,4 +1,4 @@
-"""The page: one HTML file that needs nothing else."""
+"""The page: one HTML file that needs no other."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ._compared import Compared, compared
+from ._arms import ComparedArms, read_comparison
 from ._figures import Section
 from ._finding import Finding, Table
 from ._run import Run, runs_of, tasks_of
-from ._sheet import SHEET
+from ._style_sheet import STYLE_SHEET
 from ._tables import comparison_tables, task_table
 from ._words import counted
 
@@ -27,52 +27,52 @@ def page(
     sections: Sequence[Section],
     images: Mapping[str, bytes],
 ) -> str:
-    """Write the page.
+    """Return the page as HTML.
 
     Args:
         title: Its heading.
         records: {name of the run: its record}.
-        comparison: What `Comparison.record` gave.
+        comparison: What `Comparison.record` returned.
         found: The answers.
         sections: The figures.
         images: The figures as PNG, by the names of their panels.
     """
-    runs, judged = runs_of(records), compared(comparison)
-    there = {section.key: section.title for section in sections}
+    runs, arms = runs_of(records), read_comparison(comparison)
+    titles = {section.key: section.title for section in sections}
     parts = [
-        f"<header><h1>{escape(title)}</h1><p class='lead'>{escape(_lead(runs, judged))}</p></header>",
-        _answers(found, there),
+        f"<header><h1>{escape(title)}</h1><p class='lead'>{escape(_lead(runs, arms))}</p></header>",
+        _answers(found, titles),
         _tables("Tasks", [task_table(runs)]),
     ]
     for section in sections:
-        tables = comparison_tables(judged) if section.key == "comparison" else []
+        tables = comparison_tables(arms) if section.key == "comparison" else []
         parts.append(_section(section, tables, images))
     parts.append("<footer>Written by lightning-mtl. The figures are in the folder beside this page, as PNG.</footer>")
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{SHEET}</style>"
+        f"<title>{escape(title)}</title><style>{STYLE_SHEET}</style>"
     )
     body = "\n".join(parts)
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n{body}\n</main></body></html>\n'
 
 
-def _lead(runs: Sequence[Run], judged: Compared | None) -> str:
+def _lead(runs: Sequence[Run], arms: ComparedArms | None) -> str:
     steps = [series[-1][0] for run in runs for series in (run.record.get("series") or {}).values() if series]
-    said = [counted(len(tasks_of(runs)) or len(judged.tasks if judged else ()), "task")]
-    said += [f"{len(runs)} runs: {', '.join(run.name for run in runs)}"] if len(runs) > 1 else []
-    said += [counted(max(steps), "step")] if steps else []
-    return " \u00b7 ".join(said)
+    parts = [counted(len(tasks_of(runs)) or len(arms.tasks if arms else ()), "task")]
+    parts += [f"{len(runs)} runs: {', '.join(run.name for run in runs)}"] if len(runs) > 1 else []
+    parts += [counted(max(steps), "step")] if steps else []
+    return " \u00b7 ".join(parts)
 
 
-def _answers(found: Sequence[Finding], there: Mapping[str, str]) -> str:
-    cards = "\n".join(_card(finding, there) for finding in found)
+def _answers(found: Sequence[Finding], titles: Mapping[str, str]) -> str:
+    cards = "\n".join(_card(finding, titles) for finding in found)
     return f"<section id='questions'><h2>Five questions</h2><div class='answers'>\n{cards}\n</div></section>"
 
 
-def _card(finding: Finding, there: Mapping[str, str]) -> str:
+def _card(finding: Finding, titles: Mapping[str, str]) -> str:
     badge = _OPEN if finding.tone == "open" and "no evidence" in finding.answer else _BADGES[finding.tone]
     lines = "".join(f"<li>{escape(line)}</li>" for line in finding.evidence)
-    links = ", ".join(f"<a href='#{key}'>{escape(there[key])}</a>" for key in finding.sections if key in there)
+    links = ", ".join(f"<a href='#{key}'>{escape(titles[key])}</a>" for key in finding.sections if key in titles)
     return (
         f"<article class='card {finding.tone}'><div><h3>{escape(finding.question)}</h3><p class='badge'>{badge}</p>"
         + (f"<p class='links'>Figures: {links}</p>" if links else "")
@@ -84,7 +84,7 @@ def _card(finding: Finding, there: Mapping[str, str]) -> str:
 
 
 def _code(sentence: str) -> str:
-    """Set what stands in backquotes as code."""
+    """Mark what is in backquotes as code."""
     parts = escape(sentence).split("`")
     if len(parts) % 2 == 0:
         return escape(sentence)

@@ -1,4 +1,4 @@
-"""Who helps whom, and whose gradients point apart."""
+"""Figures of pairs of tasks: affinity, and conflicts of gradients."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from matplotlib.colors import Colormap
 
 from ._drawing import DIVERGING, INK, WARNING, Panel, blank, draw, head, legend, text
 from ._grids import Values, grid
-from ._run import Run, square
+from ._run import Run, read_matrix
 from ._words import MINUS, percent
 
-_FEW = 4
+_MOST_PAIRS = 4
 """Pairs that are drawn over time."""
 
 
@@ -76,8 +76,8 @@ def _rate(i: int, of: dict[str, Any], run: str) -> Panel:
 
 
 def _pairs_of(of: dict[str, Any], key: str, times: float = 1.0) -> list[list[float | None]]:
-    """Read a matrix without its diagonal: what a task does to itself would drown the rest."""
-    rows = square(of.get(key), len(of["tasks"]))
+    """Read a matrix without its diagonal: the effect of a task on itself would dominate the colours."""
+    rows = read_matrix(of.get(key), len(of["tasks"]))
     return [
         [None if i == j or value is None else times * value for j, value in enumerate(row)]
         for i, row in enumerate(rows)
@@ -85,7 +85,7 @@ def _pairs_of(of: dict[str, Any], key: str, times: float = 1.0) -> list[list[flo
 
 
 def _around_zero(values: Values, least: float = 0.0) -> tuple[Colormap, float, float]:
-    """Colour by the largest value, or by the least that is worth full colours."""
+    """Return a colour scale up to the largest value, but at least up to `least`."""
     most = max((least, *(abs(value) for row in values for value in row if value is not None))) or 1.0
     return DIVERGING, -most, most
 
@@ -93,14 +93,14 @@ def _around_zero(values: Values, least: float = 0.0) -> tuple[Colormap, float, f
 def _history(i: int, of: dict[str, Any], run: str) -> Panel | None:
     """Draw the cosines of the pairs that point apart most, over time."""
     names, history, means = of["tasks"], of.get("history") or [], _pairs_of(of, "cosine")
-    there = [pair for pair in combinations(range(len(names)), 2) if means[pair[0]][pair[1]] is not None]
-    pairs = sorted(there, key=lambda pair: means[pair[0]][pair[1]] or 0.0)[:_FEW]
+    measured = [pair for pair in combinations(range(len(names)), 2) if means[pair[0]][pair[1]] is not None]
+    pairs = sorted(measured, key=lambda pair: means[pair[0]][pair[1]] or 0.0)[:_MOST_PAIRS]
     if len(history) < 2 or not pairs:
         return None
     figure, (axes,) = blank(2.9)
     for k, (a, b) in enumerate(pairs):
-        seen = [(float(look["step"]), square(look.get("cosine"), len(names))[a][b]) for look in history]
-        known = [(step, value) for step, value in seen if value is not None]
+        entries = [(float(entry["step"]), read_matrix(entry.get("cosine"), len(names))[a][b]) for entry in history]
+        known = [(step, value) for step, value in entries if value is not None]
         draw(axes, known, k, f"{text(names[a], 12)} ~ {text(names[b], 12)}", linewidth=1.2)
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_ylabel("cosine of gradients")

@@ -1,4 +1,4 @@
-"""Which tasks belong together?"""
+"""The answer to: which tasks belong together?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from ...comparison import t_quantile
 from ._finding import Finding
-from ._run import Run, square
+from ._run import Run, read_matrix
 from ._words import counted, known, listed, number, percent, verb
 
 QUESTION = "Which tasks belong together?"
@@ -24,7 +24,7 @@ _NONE = "There is no evidence that any task helps or hurts another"
 
 @dataclass(frozen=True)
 class Effect:
-    """What an update of one task does to the loss of another, with an interval."""
+    """The effect of an update for one task on the loss of another, with an interval."""
 
     by: str
     to: str
@@ -33,13 +33,13 @@ class Effect:
     high: float
 
     def __str__(self) -> str:
-        """Say it in a sentence."""
+        """Return the effect as a sentence."""
         does = "helps" if self.mean > 0 else "hurts"
         return f"{self.by} {does} {self.to}: affinity {percent(self.mean, True)} [{percent(self.low, True)}, {percent(self.high, True)}]"
 
 
 def relations(runs: Sequence[Run]) -> Finding:
-    """Answer by the affinity of tasks, and by how their gradients point."""
+    """Answer from the affinity of tasks, and from conflicts of their gradients."""
     transfer = next((run.monitor("TransferMonitor") for run in runs if run.monitor("TransferMonitor")), None)
     conflict = next((run.monitor("ConflictMonitor") for run in runs if run.monitor("ConflictMonitor")), None)
     against = _conflicts(conflict) if conflict else []
@@ -60,18 +60,18 @@ def relations(runs: Sequence[Run]) -> Finding:
 
 
 def effects(transfer: dict[str, Any]) -> list[Effect]:
-    """Give the effects with known errors; the intervals hold all at once at 95% (Student's t, Bonferroni), if looks are independent."""
+    """Return the effects with known errors; all intervals hold at once at 95% (Student's t, Bonferroni), if measurements are independent."""
     names = transfer.get("tasks") or []
-    means, errors, looks = (square(transfer.get(key), len(names)) for key in ("affinity", "error", "looks"))
+    means, errors, counts = (read_matrix(transfer.get(key), len(names)) for key in ("affinity", "error", "looks"))
     pairs = [
         (i, j)
         for i, j in permutations(range(len(names)), 2)
-        if known(means[i][j], errors[i][j]) and (looks[i][j] or 0) > 1
+        if known(means[i][j], errors[i][j]) and (counts[i][j] or 0) > 1
     ]
     return [
         Effect(names[i], names[j], mean, mean - half, mean + half)
         for i, j in pairs
-        for mean, error, count in [(means[i][j] or 0.0, errors[i][j] or 0.0, int(looks[i][j] or 0))]
+        for mean, error, count in [(means[i][j] or 0.0, errors[i][j] or 0.0, int(counts[i][j] or 0))]
         for half in [error * t_quantile(count - 1, 0.025 / len(pairs))]
     ]
 
@@ -81,12 +81,12 @@ def _answer(clear: Sequence[Effect], looked: int) -> str:
     hurting = {(effect.by, effect.to) for effect in clear if effect.mean < 0}
     both = [(a, b) for a, b in sorted(helping) if a < b and (b, a) in helping]
     one_way = sorted(pair for pair in helping if tuple(sorted(pair)) not in both)
-    said = [f"{a} and {b} help each other" for a, b in both]
-    said += [f"{a} helps {b}" for a, b in one_way] + [f"{a} hurts {b}" for a, b in sorted(hurting)]
-    if not said:
+    parts = [f"{a} and {b} help each other" for a, b in both]
+    parts += [f"{a} helps {b}" for a, b in one_way] + [f"{a} hurts {b}" for a, b in sorted(hurting)]
+    if not parts:
         return f"{_NONE} ({looked} directions looked at)."
     rest = " For the other directions there is no evidence either way." if len(clear) < looked else ""
-    return f"{'; '.join(said)}.{rest}"
+    return f"{'; '.join(parts)}.{rest}"
 
 
 def _groups(transfer: dict[str, Any], clear: Sequence[Effect]) -> list[str]:
@@ -110,13 +110,13 @@ def _method(transfer: dict[str, Any], looked: int) -> str:
 def _conflicts(conflict: dict[str, Any]) -> list[str]:
     names = conflict.get("tasks") or []
     size = len(names)
-    rates, looks, cosines = (square(conflict.get(key), size) for key in ("conflict_rate", "looks", "cosine"))
-    tail = 0.025 / max(sum(bool(looks[i][j]) for i, j in combinations(range(size), 2)), 1)
+    rates, counts, cosines = (read_matrix(conflict.get(key), size) for key in ("conflict_rate", "looks", "cosine"))
+    tail = 0.025 / max(sum(bool(counts[i][j]) for i, j in combinations(range(size), 2)), 1)
     return [
         f"The gradients of {names[i]} and {names[j]} point apart more often than not: in {percent(rate)} [{percent(low)}, {percent(high)}] "
         f"of {count:,.0f} looks, mean cosine {number(cosines[i][j], sign=True)}."
         for i, j in combinations(range(size), 2)
-        for rate, count in [(rates[i][j], looks[i][j])]
+        for rate, count in [(rates[i][j], counts[i][j])]
         if rate is not None and count
         for low, high in [wilson(rate, count, tail)]
         if low > 0.5
@@ -124,7 +124,7 @@ def _conflicts(conflict: dict[str, Any]) -> list[str]:
 
 
 def wilson(rate: float, count: int | float, tail: float = 0.025) -> tuple[float, float]:
-    """Give the interval of a share beyond which `tail` lies on each side (Wilson, 1927)."""
+    """Return the confidence interval of a share with the probability `tail` outside on each side (Wilson, 1927)."""
     z = NormalDist().inv_cdf(1 - tail)
     middle = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))

@@ -1,4 +1,4 @@
-"""One run, as its record tells it."""
+"""A run, read from its record."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Run:
-    """A record that may lack anything, read without surprises.
+    """A run; anything may be missing from its record.
 
     Args:
-        name: What the run is called, e.g. "with replay".
-        record: What `Report.record` gave.
+        name: The name of the run, e.g. "with replay".
+        record: What `Report.record` returned.
     """
 
     name: str
@@ -27,25 +27,25 @@ class Run:
         return list(self.record.get("tasks") or [])
 
     def points(self, key: str) -> list[Point]:
-        """Give the steps and values of a series that are numbers.
+        """Return the steps and values of a series, without values that are missing.
 
         Args:
-            key: What it was shown as, e.g. "validate/topic/loss".
+            key: The name under which it was logged, e.g. "validate/topic/loss".
         """
         series = (self.record.get("series") or {}).get(key) or []
         return [(float(step), float(value)) for step, value in series if value is not None]
 
     def last(self, key: str) -> float | None:
-        """Give the newest value of a series.
+        """Return the newest value of a series.
 
         Args:
-            key: What it was shown as.
+            key: The name under which it was logged.
         """
         points = self.points(key)
         return points[-1][1] if points else None
 
     def monitor(self, kind: str) -> dict[str, Any]:
-        """Give the record of a monitor; empty where there was none.
+        """Return the record of a monitor; empty where there was none.
 
         Args:
             kind: The name of its class.
@@ -63,7 +63,7 @@ def runs_of(records: Mapping[str, Mapping[str, Any]]) -> list[Run]:
 
 
 def tasks_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Put together the tasks of all runs, each once; what one record does not know of a task another may.
+    """Return the tasks of all runs, each once, with what any of the records knows of it.
 
     Args:
         runs: The runs.
@@ -75,8 +75,8 @@ def tasks_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def column(rows: Any, at: int) -> list[float]:
-    """Read a column of rows of numbers, without what is not known.
+def read_column(rows: Any, at: int) -> list[float]:
+    """Read a column of numbers, without those that are missing.
 
     Args:
         rows: The rows, or None.
@@ -85,18 +85,18 @@ def column(rows: Any, at: int) -> list[float]:
     return [float(row[at]) for row in rows or [] if at < len(row) and row[at] is not None]
 
 
-def fewest(of: Mapping[str, Any], key: str) -> int:
-    """Count the validations of the task that has the fewest; tasks without any are left out.
+def fewest_validations(of: Mapping[str, Any], key: str) -> int:
+    """Return the number of validations of the task that has the fewest; tasks without any are left out.
 
     Args:
         of: The record of a monitor.
-        key: What it has of each task in each validation.
+        key: The key of its values for each task in each validation.
     """
-    counts = (len(column(of.get(key), i)) for i in range(len(of.get("tasks") or [])))
+    counts = (len(read_column(of.get(key), i)) for i in range(len(of.get("tasks") or [])))
     return min((count for count in counts if count), default=0)
 
 
-def square(given: Any, size: int) -> list[list[float | None]]:
+def read_matrix(given: Any, size: int) -> list[list[float | None]]:
     """Read a matrix of a record; None where a number is missing.
 
     Args:

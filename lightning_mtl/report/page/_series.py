@@ -1,16 +1,16 @@
-"""What was recorded, and stays small."""
+"""Values over steps, of which a bounded number is kept."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 POINTS = 500
-"""Values of a series that are kept, about."""
+"""About so many values of a series are kept."""
 
 
 @dataclass(slots=True)
 class Series:
-    """Values by step, of which at most `POINTS` are kept, evenly spread; the first and the newest always.
+    """Values over steps, of which at most `POINTS` are kept, evenly spread, with the first and the newest.
 
     Example:
         >>> series = Series()
@@ -28,11 +28,11 @@ class Series:
     newest: list[int | float] = field(default_factory=list)
 
     def add(self, step: int, value: float) -> None:
-        """Take the next value.
+        """Add a value.
 
         Args:
-            step: When it was.
-            value: What it was.
+            step: Its step.
+            value: The value.
         """
         self.newest = [step, value]
         if self.seen % self.every == 0:
@@ -43,6 +43,6 @@ class Series:
             self.every *= 2
 
     def kept(self) -> list[list[int | float]]:
-        """Give [step, value] of what is kept."""
+        """Return [step, value] of each value that is kept."""
         left_out = bool(self.newest) and self.newest is not self.points[-1] and self.newest != self.points[-1]
         return [*self.points, self.newest] if left_out else list(self.points)

@@ -1,4 +1,4 @@
-"""How training was shared out: rates and weights over time, rows that were drawn, work of each level."""
+"""Figures of the shares of tasks in training: rates and weights over time, rows that were drawn, work of each level."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OVER_TIME = (
 
 
 def sampling_panels(runs: Sequence[Run]) -> list[Panel]:
-    """Draw rates, weights and shares over time, and what was drawn, of each run."""
+    """Draw rates, weights and shares over time, and the rows that were drawn, of each run."""
     made: list[Panel | None] = []
     for i, run in enumerate(runs):
         of = f": {run.name}" if len(runs) > 1 else ""
@@ -27,19 +27,19 @@ def sampling_panels(runs: Sequence[Run]) -> list[Panel]:
 
 def _over_time(i: int, run: Run, key: str, title: str, unit: str) -> Panel | None:
     names = [task["name"] for task in run.tasks]
-    there = [(k, name) for k, name in enumerate(names) if run.points(f"train/{name}/{key}")]
-    if not there:
+    logged = [(k, name) for k, name in enumerate(names) if run.points(f"train/{name}/{key}")]
+    if not logged:
         return None
-    figure, (axes,) = blank(2.8 + 0.18 * max(0, (len(there) - 3) // 3))
-    for k, name in there:
+    figure, (axes,) = blank(2.8 + 0.18 * max(0, (len(logged) - 3) // 3))
+    for k, name in logged:
         draw(axes, run.points(f"train/{name}/{key}"), k, text(name, 14))
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     head(figure, title)
     axes.set_ylabel(unit)
     axes.set_xlabel("step")
     legend(figure, axes)
-    told = ", ".join(f"{name} {number(run.last(f'train/{name}/{key}'))}" for _, name in there)
-    return Panel(f"{key.replace('_', '-')}-{i}", figure, f"{title} by step; at the end {told}.")
+    parts = ", ".join(f"{name} {number(run.last(f'train/{name}/{key}'))}" for _, name in logged)
+    return Panel(f"{key.replace('_', '-')}-{i}", figure, f"{title} by step; at the end {parts}.")
 
 
 def _draws(i: int, run: Run, of: str) -> Panel | None:
@@ -63,15 +63,15 @@ def _draws(i: int, run: Run, of: str) -> Panel | None:
     left.set_yticks(range(len(draws)), [text(name, 14) for name in draws])
     left.invert_yaxis()
     head(figure, f"Drawn{of}")
-    told = "; ".join(
+    parts = "; ".join(
         f"{name}: {counted(source.get('drawn'), 'row')}, {number(source.get('passes'))} passes"
         for name, source in draws.items()
     )
-    return Panel(f"draws-{i}", figure, f"Drawn from each source: {told}.")
+    return Panel(f"draws-{i}", figure, f"Drawn from each source: {parts}.")
 
 
 def level_panels(runs: Sequence[Run]) -> list[Panel]:
-    """Draw which share of the encoder's work each level takes, of each run that has levels."""
+    """Draw the share of each level in the encoder's work, of each run that has levels."""
     made = [_levels(i, run, f": {run.name}" if len(runs) > 1 else "") for i, run in enumerate(runs)]
     return [panel for panel in made if panel is not None]
 
@@ -95,7 +95,7 @@ def _levels(i: int, run: Run, of: str) -> Panel | None:
     axes.spines["bottom"].set_visible(False)
     axes.set_xlabel("share of the encoder's work; the tasks that sit there")
     head(figure, f"Work of each level{of}")
-    told = "; ".join(
+    parts = "; ".join(
         f"{level.get('name')}: {percent(level['share'])}, tasks {listed(level.get('tasks') or [])}" for level in levels
     )
-    return Panel(f"levels-{i}", figure, f"Work of each level, from the bottom up: {told}.")
+    return Panel(f"levels-{i}", figure, f"Work of each level, from the bottom up: {parts}.")

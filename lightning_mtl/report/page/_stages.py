@@ -1,4 +1,4 @@
-"""How tasks are forgotten: scores over time, and after each stage."""
+"""Figures of forgetting: scores over time, and after each stage."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ._grids import Values, grid
 from ._run import Run
 from ._words import number
 
-_LEAST = 0.1
-"""The part of a task's best score that a difference of full colours is, at least."""
-_FEW = 16
-"""Stages that are shaded; more would be stripes."""
+_LEAST_RANGE = 0.1
+"""The smallest range of colours, as a share of the task's best score."""
+_MOST_BANDS = 16
+"""With more stages there are no bands."""
 
 
 def forgetting_panels(runs: Sequence[Run]) -> list[Panel]:
-    """Draw the score of each task by step, runs beside each other, and the scores after each stage of each run."""
+    """Draw the score of each task by step, of all runs in one figure, and the scores after each stage of each run."""
     watched = [run for run in runs if run.monitor(KIND)]
     names = list(dict.fromkeys(name for run in watched for name in run.monitor(KIND).get("tasks") or []))
     over_time = [_panel(i, name, watched) for i, name in enumerate(names)]
@@ -29,7 +29,7 @@ def forgetting_panels(runs: Sequence[Run]) -> list[Panel]:
 
 
 def scores(run: Run, task: str) -> list[tuple[float, float]]:
-    """Give a task's scores by step as the monitor saw them; higher is better."""
+    """Return a task's scores by step from the monitor's record; higher is better."""
     of = run.monitor(KIND)
     if task not in (of.get("tasks") or []):
         return []
@@ -39,31 +39,31 @@ def scores(run: Run, task: str) -> list[tuple[float, float]]:
 
 
 def _panel(i: int, task: str, runs: Sequence[Run]) -> Panel | None:
-    seen = [run for run in runs if scores(run, task)]
-    if not seen:
+    scored = [run for run in runs if scores(run, task)]
+    if not scored:
         return None
     figure, (axes,) = blank(2.7)
-    shaded = next((run for run in seen if _bands(run)), None)
+    shaded = next((run for run in scored if _bands(run)), None)
     if shaded is not None:
         _shade(axes, _bands(shaded))
-    for k, run in enumerate(seen):
+    for k, run in enumerate(scored):
         draw(axes, scores(run, task), runs.index(run), run.name if len(runs) > 1 else None)
-        _mark(axes, run, task, first=not any(alarms_of(before, task) for before in seen[:k]))
+        _mark_alarms(axes, run, task, first=not any(alarms_of(before, task) for before in scored[:k]))
     head(figure, task)
     axes.set_ylabel("score (higher is better)")
     axes.set_xlabel("step")
     legend(figure, axes)
-    told = [
+    parts = [
         f"{run.name}: best {number(best)}, last {number(points[-1][1])}, {len(alarms_of(run, task))} alarms"
-        for run in seen
+        for run in scored
         for points in [scores(run, task)]
         for best in [max(value for _, value in points)]
     ]
     caption = "" if shaded is None else f"Bands: the stages{f' of {shaded.name}' if len(runs) > 1 else ''}."
-    return Panel(f"forgetting-{i}", figure, f"Score of {task} by step. {'; '.join(told)}.", caption)
+    return Panel(f"forgetting-{i}", figure, f"Score of {task} by step. {'; '.join(parts)}.", caption)
 
 
-def _mark(axes: Axes, run: Run, task: str, first: bool) -> None:
+def _mark_alarms(axes: Axes, run: Run, task: str, first: bool) -> None:
     points = dict(scores(run, task))
     at = [(alarm["step"], points[alarm["step"]]) for alarm in alarms_of(run, task) if alarm.get("step") in points]
     if at:
@@ -73,7 +73,7 @@ def _mark(axes: Axes, run: Run, task: str, first: bool) -> None:
 
 def _bands(run: Run) -> list[dict[str, Any]]:
     stages = list(run.record.get("stages") or [])
-    return stages if 1 < len(stages) <= _FEW else []
+    return stages if 1 < len(stages) <= _MOST_BANDS else []
 
 
 def _shade(axes: Axes, stages: Sequence[dict[str, Any]]) -> None:
@@ -110,11 +110,12 @@ def _matrix(i: int, run: Run, many: bool) -> Panel | None:
 
 
 def _by_column(values: Values) -> list[list[float | None]]:
-    """Bring each task's scores to [0, 1], its best to 1, since tasks have metrics of their own."""
+    """Scale each task's scores to [0, 1], with its best at 1, since tasks have different metrics."""
     columns = [[value for value in column if value is not None] for column in zip(*values, strict=True)]
     tops = [max(column, default=0.0) for column in columns]
     widths = [
-        max(top - min(column, default=top), _LEAST * abs(top)) or 1.0 for top, column in zip(tops, columns, strict=True)
+        max(top - min(column, default=top), _LEAST_RANGE * abs(top)) or 1.0
+        for top, column in zip(tops, columns, strict=True)
     ]
     return [
         [

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._compared import OWN, Compared, mean_of
+from ._arms import OWN, ComparedArms, mean_of
 from ._finding import Table
 from ._run import Run, tasks_of
 from ._words import interval, known, number
 
 
 def task_table(runs: Sequence[Run]) -> Table:
-    """List the tasks: rows, metric, and how each run ended."""
+    """Return a table of the tasks: rows, metric, and the last value of each run."""
     header = ["task", "training rows", "metric"]
     header += [run.name if len(runs) > 1 else "last validation" for run in runs]
     rows = []
@@ -23,12 +23,12 @@ def task_table(runs: Sequence[Run]) -> Table:
     return Table(tuple(header), tuple(rows))
 
 
-def comparison_tables(comparison: Compared | None) -> list[Table]:
-    """List what each arm reached, and what it cost."""
-    return [] if comparison is None else [_reached(comparison), *_costs(comparison)]
+def comparison_tables(comparison: ComparedArms | None) -> list[Table]:
+    """Return tables of the results and costs of each arm."""
+    return [] if comparison is None else [_results(comparison), *_costs(comparison)]
 
 
-def _reached(comparison: Compared) -> Table:
+def _results(comparison: ComparedArms) -> Table:
     own = any(task.own for task in comparison.tasks)
     header = ("task", "metric", *comparison.arms, *([OWN] * own), "difference [95%]", "verdict")
     rows = [
@@ -53,12 +53,12 @@ _COSTS = (
 )
 
 
-def _costs(comparison: Compared) -> list[Table]:
-    there = [column for column in _COSTS if any(known(of.get(column[0])) for of in comparison.costs.values())]
-    if not there:
+def _costs(comparison: ComparedArms) -> list[Table]:
+    measured = [column for column in _COSTS if any(known(of.get(column[0])) for of in comparison.costs.values())]
+    if not measured:
         return []
     rows = [
-        (arm, *(number(of[key] / unit) if known(of.get(key)) else "unknown" for key, _, unit in there))
+        (arm, *(number(of[key] / unit) if known(of.get(key)) else "unknown" for key, _, unit in measured))
         for arm, of in comparison.costs.items()
     ]
-    return [Table(("arm", *(title for _, title, _ in there)), tuple(rows))]
+    return [Table(("arm", *(title for _, title, _ in measured)), tuple(rows))]

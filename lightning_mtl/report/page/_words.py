@@ -1,4 +1,4 @@
-"""Numbers and names in sentences."""
+"""Numbers and names written for sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def number(value: Number | None, sign: bool = False) -> str:
 
     Args:
         value: The number; None is "unknown".
-        sign: Whether a positive one has its sign too.
+        sign: Whether a positive number is written with its sign.
 
     Example:
         >>> number(0.12345), number(2.0, sign=True), number(12345.6), number(None)
@@ -64,7 +64,7 @@ def percent(share: Number | None, sign: bool = False) -> str:
 
     Args:
         share: The share; None is "unknown".
-        sign: Whether a positive one has its sign too.
+        sign: Whether a positive share is written with its sign.
 
     Example:
         >>> percent(0.5), percent(0.00213, sign=True)
@@ -81,7 +81,7 @@ def interval(bounds: Sequence[Number | None]) -> str:
     """Write a mean with its interval.
 
     Args:
-        bounds: Mean, low, high; the bounds of a single seed are not known.
+        bounds: Mean, low, high; a single seed has no bounds.
 
     Example:
         >>> interval([0.5, 0.25, 0.75])
@@ -100,7 +100,7 @@ def interval(bounds: Sequence[Number | None]) -> str:
 
 
 def known(*values: Number | None) -> bool:
-    """Say whether all of these are numbers.
+    """Return whether all of these are finite numbers.
 
     Args:
         values: Numbers, or None.
@@ -109,7 +109,7 @@ def known(*values: Number | None) -> bool:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Write names one after the other.
+    """Write names with commas and "and" between.
 
     Args:
         names: The names.
@@ -137,21 +137,22 @@ def counted(count: Number | None, noun: str) -> str:
     return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
 
 
-def too_few(looks: int, of: str = "") -> str:
-    """Say that there were too few validations for an alarm.
+def too_few(validations: int, of: str = "") -> str:
+    """Return a sentence that says that there were too few validations for an alarm.
 
     Args:
-        looks: How many there were.
-        of: Of what it cannot be said.
+        validations: How many there were.
+        of: The task in question.
     """
-    return f"Cannot be said{of and f' for {of}'}: an alarm needs {FEWEST} validations of a task, there {'was' if looks == 1 else 'were'} {looks}."
+    were = "was" if validations == 1 else "were"
+    return f"Cannot be said{of and f' for {of}'}: an alarm needs {FEWEST} validations of a task, there {were} {validations}."
 
 
 def verb(names: Sequence[str], one: str, many: str) -> str:
-    """Choose the form of a verb.
+    """Return the form of a verb that agrees with its subject.
 
     Args:
-        names: Of whom it is said.
+        names: The names that make the subject.
         one: The form for one.
         many: The form for several.
     """

@@ -1,4 +1,4 @@
-"""A report in a folder: the page, and the same figures as PNG."""
+"""The folder of a report: the page, and its figures as PNG."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ def write_report(
     """Write the page of one or several runs, `report.html`, and its figures, `report/*.png`; see `lightning_mtl.report.write_report`.
 
     Args:
-        folder: Where it goes.
+        folder: The folder of the page.
         records: {name of the run: its record}.
-        comparison: What `Comparison.record` gave.
+        comparison: What `Comparison.record` returned.
         title: The heading.
     """
     drawn = sections(records, comparison)
-    images = pictures(drawn)
-    place = Path(folder)
-    (place / "report").mkdir(parents=True, exist_ok=True)
-    for old in (place / "report").glob("*.png"):
+    images = as_png(drawn)
+    figures = Path(folder) / "report"
+    figures.mkdir(parents=True, exist_ok=True)
+    for old in figures.glob("*.png"):
         old.unlink()
     for name, image in images.items():
-        (place / "report" / f"{name}.png").write_bytes(image)
-    path = place / "report.html"
+        (figures / f"{name}.png").write_bytes(image)
+    path = Path(folder) / "report.html"
     path.write_text(page(title, records, comparison, findings(records, comparison), drawn, images), encoding="utf-8")
     return path
 
 
-def pictures(drawn: Sequence[Section]) -> dict[str, bytes]:
-    """Give all figures as PNG, by name."""
+def as_png(drawn: Sequence[Section]) -> dict[str, bytes]:
+    """Return all figures as PNG, by name."""
     made = {}
     with styled():
         for panel in (panel for section in drawn for panel in section.panels):

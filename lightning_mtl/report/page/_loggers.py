@@ -10,13 +10,13 @@ import matplotlib.image
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 
-def show(loggers: Sequence[Any], files: Sequence[Path], step: int) -> None:
-    """Hand figures to those loggers that take images: `WandbLogger` and `TensorBoardLogger`.
+def log_figures(loggers: Sequence[Any], files: Sequence[Path], step: int) -> None:
+    """Log figures with those loggers that take images: `WandbLogger` and `TensorBoardLogger`.
 
     Args:
-        loggers: The loggers of a Trainer; others are left alone.
+        loggers: The loggers of a Trainer; others get nothing.
         files: The figures as PNG; each is named after its file.
-        step: The step that they are of.
+        step: The step of the figures.
     """
     for logger in loggers:
         for file in files:

@@ -1,6 +1,6 @@
-"""How the page looks."""
+"""The style sheet of the page."""
 
-SHEET = """
+STYLE_SHEET = """
 :root { --ink: #20242a; --soft: #5b6470; --line: #dfe3e8; --paper: #ffffff; --ground: #f5f6f8; --blue: #0b5c92; }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
