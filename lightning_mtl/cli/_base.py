@@ -1,4 +1,4 @@
-"""What the command lines of recipes have in common: Lightning's own, a folder for each run, errors without a traceback."""
+"""What the command lines of recipes have in common: Lightning's options, a folder for each run, errors without a traceback."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from .._checks import did_you_mean
 from ..modules import MultiTaskModule
 
 _RUN = "LIGHTNING_MTL_RUN"
+"""The environment variable that tells other processes of this run its folder."""
 
 
 class RecipeCLI(LightningCLI):
-    """Set model, data and Trainer from the command line, and train several networks with them.
+    """Configure model, data and Trainer from the command line, and train several networks with them.
 
     Args:
         model: A module of the library.
         data: A data module of the library.
-        folder: Where runs are kept, unless `--trainer.default_root_dir` says otherwise.
+        folder: The folder of all runs, unless `--trainer.default_root_dir` says otherwise.
         trainer: Defaults of the Trainer's arguments.
         args: The command line. Default: that of the process.
     """
@@ -62,18 +63,18 @@ class RecipeCLI(LightningCLI):
         )
 
     def instantiate_trainer(self, **options: Any) -> L.Trainer:
-        """Make a Trainer that tells ranks and devices; each run gets one of its own, with its logger."""
+        """Make a Trainer that knows ranks and devices; each run gets one of its own, with its logger."""
         return super().instantiate_trainer(**{"logger": False, **options})
 
     def instantiate_classes(self) -> None:
-        """Make data, model and Trainer; what they refuse is said without a traceback."""
+        """Make data, model and Trainer; print their errors without a traceback."""
         try:
             super().instantiate_classes()
         except (ValueError, OSError) as error:
             self.parser.exit(2, f"error: {error}\n")
 
     def run(self) -> Any:
-        """Do what the options say; what the library refuses is said without a traceback."""
+        """Do what the options say; print errors of the library without a traceback."""
         try:
             return self.answer()
         except ValueError as error:
@@ -97,23 +98,23 @@ class RecipeCLI(LightningCLI):
     def _start(self) -> Path:
         """Make the folder of this run, with its configuration."""
         self._seeds()
-        left = self._left()
-        folder = left or _folder(Path(self.config.trainer.default_root_dir), self.trainer.world_size)
-        if self.trainer.is_global_zero and left is None:
+        resumed = self._resumed_folder()
+        folder = resumed or _new_folder(Path(self.config.trainer.default_root_dir), self.trainer.world_size)
+        if self.trainer.is_global_zero and resumed is None:
             self.parser.save(self.config, folder / "config.yaml", skip_validation=True, overwrite=True)
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # twenty runs would say it twenty times
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # twenty runs would print it twenty times
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning's own, at every step of its set-up
         for text in (".*have the same inputs as rows of", ".*number of training batches"):
             warnings.filterwarnings("once", text)  # every run has the same data
         if not sys.stderr.isatty():
-            datasets.disable_progress_bars()  # in a file each of them would be lines
+            datasets.disable_progress_bars()  # in a file, each update would be a line
         return folder
 
-    def _left(self) -> Path | None:
-        """Find the folder of a run that is gone on with."""
+    def _resumed_folder(self) -> Path | None:
+        """Return the folder of the run that is resumed, if there is one."""
         return None
 
-    def _made(self, kind: type, name: str, config: Namespace) -> Any:
+    def _instantiate(self, kind: type, name: str, config: Namespace) -> Any:
         """Make one of the classes alone: all of them together would read the data again for each run."""
         parser = LightningArgumentParser()
         parser.add_lightning_class_args(kind, name)
@@ -123,33 +124,33 @@ class RecipeCLI(LightningCLI):
         arm, seed = run.split("/")
         config = deepcopy(self.config.trainer)
         config.default_root_dir = str(folder / run)
-        for logger in _listed(config.logger):
+        for logger in _as_list(config.logger):
             if isinstance(logger, Namespace) and "name" in logger.init_args and logger.init_args.name is None:
                 logger.init_args.name = f"{arm}-{seed}"
-        options = dict(self._made(L.Trainer, "trainer", config))
+        options = dict(self._instantiate(L.Trainer, "trainer", config))
         if options["logger"] in (None, True) and not options["barebones"]:
-            again = len(list((folder / arm).glob(f"{seed}*"))) if self._left() else 0
+            again = len(list((folder / arm).glob(f"{seed}*"))) if self._resumed_folder() else 0
             options["logger"] = CSVLogger(folder, name=arm, version=f"{seed}-resumed-{again}" if again else seed)
-        kept: dict[str, Any] = {"dirpath": folder / run / "checkpoints", "enable_version_counter": False}
-        best = ModelCheckpoint(monitor="validate/score", mode="max", filename="best", save_weights_only=True, **kept)
-        callbacks = [*_listed(options["callbacks"]), *self._watching(run)]
-        watched = any(isinstance(callback, Checkpoint) for callback in callbacks)
+        where: dict[str, Any] = {"dirpath": folder / run / "checkpoints", "enable_version_counter": False}
+        best = ModelCheckpoint(monitor="validate/score", mode="max", filename="best", save_weights_only=True, **where)
+        callbacks = [*_as_list(options["callbacks"]), *self._watching(run)]
+        own = any(isinstance(callback, Checkpoint) for callback in callbacks)
         off = options["enable_checkpointing"] is False or options["barebones"] or options["fast_dev_run"]
-        callbacks = callbacks if watched or off else [*callbacks, best]
-        options["callbacks"] = callbacks if off else [*callbacks, *self._also_kept(kept)]
+        callbacks = callbacks if own or off else [*callbacks, best]
+        options["callbacks"] = callbacks if off else [*callbacks, *self._more_checkpoints(where)]
         return self._instantiate_trainer(options, [])
 
     def _watching(self, run: str) -> list[L.Callback]:
-        """Make what watches the run of this name, beside the callbacks that were asked for."""
+        """Return callbacks that monitor the run of this name, beside those of the user."""
         return []
 
-    def _also_kept(self, kept: dict[str, Any]) -> list[ModelCheckpoint]:
-        """Make what keeps checkpoints beside the best one."""
+    def _more_checkpoints(self, where: dict[str, Any]) -> list[ModelCheckpoint]:
+        """Return callbacks that write checkpoints beside the best one."""
         return []
 
 
 class _Parser(LightningArgumentParser):
-    """Answers an unknown option with the nearest one there is."""
+    """Names the nearest option in errors about an unknown one."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         known = [name for name in self._option_string_actions if name.startswith("--")]
@@ -167,15 +168,15 @@ class _Parser(LightningArgumentParser):
 def finish(trainer: L.Trainer) -> None:
     """Close the loggers of a run."""
     for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):  # else the next run would go on in the same one
+        if isinstance(logger, WandbLogger):  # else the next run would continue this one
             logger.experiment.finish()
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [] if value is None else [value]
 
 
-def _folder(root: Path, ranks: int) -> Path:
+def _new_folder(root: Path, ranks: int) -> Path:
     """Make a new folder for this run, the same one on all of its ranks."""
     job = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
     if ranks > 1 and (job or _RUN in os.environ):

@@ -14,27 +14,28 @@ from ..comparison import fit
 from ..meta import EpisodeDataModule, FewShotComparison, Judgement, MetaLearningModule, judge
 from ..saving import read_model
 from ._base import RecipeCLI, finish
+from ._options import split_names
 
 Trained = Mapping[str, Mapping[str, MetaLearningModule]]
 """{setting: {method: module}}."""
 
 
 class FewShotCLI(RecipeCLI):
-    """Train several methods in several settings, and compare what each makes of test episodes.
+    """Train several methods in several settings, and compare their results on test episodes.
 
     `--model.*`, `--data.*`, `--trainer.*`, `--config`, `--seeds` and `--seed_everything` are as in `MultiTaskCLI`; `--methods` and
     `--settings` choose some, with commas between.
 
     Args:
-        model: A `MetaLearningModule` of one task; it may have a method `learn(trainer, data)` that trains it otherwise than `Trainer.fit` does,
-            and gives the module to test.
+        model: A `MetaLearningModule` of one task. It may have a method `learn(trainer, data)` that trains it in another way than
+            `Trainer.fit`, and returns the module to test.
         data: An `EpisodeDataModule`.
         methods: {method: arguments of the model that make it}.
         settings: {setting: arguments of the data that make it}.
-        shown: Inner steps whose results are written down; as many are taken in tests as the last says.
+        shown: Inner steps whose results are reported; tests take as many as the last says.
         full: Arguments of the Trainer that the option `--full=true` sets.
-        published: {setting: {method: what a paper reports}}.
-        draw: Draws a picture of the modules of the first seed into a folder, and names its file.
+        published: {setting: {method: the result that a paper reports}}.
+        draw: Draws a figure of the modules of the first seed into a folder, and returns the name of its file.
         folder: See `MultiTaskCLI`.
         trainer: See `MultiTaskCLI`.
         args: See `MultiTaskCLI`.
@@ -64,21 +65,19 @@ class FewShotCLI(RecipeCLI):
         """Add the options of the comparison."""
         parser.add_argument("--seeds", type=int, default=1, help="How many seeds to run (default: 1).")
         if self._full:
-            said = ", ".join(f"{name}={value}" for name, value in self._full.items())
+            values = ", ".join(f"{name}={value}" for name, value in self._full.items())
             parser.add_argument(
-                "--full", type=bool, default=False, help=f"Whether to train in full: {said} (default: false)."
+                "--full", type=bool, default=False, help=f"Whether to train in full: {values} (default: false)."
             )
-        for name, there in (("methods", self.methods), ("settings", self.settings)):
-            names = ",".join(there)
+        for name, choices in (("methods", self.methods), ("settings", self.settings)):
+            names = ",".join(choices)
             parser.add_argument(
                 f"--{name}", type=str, default=names, help=f"Which to run, with commas between (default: {names})."
             )
 
     def answer(self) -> FewShotComparison:
-        """Train and test all of it, print the table, and write it as CSV and PNG into the folder of this run."""
-        methods, settings = (
-            self._chosen(name, there) for name, there in (("methods", self.methods), ("settings", self.settings))
-        )
+        """Train and test all methods, print the table, and write it as CSV and PNG into the folder of this run."""
+        methods, settings = self._chosen("methods", self.methods), self._chosen("settings", self.settings)
         if self._full and self.config.full:
             for name, value in self._full.items():
                 self.config.trainer[name] = value
@@ -93,8 +92,8 @@ class FewShotCLI(RecipeCLI):
         for setting in settings:
             for seed in self._seeds():
                 for method in methods:
-                    module, judged = self._run(folder, setting, method, seed)
-                    found[setting][method].append(judged)
+                    module, results = self._run(folder, setting, method, seed)
+                    found[setting][method].append(results)
                     first[setting].setdefault(method, module)
         comparison = FewShotComparison(
             {
@@ -109,7 +108,7 @@ class FewShotCLI(RecipeCLI):
             comparison.plot(folder / "comparison.png")
             more = f", {self._draw(first, folder)}" if self._draw is not None else ""
             print(
-                f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png{more}, config.yaml.{self._adapts(folder)}"
+                f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png{more}, config.yaml.{self._how_to_adapt(folder)}"
             )
         return comparison
 
@@ -118,7 +117,7 @@ class FewShotCLI(RecipeCLI):
         config = deepcopy(self.config.data)
         for name, value in {**self.settings[setting], "summary": False}.items():
             config[name] = value
-        data = self._made(self._data, "data", config)
+        data = self._instantiate(self._data, "data", config)
         trainer = self._trainer(folder, f"{method}, {setting}/seed{seed}")
         module: Any = self._model(self.methods[method])
         module = module.learn(trainer, data) if hasattr(module, "learn") else learned(trainer, module, data)
@@ -130,18 +129,20 @@ class FewShotCLI(RecipeCLI):
         config = deepcopy(self.config.model)
         for name, value in changes.items():
             config[name] = value
-        module: MetaLearningModule = self._made(self._kind, "model", config)
+        module: MetaLearningModule = self._instantiate(self._kind, "model", config)
         return module
 
-    def _chosen(self, option: str, there: Mapping[str, Any]) -> list[str]:
-        names = [name.strip() for name in self.config[option].split(",") if name.strip()]
-        unknown = [name for name in names if name not in there]
+    def _chosen(self, option: str, choices: Mapping[str, Any]) -> list[str]:
+        names = split_names(self.config[option])
+        unknown = [name for name in names if name not in choices]
         if unknown or not names:
-            raise ValueError(f"`--{option}` must be out of {list(there)}, got {unknown or names}. Put commas between.")
+            raise ValueError(
+                f"`--{option}` must be out of {list(choices)}, got {unknown or names}. Put commas between."
+            )
         return names
 
-    def _adapts(self, folder: Path) -> str:
-        """Say where the first network of these runs is kept, if it is."""
+    def _how_to_adapt(self, folder: Path) -> str:
+        """Return a line of code that adapts the first network of these runs, if there is a checkpoint of it."""
         found = sorted(folder.glob("*/**/*.ckpt"))
         kind = self._kind.kind()
         return (
@@ -152,7 +153,7 @@ class FewShotCLI(RecipeCLI):
 
 
 def learned(trainer: L.Trainer, module: MetaLearningModule, data: EpisodeDataModule) -> MetaLearningModule:
-    """Train a module, and give it the weights that validated best.
+    """Train a module, and load the weights of its best validation.
 
     Args:
         trainer: The Trainer.

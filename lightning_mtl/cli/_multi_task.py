@@ -1,4 +1,4 @@
-"""The command line of a recipe: Lightning's own, which ends in a comparison."""
+"""The command line of a recipe that ends in a comparison."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ from ._options import add_options, add_shortcuts, refuse_beside_search, refuse_t
 
 
 class MultiTaskCLI(RecipeCLI):
-    """Train a multi-task model beside its single-task twins, all of it set from the command line.
+    """Train a multi-task model and its single-task twins, configured from the command line.
 
     The model's class must take `tasks`, the names of the tasks to train, from which its twins are made. There is no
     subcommand: `--model.*`, `--data.*` and `--trainer.*` set the arguments of the classes and of the Trainer, `--config`
-    reads them from a YAML file, `--seeds` says how many paired seeds to run, `--seed_everything` which is the first, and
-    `--compare=false` trains the network for all tasks alone, as a sweep does: every `--save_every` steps it writes `last.ckpt`, with
-    which `--ckpt_path` goes on where a run was killed. `--weight_search=8` searches fixed weights of the losses instead, beside
-    equal weights and `--model.balancer` with as many trials: see `search_weights`. `--placement=all` tries each task of a hierarchy
-    at each level instead: see `search_placement`. What the classes refuse when they are made (a
-    `ValueError`, a file that is not there) ends the program with their message.
+    reads them from a YAML file, `--seeds` is the number of paired seeds, and `--seed_everything` the first of them.
+    `--compare=false` trains only the network for all tasks, as a sweep does: every `--save_every` steps it writes `last.ckpt`,
+    with which `--ckpt_path` resumes a run that was killed. `--weight_search=8` searches fixed weights of the losses instead,
+    beside equal weights and `--model.balancer` with as many trials: see `search_weights`. `--placement=all` tries each task of a
+    hierarchy at each level instead: see `search_placement`. Errors of the classes when they are made (a `ValueError`, a
+    missing file) end the program with their message.
 
     Args:
         model: A `MultiTaskModule` with an argument `tasks`.
         data: A `MultiTaskDataModule`.
-        folder: Where runs are kept, unless `--trainer.default_root_dir` says otherwise.
+        folder: The folder of all runs, unless `--trainer.default_root_dir` says otherwise.
         trainer: Defaults of the Trainer's arguments.
         links: Arguments of the model that follow from attributes of the data, e.g. {"topics": "topics"}.
-        shortcuts: Options without a prefix that stand for arguments of data and model: {option: (default, arguments)}; with
+        shortcuts: Options without a prefix that set arguments of data and model: {option: (default, arguments)}; with
             several arguments the value is a list, with commas between.
         arms: Two networks to compare in place of one with its single-task twins: {name: arguments of the model that make it}; the
-            first is what the second is measured against.
+            first is the baseline of the second.
         also: Results of these that are compared too, see `compare_arms`.
-        monitors: Makes callbacks that watch the first network for all tasks in a comparison; their records make a report beside it.
+        monitors: Makes callbacks that monitor the first network for all tasks in a comparison; a report is made of their records.
         args: The command line. Default: that of the process.
     """
 
     two_stage: ClassVar[bool | float] = False
-    """What `--two_stage` is where it is not given."""
+    """The default of `--two_stage`."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class MultiTaskCLI(RecipeCLI):
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
 
     def answer(self) -> Comparison | WeightSearch | Placement | float:
-        """Search weights or levels, compare, or train the network for all tasks alone."""
+        """Search weights or levels, compare, or train only the network for all tasks."""
         refuse_twin_options(self.config, self.arms)
         if self.config.weight_search is not None:
             return self.search_weights()
@@ -116,13 +116,13 @@ class MultiTaskCLI(RecipeCLI):
             comparison.to_csv(folder / "comparison.csv")
             (folder / "comparison.json").write_text(json.dumps(comparison.record(), indent=1))
             comparison.plot(folder / "comparison.png")
-            predicts = self._predicts(folder, comparison.arms[1])
-            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, .json, .png, config.yaml.{predicts}")
+            predict = self._how_to_predict(folder, comparison.arms[1])
+            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, .json, .png, config.yaml.{predict}")
         self._report(folder, comparison)
         return comparison
 
     def more_runs(self, folder: Path) -> dict[str, dict[str, Any]]:
-        """Train what the report shows beside the comparison: {name: what `Report.record` gave}; nothing, unless a recipe does.
+        """Train further runs for the report, and return {name: what `Report.record` returned}; a recipe may override it.
 
         Args:
             folder: The folder of this run.
@@ -142,7 +142,7 @@ class MultiTaskCLI(RecipeCLI):
         return self.config.weight_search is not None or self.config.placement is not None
 
     def _report(self, folder: Path, comparison: Comparison) -> None:
-        """Write the page of what was watched, and name it."""
+        """Write the report of the monitored run, and print its path."""
         if not self._reports:
             return
         records = {"together": self._reports[0].record(), **self.more_runs(folder)}
@@ -151,7 +151,7 @@ class MultiTaskCLI(RecipeCLI):
             print(f"The report: {page}")
 
     def score(self) -> float:
-        """Train the network for all tasks alone, and print the mean of its `validate/score` over the seeds."""
+        """Train only the network for all tasks, and print the mean of its `validate/score` over the seeds."""
         folder = self._start()
         found = score(
             self._model,
@@ -162,8 +162,8 @@ class MultiTaskCLI(RecipeCLI):
             ckpt_path=self.config.ckpt_path,
         )
         if self.trainer.is_global_zero:
-            said = f"validate/score {found:.4f}, seeds: {len(self._seeds())}"
-            print(f"\n{said}\nWritten to {folder}: logs, config.yaml.{self._predicts(folder)}")
+            result = f"validate/score {found:.4f}, seeds: {len(self._seeds())}"
+            print(f"\n{result}\nWritten to {folder}: logs, config.yaml.{self._how_to_predict(folder)}")
         return found
 
     def search_weights(self) -> WeightSearch:
@@ -181,8 +181,8 @@ class MultiTaskCLI(RecipeCLI):
         )
         if self.trainer.is_global_zero:
             found.to_csv(folder / "weight_search.csv")
-            predicts = self._predicts(folder, found.best.best.run)
-            print(f"\n{found}\nWritten to {folder}: weight_search.csv, config.yaml.{predicts}")
+            predict = self._how_to_predict(folder, found.best.best.run)
+            print(f"\n{found}\nWritten to {folder}: weight_search.csv, config.yaml.{predict}")
         return found
 
     def search_placement(self) -> Placement:
@@ -207,27 +207,25 @@ class MultiTaskCLI(RecipeCLI):
         given: Mapping[str, int] = self.config.model.levels or {}
         return self._model(None, changes={"levels": {**given, **(levels or {})}})
 
-    def _predicts(self, folder: Path, run: str = "multi-task") -> str:
-        """Say where the first network of these runs is kept, if it is."""
+    def _how_to_predict(self, folder: Path, run: str = "multi-task") -> str:
+        """Return a line of code that predicts with the first network of these runs, if there is a checkpoint of it."""
         found = sorted(folder.glob(f"{run}/**/*.ckpt"), key=lambda path: (len(path.parts), path))
         kind = self._kind.kind()
         return f"\nTo predict: {kind}.load_from_checkpoint({str(found[0])!r}).predict(rows)" if found else ""
 
-    def _left(self) -> Path | None:
-        """Find the folder of the run that a checkpoint is of."""
+    def _resumed_folder(self) -> Path | None:
+        """Return the folder of the run to which `--ckpt_path` belongs."""
         if self.config.ckpt_path is None:
             return None
         start = Path(self.config.ckpt_path)
         if self.config.compare:
-            raise ValueError(
-                "`--ckpt_path` must go on with one network, got a comparison. Add --compare=false --seeds=1."
-            )
+            raise ValueError("`--ckpt_path` must resume one network, got a comparison. Add --compare=false --seeds=1.")
         if not start.is_file():
             raise ValueError(f"`--ckpt_path` must be a checkpoint of a run, got {str(start)!r}, which is no file.")
         return next((folder for folder in start.parents if (folder / "config.yaml").exists()), start.parent)
 
-    def _also_kept(self, kept: dict[str, Any]) -> list[ModelCheckpoint]:
-        last = ModelCheckpoint(filename="last", every_n_train_steps=self.config.save_every, **kept)
+    def _more_checkpoints(self, where: dict[str, Any]) -> list[ModelCheckpoint]:
+        last = ModelCheckpoint(filename="last", every_n_train_steps=self.config.save_every, **where)
         return [] if self.config.compare else [last]
 
     def _model(
@@ -238,12 +236,12 @@ class MultiTaskCLI(RecipeCLI):
             config[name] = value
         if balancer is not None:
             config.balancer = balancer
-            for name, default in vars(Measuring()).items():  # what goes with the balancer of the user's choice alone
+            for name, default in vars(Measuring()).items():  # the user's settings belong to the user's balancer only
                 if name in config:
                     config[name] = default
         if tasks is not None:
             config.tasks = tasks
         for target, source in self.links.items():
             config[target] = getattr(self.datamodule, source)
-        model: MultiTaskModule = self._made(self._kind, "model", config)
+        model: MultiTaskModule = self._instantiate(self._kind, "model", config)
         return model

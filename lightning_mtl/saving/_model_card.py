@@ -9,12 +9,12 @@ from ..task import Task
 
 
 def model_card(tasks: Sequence[Task], encoder: Encoder, scores: Mapping[str, float]) -> str:
-    """Write the card as Markdown.
+    """Return the card as Markdown.
 
     Args:
         tasks: The tasks of the model.
         encoder: Its encoder.
-        scores: Values by name, "<stage>/<task>/<metric>".
+        scores: Scores by name, "<stage>/<task>/<metric>".
     """
     names = ", ".join(f"`{task.name}`" for task in tasks)
     trunk = getattr(encoder, "trunk", encoder)
