@@ -73,7 +73,7 @@ def refuse_uneven(words: Sequence[Any], tags: Sequence[Any], task: Task, where: 
         if labels is not None and len(labels) != len(of):
             raise ValueError(
                 f"Task {task.name!r} must have a label for each word: {where} {row} has {len(of)} words and {len(labels)} labels "
-                f"in column {task.column!r}. Mend or drop the row; None in place of a label means that it is unknown."
+                f"in column {task.column!r}. Correct or drop the row; None marks a missing label."
             )
 
 

@@ -1,4 +1,4 @@
-"""A user's files as rows."""
+"""The user's files as rows."""
 
 from ._files import read_rows, read_sentences
 

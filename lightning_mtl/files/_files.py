@@ -1,4 +1,4 @@
-"""Rows from the user's own files."""
+"""Rows of the user's files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._sentences import from_columns, from_conllu
 _READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _SHOWN = 5
-_MISSING = ["", "NA", "N/A", "NaN", "nan"]  # not pandas' whole list: "None" and "null" are labels that people give
+_MISSING = ["", "NA", "N/A", "NaN", "nan"]  # not the whole list of pandas: "None" and "null" can be labels
 _Cells = list[str] | str
 """The cells of a line, or what is wrong with it."""
 
@@ -25,8 +25,8 @@ _Cells = list[str] | str
 def read_rows(path: str | PathLike[str]) -> datasets.Dataset:
     r"""Read a CSV, TSV, JSON, JSONL or Parquet file, or a folder written by `Dataset.save_to_disk`.
 
-    A CSV or TSV file has a header and is UTF-8. Its lines are checked before they are read, so that no row is dropped,
-    cut or joined with the next one in silence; empty cells, and NA, N/A, NaN and nan, are missing values.
+    A CSV or TSV file has a header and is UTF-8. Its lines are checked before they are read, so that no row is silently dropped,
+    cut off or joined with the next one. Empty cells, and NA, N/A, NaN and nan, are missing values.
 
     Args:
         path: The file or folder; a leading `~` is the user's home.
@@ -35,7 +35,7 @@ def read_rows(path: str | PathLike[str]) -> datasets.Dataset:
         The rows, with the types that `datasets` finds in the whole file.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         ValueError: A kind of file that cannot be read, a file without rows, or a CSV file with broken lines, by number.
 
     Example:
@@ -58,18 +58,18 @@ def read_sentences(path: str | PathLike[str], columns: Sequence[str] | None = No
     r"""Read a file with a line for each word and a blank line between sentences, in UTF-8.
 
     A file that ends in .conllu is CoNLL-U: its rows have `form`, `lemma`, `upos`, `xpos`, `feats`, `head` and `deprel`, as far as
-    they are filled. Any other file has the fields that `columns` names, with tabs or else blanks between, as those of CoNLL-2003;
-    an empty field is no label.
+    they are filled. Any other file has the fields that `columns` names, separated by tabs or else blanks, as in CoNLL-2003; an
+    empty field is a missing label.
 
     Args:
         path: The file; a leading `~` is the user's home.
-        columns: Names of the fields of a line, the word's first. Default: those of CoNLL-U, or `words` and `tags`.
+        columns: Names of the fields of a line; the word comes first. Default: those of CoNLL-U, or `words` and `tags`.
 
     Returns:
         A row for each sentence, with a list for each column.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         ValueError: A file without sentences, or broken lines, by number.
 
     Example:
@@ -123,13 +123,13 @@ def _read_file(file: Path) -> datasets.Dataset:
     options: dict[str, Any] = {}
     if ending in _SEPARATORS:
         _check_csv(file, _SEPARATORS[ending])
-        # One piece: of several, the first would decide on the types, and a label that comes late would be an error.
+        # One piece: of several, the first would fix the types, and a label that first appears later would be an error.
         options = {"sep": _SEPARATORS[ending], "chunksize": None, "keep_default_na": False, "na_values": _MISSING}
     try:
         return datasets.load_dataset(_READERS[ending], data_files=str(file), split="train", **options)
     except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
         raise ValueError(
-            f"`path` must hold rows that can be read, got {str(file)!r}: {error.__cause__ or error}. Mend the file."
+            f"`path` must hold rows that can be read, got {str(file)!r}: {error.__cause__ or error}. Correct the file."
         ) from error
 
 
@@ -153,7 +153,7 @@ def _check_csv(file: Path, separator: str) -> None:
 
 
 def _lines(text: Iterator[str], separator: str) -> Iterator[tuple[int, _Cells]]:
-    """Give each record's first line number, and its cells or what is wrong with its quotes."""
+    """Return the number of each record's first line, and its cells or what is wrong with its quotes."""
     reader = csv.reader(text, delimiter=separator, strict=True)
     while True:
         number = reader.line_num + 1
@@ -166,6 +166,7 @@ def _lines(text: Iterator[str], separator: str) -> Iterator[tuple[int, _Cells]]:
 
 
 def _without_blank_end(lines: Iterator[tuple[int, _Cells]]) -> Iterator[tuple[int, _Cells]]:
+    """Leave out the blank lines at the end of a file."""
     held = []
     for line in lines:
         held.append(line)
@@ -179,6 +180,7 @@ def _is_blank(cells: _Cells) -> bool:
 
 
 def _fault(cells: _Cells, width: int) -> str | None:
+    """Return what is wrong with a line that must have so many cells; None where nothing is."""
     if isinstance(cells, str):
         return cells
     try:
@@ -212,14 +214,14 @@ def _broken(lines: list[str], width: int, separator: str, file: Path) -> ValueEr
     mark = {",": "comma", "\t": "tab"}[separator]
     return ValueError(
         f"`path` must hold {width} {_fields(width)} in every line, as in its header, got "
-        f"{', '.join(lines[:_SHOWN])}{more} in {str(file)!r}. Mend these lines: save the file as UTF-8, put a field that "
+        f"{', '.join(lines[:_SHOWN])}{more} in {str(file)!r}. Correct these lines: save the file as UTF-8, put a field that "
         f'holds a {mark}, a quote or a line break into quotes ("), and double the quotes within it.'
     )
 
 
 @contextmanager
 def _fields_of_any_length() -> Iterator[None]:
-    """Lift the limit of the csv module, which refuses a text of more than 131,072 characters."""
+    """Lift the limit of the csv module, which rejects a text of more than 131,072 characters."""
     limit = csv.field_size_limit(sys.maxsize)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Sentences from lines: a line for each word, a blank one between sentences."""
+"""Sentences from lines: a line for each word, and a blank line between sentences."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 """The columns of CoNLL-U (universaldependencies.org/format.html)."""
 _KEPT = ("form", "lemma", "upos", "xpos", "feats", "head", "deprel")
-_OPEN = ("lemma", "upos", "xpos", "deprel")
-"""Those in which "_" means that nothing is known; of `feats` it means that there are none."""
+_UNDERSCORE_IS_MISSING = ("lemma", "upos", "xpos", "deprel")
+"""Columns in which "_" means that the value is missing; in `feats` it means that a word has no features."""
 _SHOWN = 5
 
 Line = tuple[int, str]
-"""Its number, and what stands in it."""
+"""Its number, and its text."""
 Word = tuple[int, list[str]]
-"""The number of a word's line, and its fields."""
+"""The number of a word's line, and the fields of the word."""
 Sentence = dict[str, list[Any]]
 """The columns of a sentence, a value for each word."""
 
 
 def from_conllu(lines: Iterable[bytes], where: str) -> list[Sentence]:
-    """Read CoNLL-U: comments, ranges of words (1-2) and words that are not written (1.1) are left out.
+    """Read CoNLL-U; comments, ranges of words (1-2) and empty nodes (1.1) are left out.
 
     Raises:
         ValueError: Broken lines, by number.
@@ -30,14 +30,14 @@ def from_conllu(lines: Iterable[bytes], where: str) -> list[Sentence]:
     reader = _Reader(lines, where)
     plain = ((number, text) for number, text in reader.lines() if not text.startswith("#"))
     words = (list(filter(_is_word, reader.split(group, "\t", len(CONLLU)))) for group in _groups(plain))
-    made = [_analysed(group, reader.fault) for group in words if group]
+    made = [_sentence(group, reader.fault) for group in words if group]
     reader.refuse("ten fields with tabs between in each line of a word, the words of a sentence numbered from 1")
     known = {name for name in _KEPT if any(value is not None for sentence in made for value in sentence[name])}
     return [{name: sentence[name] for name in _KEPT if name in known} for sentence in made]
 
 
 def from_columns(lines: Iterable[bytes], names: Sequence[str], where: str) -> list[Sentence]:
-    """Read columns with tabs between, or else blanks: a word, and its labels; an empty field is no label.
+    """Read columns that are separated by tabs, or else blanks: a word, and its labels; an empty field is a missing label.
 
     Raises:
         ValueError: Broken lines, by number.
@@ -55,7 +55,7 @@ def from_columns(lines: Iterable[bytes], names: Sequence[str], where: str) -> li
 
 
 class _Reader:
-    """Splits lines, and remembers which are broken."""
+    """Splits lines, and collects which are broken."""
 
     def __init__(self, lines: Iterable[bytes], where: str) -> None:
         self.raw = lines
@@ -85,12 +85,12 @@ class _Reader:
             more = f" and {len(shown) - _SHOWN:,} more" if len(shown) > _SHOWN else ""
             raise ValueError(
                 f"`path` must hold {rule}, and a blank line between sentences, got {', '.join(shown[:_SHOWN])}{more} in "
-                f"{self.where!r}. Mend these lines."
+                f"{self.where!r}. Correct these lines."
             )
 
 
 def _groups(lines: Iterable[Line]) -> Iterator[list[Line]]:
-    """Part lines where one is blank."""
+    """Return the lines between blank ones, group by group."""
     group: list[Line] = []
     for number, text in lines:
         if text.strip():
@@ -106,13 +106,14 @@ def _is_word(word: Word) -> bool:
     return "-" not in word[1][0] and "." not in word[1][0]
 
 
-def _analysed(words: Sequence[Word], fault: Callable[[int, str], None]) -> Sentence:
+def _sentence(words: Sequence[Word], fault: Callable[[int, str], None]) -> Sentence:
+    """Return the columns of a sentence in CoNLL-U; `fault` takes the number of a broken line, and what is wrong with it."""
     columns: Sentence = {name: [] for name in _KEPT}
     for due, (number, cells) in enumerate(words, 1):
         fields: dict[str, Any] = dict(zip(CONLLU, cells, strict=True))
         if fields["id"] != str(due):
             fault(number, f"word {fields['id']!r} where {due} was due")
-        fields |= {name: None for name in _OPEN if fields[name] in ("_", "")}
+        fields |= {name: None for name in _UNDERSCORE_IS_MISSING if fields[name] in ("_", "")}
         fields["head"] = _head(fields["head"], due, len(words), partial(fault, number))
         for name in _KEPT:
             columns[name].append(fields[name])

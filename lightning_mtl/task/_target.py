@@ -103,7 +103,7 @@ class Target:
             first = bad.nonzero()[0].tolist()
             raise ValueError(
                 f"Task {self.task!r}: a label in column {self.column!r} must be {self.head.label_rule}; {self.where} {first[0]} "
-                f"has {target[tuple(first)].item()}. Mend the data, or give the task a head that fits."
+                f"has {target[tuple(first)].item()}. Correct the data, or give the task a head that fits."
             )
 
     def _refuse_value(self, row: int, value: Any) -> NoReturn:
@@ -113,7 +113,7 @@ class Target:
         )
         raise ValueError(
             f"Task {self.task!r}: a label in column {self.column!r} must be {known if names else 'as the head has it'}; {self.where} "
-            f"{row} has {value!r}. Mend the data; or give the task a head with all names, e.g. Multiclass(3, names=['a', 'b', 'c'])."
+            f"{row} has {value!r}. Correct the data; or give the task a head with all names, e.g. Multiclass(3, names=['a', 'b', 'c'])."
         )
 
 

@@ -69,7 +69,10 @@ def test_a_lone_tab_parts_sentences_and_an_empty_field_is_no_label(tmp_path: Pat
         (CONLLU.replace("2\tobl", "5\tobl"), r"line 8 \(head '5' of word 5 of 5\)"),
         (CONLLU.replace("2\tobl", "x\tobl"), r"line 8 \(head 'x' of word 5 of 5\)"),
         (CONLLU.encode("utf-16"), "bytes that are not UTF-8"),
-        (CONLLU.replace("\t", " "), r"line 2 \(1 field\), line 3 .* and 3 more in '.*my\.conllu'\. Mend these lines\."),
+        (
+            CONLLU.replace("\t", " "),
+            r"line 2 \(1 field\), line 3 .* and 3 more in '.*my\.conllu'\. Correct these lines\.",
+        ),
         ("# nothing\n\n", "`path` must hold rows, got none"),
         ("", "`path` must hold rows, got none"),
     ],
