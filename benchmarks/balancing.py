@@ -1,23 +1,23 @@
-"""What balancing costs: a step of ours beside a hand-written one that adds up the losses, and beside TorchJD's.
+"""The cost of balancing: a step of ours compared with a hand-written one that adds up the losses, and with TorchJD's.
 
     python benchmarks/balancing.py [--json FILE] [--rounds N] [--only loss,exact,...] [--trunks mlp,...]
 
 A trunk and K linear heads of 10 classes, batches of 64 rows, float32, Adam, one thread, the same initial weights on both
-sides. Trunks are an MLP (1.0 M parameters), a transformer with its attention written out (2.2 M) and a residual network
-with group normalisation (2.4 M). Every side is a LightningModule in a fit of its own under `Trainer(barebones=True)`; a
-step's time is from one batch to the next. TorchJD's is as its documentation has it, by manual optimization.
+sides. Trunks are an MLP (1.0 M parameters), a transformer with explicit attention (2.2 M) and a residual network with group
+normalisation (2.4 M). Every side is a LightningModule in its own fit under `Trainer(barebones=True)`; the time of a step is
+from one batch to the next. TorchJD is used as in its documentation, with manual optimization.
 
-All fits of a cell (a trunk and a K) are alive in one process and take turns, one after the other and, in every second turn,
-in reverse; a turn is a step or some, after one that warms the caches and does not count. A ratio is the median over the turns of the ratios within a turn, and a round makes the
-fits anew, since the same step is up to 3 percent faster or slower from one place in memory to another. Seconds are those of the
-processor. A second hand-written loop beside the first says how far apart equals come out (`noise`).
+All fits of a cell (a trunk and a K) run in one process and take turns, in reverse order in every second turn. A turn has one or
+several steps, after one that warms the caches and does not count. A ratio is the median over the turns of the ratios within a
+turn. Each round creates the fits anew, because the same step is up to 3 percent faster or slower at another place in memory.
+Seconds are processor time. A second hand-written loop shows how much two equal sides differ (`noise`).
 
 The largest of many noisy ratios is larger than any true one. So `loss_max` is the largest of: the ratio of each trunk and K
-over all loss balancers, and the ratio of each balancer over all trunks and K. `loss_max_cell` is that of single cells, to be
-read beside `noise_max_cell`. What a loss balancer adds does not depend on the trunk: the larger trunks run two of them.
+over all loss balancers, and the ratio of each balancer over all trunks and K. `loss_max_cell` is that of single cells; compare
+it with `noise_max_cell`. The cost of a loss balancer does not depend on the trunk, so the larger trunks run only two of them.
 
-Solvers are timed alone, on Gramians of random gradients of different sizes. Bytes are those that two gloo processes hand to
-collectives in a step. Memory is what is allocated at once within a step, beyond what the hand-written one allocates.
+Solvers are timed alone, on Gramians of random gradients of different sizes. Bytes are those that two gloo processes pass to
+collectives in a step. Memory is the peak of allocations within a step, minus that of the hand-written step.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ that the processor slows down."""
 
 
 class Layer(nn.Module):
-    """A layer of a transformer, its attention written out."""
+    """A transformer layer with explicit attention."""
 
     def __init__(self, width: int, heads: int = 4) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions beside a shortcut."""
+    """Two convolutions with a residual connection."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ TRUNKS = {
 
 
 class HandWritten(L.LightningModule):
-    """What a user would write without this library: it adds up the losses."""
+    """The module that a user would write without this library; it adds up the losses."""
 
     def __init__(self, trunk: Trunk, tasks: int) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class HandWritten(L.LightningModule):
 
 
 class Manual(HandWritten):
-    """What TorchJD's documentation has users of Lightning write."""
+    """The module for Lightning from TorchJD's documentation."""
 
     def __init__(self, trunk: Trunk, tasks: int) -> None:
         super().__init__(trunk, tasks)
@@ -225,7 +225,7 @@ class Autogram(Manual):
 
 
 def ours(trunk: Trunk, tasks: int, balancer: Balancer | None = None, **options: Any) -> MultiTaskModule:
-    """Make our module, with the weights of the others."""
+    """Return our module, with the weights of the others."""
     by_hand = HandWritten(trunk, tasks)
     made = [Task(f"t{i}", head=Multiclass(CLASSES)) for i in range(tasks)]
     encoder = HardSharing(by_hand.trunk, width=trunk.width)
@@ -236,7 +236,7 @@ def ours(trunk: Trunk, tasks: int, balancer: Balancer | None = None, **options: 
 
 
 def batches(trunk: Trunk, tasks: int, *, sources: bool = False) -> list[Any]:
-    """Draw batches of one source, or of a source for each task, labelled as `MultiTaskDataModule` delivers them."""
+    """Draw batches of one source, or of a source for each task, with labels as in batches of `MultiTaskDataModule`."""
     make = torch.Generator().manual_seed(0)
     names = [f"t{i}" for i in range(tasks)]
     labels = ours(trunk, tasks).routing
@@ -257,9 +257,9 @@ Turn = dict[str, float]
 
 
 class Fit:
-    """A fit that stands still in its loader until it is given a turn, so that several can be alive at once.
+    """A fit that waits in its loader until its turn, so that several fits can exist at once.
 
-    Each runs in a thread of its own; one of them moves at a time.
+    Each has its own thread; only one of them runs at a time.
     """
 
     def __init__(self, module: L.LightningModule, batches: Sequence[Any]) -> None:
@@ -272,7 +272,7 @@ class Fit:
         self._wait()
 
     def turn(self, steps: int) -> float:
-        """Run this many steps: seconds of one."""
+        """Run this many steps, and return the seconds of one."""
         self.steps = steps
         self.go.release()
         self._wait()
@@ -315,7 +315,7 @@ class Fit:
 
 @contextmanager
 def alive(makers: Mapping[str, Maker], batches: Sequence[Any], steps: int) -> Iterator[dict[str, Fit]]:
-    """Hold a fit of each, past its first steps, in which optimizers and balancers make what they keep."""
+    """Start a fit of each side, and run its first steps, in which optimizers and balancers create their state."""
     fits = {name: Fit(make(), batches) for name, make in makers.items()}
     for fit in fits.values():
         fit.turn(steps)
@@ -345,7 +345,7 @@ def ratio(turns: Sequence[Turn], name: str, to: str = "hand") -> float:
 
 
 def show(title: str, turns: Sequence[Turn], to: str = "hand") -> None:
-    """Print the milliseconds of one side, and the ratios of the others to it with the middle half of them."""
+    """Print the milliseconds of one side, and the ratios of the others to it with their middle half."""
     print(f"{title:24} {to} {statistics.median(turn[to] for turn in turns) * 1e3:.2f} ms")
     for name in turns[0]:
         if name != to:
@@ -358,7 +358,7 @@ def show(title: str, turns: Sequence[Turn], to: str = "hand") -> None:
 
 
 def all_balancers(family: type[Balancer]) -> dict[str, Any]:
-    """Name the classes of a family, all of which can be made without arguments."""
+    """Return the classes of a kind; all can be created without arguments."""
     found = {name: getattr(balancers, name) for name in balancers.__all__}
     return {name: of for name, of in found.items() if _is_method(of, family)}
 
@@ -404,7 +404,7 @@ def representation(trunks: Mapping[str, Trunk], rounds: int) -> dict[str, float]
 
 
 def exact(trunks: Mapping[str, Trunk], rounds: int) -> dict[str, float]:
-    """Compare UPGrad on the gradients of 8 tasks with TorchJD's engines, of which the fastest counts on each trunk."""
+    """Compare UPGrad on the gradients of 8 tasks with TorchJD's engines; on each trunk the fastest one counts."""
     cells = {}
     for name, trunk in trunks.items():
         engines: dict[str, Maker] = {
@@ -421,7 +421,7 @@ def exact(trunks: Mapping[str, Trunk], rounds: int) -> dict[str, float]:
 
 
 def sources(trunks: Mapping[str, Trunk], rounds: int) -> dict[str, float]:
-    """Let one step carry 8 sources of a task each, where the tasks' gradients cost one backward pass in all."""
+    """Measure a step with 8 sources of one task each, in which the gradients of all tasks cost one backward pass."""
     cells = {}
     for name, trunk in trunks.items():
         made = batches(trunk, 8, sources=True)
@@ -439,7 +439,7 @@ def both(trunk: Trunk) -> dict[str, Maker]:
 
 
 def peak_bytes(module: L.LightningModule, batches: Sequence[Any]) -> int:
-    """Measure the most that is held at once of what the first steps allocate."""
+    """Measure the peak of the memory that the first steps allocate."""
     trace: Any
     with torch.profiler.profile(profile_memory=True) as trace:
         L.Trainer(accelerator="cpu", max_epochs=1, barebones=True).fit(module, Counted(batches))
@@ -501,7 +501,7 @@ def ddp(trunks: Mapping[str, Trunk], rounds: int) -> dict[str, float]:
 
 
 def count_bytes(rank: int, port: int) -> dict[str, int]:
-    """Count, as one of two processes, what a step of each kind hands to collectives."""
+    """Count, as one of two processes, the bytes that a step of each kind passes to collectives."""
     place = {"LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in place.items()}
     trunk = TRUNKS["mlp"]
@@ -511,7 +511,7 @@ def count_bytes(rank: int, port: int) -> dict[str, int]:
 
 
 def bytes_of(module: L.LightningModule, made: Sequence[Any]) -> int:
-    """Run some steps under DDP, whose own messages come by a hook: bytes of the last step."""
+    """Run some steps under DDP, with a hook for its own messages, and return the bytes of the last step."""
     counted = Counted(made)
     trainer = L.Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, barebones=True, callbacks=[Hook()])
     with counted.collectives():
@@ -520,7 +520,7 @@ def bytes_of(module: L.LightningModule, made: Sequence[Any]) -> int:
 
 
 class Hook(L.Callback):
-    """Has DDP send its buckets through `torch.distributed`, where they can be counted."""
+    """Makes DDP send its buckets through `torch.distributed`, where they can be counted."""
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         wrapped: Any = trainer.strategy.model
@@ -528,7 +528,7 @@ class Hook(L.Callback):
 
 
 class Counted:
-    """Batches that note what was sent until the last one was asked for."""
+    """Batches that record how many bytes were sent before the last one was requested."""
 
     def __init__(self, batches: Sequence[Any]) -> None:
         self.batches, self.total, self.before = batches, 0, 0
@@ -543,7 +543,7 @@ class Counted:
 
     @contextmanager
     def collectives(self) -> Iterator[None]:
-        """Count the bytes of each tensor that is handed to a collective."""
+        """Count the bytes of each tensor that is passed to a collective."""
         names = "all_reduce", "broadcast", "reduce", "all_gather", "all_gather_into_tensor", "reduce_scatter_tensor"
         plain = {name: getattr(dist, name) for name in names}
         for name, act in plain.items():
@@ -570,7 +570,7 @@ def print_bars(figures: Mapping[str, float]) -> None:
 
 
 def still() -> None:
-    """Have one thread, no chatter, and an allocator that keeps what it has: giving pages back and forth costs up to a tenth."""
+    """Use one thread, no messages, and an allocator that keeps its pages, because returning them costs up to a tenth."""
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)

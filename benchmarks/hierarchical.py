@@ -1,16 +1,16 @@
-"""What levels save, and what they cost.
+"""Savings and cost of levels.
 
     python benchmarks/hierarchical.py [--json FILE]
 
 The encoder is a BERT of 12 layers, 2,000 words, cut at layers 4, 8 and 12, with a task at each. All sides train under
 `Trainer(barebones=True)` with the same optimizer; a step is forward pass, backward pass and update, in seconds of one thread.
 
-- early exit: each batch holds one task, in turn; against the same with every task at the top;
-- mixed batch: a third of the rows for each task; against the same with every task at the top;
-- mixed against separate: the same mixed batch; against three batches of a task each, in one step;
-- levels: every task at the top; against the same model written by hand without levels.
+- early exit: each batch holds one task, in turn; compared with every task at the top;
+- mixed batch: a third of the rows for each task; compared with every task at the top;
+- mixed or separate: the same mixed batch; compared with three batches of one task each, in one step;
+- levels: every task at the top; compared with the same model written by hand without levels.
 
-The sides of a ratio take turns, round by round; a figure is the median of the ratios of the rounds.
+The two sides of a ratio take turns in each round; a figure is the median of the ratios of the rounds.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Maker = Callable[[], tuple[L.LightningModule, list[Batch]]]
 
 @cache
 def folder() -> str:
-    """Make a folder of the model."""
+    """Write the model to a folder."""
     made = tempfile.mkdtemp()
     torch.manual_seed(0)
     sizes: dict[str, Any] = {
@@ -79,7 +79,7 @@ def ours(source: Mapping[str, str], *, top: bool = False) -> HierarchicalModule:
 
 
 class ByHand(L.LightningModule):
-    """What a user would write without this library."""
+    """The module that a user would write without this library."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ def columns(rows: int) -> dict[str, Tensor]:
 
 
 def mixed() -> Batch:
-    """Give a third of the rows a label of each task."""
+    """Return a batch with labels of each task for a third of the rows."""
     made = columns(ROWS)
     for number, name in enumerate(LEVELS):
         target = torch.randint(CLASSES, (ROWS,))
@@ -128,7 +128,7 @@ def one(name: str, rows: int) -> Batch:
 
 
 def labelled(module: HierarchicalModule, batches: list[Any]) -> list[Any]:
-    """Note the rows with labels, as `MultiTaskDataModule` does where data are loaded."""
+    """Add the rows with labels to a batch, as `MultiTaskDataModule` does when it loads data."""
     return [module.routing.label(batch) for batch in batches]
 
 
@@ -170,7 +170,7 @@ def by_hand() -> tuple[L.LightningModule, list[Batch]]:
 
 
 class Timed:
-    """The batches again and again, noting the time of the thread when each is asked for."""
+    """The batches in an endless loop; it records the thread time at each request."""
 
     def __init__(self, batches: list[Batch], steps: int) -> None:
         self.batches, self.steps = batches, steps
@@ -187,7 +187,7 @@ class Timed:
 
 
 def seconds(make: Maker, steps: int) -> float:
-    """Time a step, past the first three, in which the optimizer makes what it keeps."""
+    """Time a step, after the first three, in which the optimizer creates its state."""
     torch.manual_seed(0)
     module, batches = make()
     timed = Timed(batches, steps + 3)
@@ -198,7 +198,7 @@ def seconds(make: Maker, steps: int) -> float:
 
 
 def ratio(make: Maker, to: Maker, rounds: int, steps: int) -> tuple[float, list[float]]:
-    """Take turns: the median of the ratios, and all of them."""
+    """Run both sides in turns, and return the median of the ratios, and all ratios."""
     found = []
     for number in range(rounds):
         pair = (make, to) if number % 2 else (to, make)

@@ -1,22 +1,22 @@
-"""What loading many sources costs: one loader of ours, beside Lightning's `CombinedLoader` over a loader of each source.
+"""The cost of loading many sources: our one loader compared with Lightning's `CombinedLoader` over a loader of each source.
 
     python benchmarks/loading.py [--json FILE]
 
-Both sides are given the same `DataLoader`s, one for each source: a map-style dataset of vectors of 16 numbers, batches of
-8 in random order, a collate that stacks them; 50,000 rows in all, cut into 2, 10 or 50 sources.
-`CombinedLoader(loaders, "max_size_cycle")` reads them as they are, with 0 or 2 (persistent) workers each, and a step of it
-holds a batch of every source. `MultiTaskDataModule` takes datasets, batches and collate from them and reads them with 0 or
-2 workers for all together, and a step holds a batch of one source (`batches="homogeneous"`). So all is told per batch of one
-source, and both call the same dataset and collate for it; what workers send, and how, is the loader's.
+Both sides get the same `DataLoader`s, one for each source: a map-style dataset of vectors of 16 numbers, batches of
+8 in random order, and a collate function that stacks them; 50,000 rows in total, divided into 2, 10 or 50 sources.
+`CombinedLoader(loaders, "max_size_cycle")` reads them as they are, with 0 or 2 (persistent) workers each, and its step
+holds a batch of every source. `MultiTaskDataModule` takes datasets, batches and collate function from them, reads them with 0 or
+2 workers for all together, and its step holds a batch of one source (`batches="homogeneous"`). So all figures are per batch of
+one source, and both sides call the same dataset and collate function for it; what workers send, and how, is up to the loader.
 
-Both sides take turns in one process; a figure is the median over the rounds, and a ratio that of the ratios within a round.
-What a batch costs is the processor time of the main process and all workers: it is what loading takes from the training,
-and depends less on what else the machine does than the time on the wall, which stands beside it. Our loaders of 2 and of
-50 sources, which should not differ, take turns every 200 batches; of a round's 20 turns the lower quartile counts, since a
-busy machine only ever makes a turn slower. Time to the first batch is on the wall, from `iter()` on, which starts the workers.
-The memory of the workers is the sum of their PSS, which divides a page by the processes that share it. Construction is that
-of a sampler over 10 million rows up to its first plan, in a fresh process: processor seconds, and the peak of its memory
-above what it held before. Linux only.
+Both sides take turns in one process. A figure is the median over the rounds, and a ratio the median of the ratios within a round.
+The cost of a batch is the processor time of the main process and all workers: this is what loading takes away from training,
+and it depends less on other load of the machine than wall time, which is shown too. Our loaders of 2 and of
+50 sources, which should not differ, take turns every 200 batches; of the 20 turns of a round the lower quartile counts, because a
+busy machine only makes a turn slower. Time to the first batch is wall time from `iter()` on, which starts the workers.
+The memory of the workers is the sum of their PSS, which divides a page by the number of processes that share it. Construction is
+that of a sampler over 10 million rows up to its first plan, in a fresh process: processor seconds, and its peak memory minus the
+memory before. Linux only.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def ours(sources: int, workers: int) -> MultiTaskLoader:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side took."""
+    """The time and memory of one side."""
 
     first: float
     """Seconds to the first batch."""
@@ -115,7 +115,7 @@ class Turn:
 
 
 def turn(make: Callable[[int, int], Any], sources: int, workers: int) -> Turn:
-    """Read one loader from its start on."""
+    """Read one loader from its start."""
     loader, a_step = make(sources, workers), sources if make is theirs else 1
     gc.collect()
     start = time.perf_counter()
@@ -135,7 +135,7 @@ def turn(make: Callable[[int, int], Any], sources: int, workers: int) -> Turn:
 
 
 def spent(batches: Iterator[Any], steps: int, pids: Sequence[int]) -> tuple[float, float]:
-    """Measure a number of steps, in seconds of all processors, and on the wall."""
+    """Measure a number of steps, in processor seconds and wall time."""
     cpu, wall = cpu_seconds(pids), time.perf_counter()
     take(batches, steps)
     return cpu_seconds(pids) - cpu, time.perf_counter() - wall
@@ -147,7 +147,7 @@ def take(batches: Iterator[Any], steps: int) -> None:
 
 
 def many_to_few(workers: int) -> float:
-    """Compare our step at 50 sources with that at 2; both loaders live, and take turns."""
+    """Compare our step at 50 sources with that at 2; both loaders exist at once, and take turns."""
     started = []
     for sources in (50, 2):
         others = children()
@@ -185,7 +185,7 @@ def kilobytes(path: str, name: str) -> int:
 
 
 def sampler_seconds(steps: int) -> float:
-    """Time a step of the sampler over 50 sources, delivered at once."""
+    """Time a step of the sampler over 50 sources, without workers."""
     sampler = MultiTaskSampler({f"s{i}": Rows(ROWS // 50, BATCH, name=f"s{i}") for i in range(50)}, steps=WARM + steps)
     plans = iter(sampler)
     for plan, _ in zip(plans, range(WARM), strict=False):
@@ -198,7 +198,7 @@ def sampler_seconds(steps: int) -> float:
 
 
 def construct(rows: int) -> tuple[float, float]:
-    """Measure seconds and bytes of the sampler over one large source, up to its first plan."""
+    """Measure the seconds and bytes that a sampler over one large source takes up to its first plan."""
     held = kilobytes("/proc/self/status", "VmRSS:")
     start = time.process_time()
     next(iter(MultiTaskSampler({"large": Rows(rows, BATCH, name="large")})))
@@ -218,7 +218,7 @@ Pairs = dict[tuple[int, int], list[tuple[Turn, Turn]]]
 
 
 def compare(rounds: int) -> Pairs:
-    """Let both sides take turns; who begins changes from round to round."""
+    """Run both sides in turns; the order changes from round to round."""
     pairs: Pairs = {case: [] for case in CASES}
     for number in range(rounds):
         for case in CASES:
@@ -229,7 +229,7 @@ def compare(rounds: int) -> Pairs:
 
 
 def ratio(pairs: Sequence[tuple[Turn, Turn]], field: str) -> float:
-    """Compare our side with the other."""
+    """Return the ratio of our side to the other."""
     ratios: list[float] = [getattr(second, field) / getattr(first, field) for first, second in pairs]
     return statistics.median(ratios)
 

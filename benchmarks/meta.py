@@ -1,21 +1,21 @@
-"""How many tasks a second a step of meta-learning takes in, beside learn2learn's loop, higher's, and one written by hand.
+"""The speed of meta-learning, in tasks per second, compared with learn2learn, higher, and a hand-written loop.
 
     python benchmarks/meta.py [--json FILE] [--rounds N] [--compiled] [--memory] [--only sinusoid,text,conv]
 
-A step is one meta-gradient of MAML: ours is `training_step` and `backward` of a module that is attached to a Trainer, theirs the
-loop of their documentation; no side runs an optimizer. All have one network, one batch of tasks and one loss, and before anything
-is timed their meta-gradients in double precision are compared. The cells:
+A step is one meta-gradient of MAML: ours is `training_step` and `backward` of a module with a Trainer, theirs is the loop
+of their documentation; no side runs an optimizer. All use the same network, batch of tasks and loss. Before anything is
+timed, their meta-gradients are compared in double precision. The cells:
 
 - sinusoid: an MLP 1-40-40-1, 25 tasks, 10 + 10 points;
 - text: a transformer of 2 layers, width 64, 1,000 words, 16 tasks of 2 classes, 8 + 8 sentences of 16 words;
 - conv: four convolutions of 64 channels with batch norm, 16 tasks of 5 classes, 5 + 75 images of 28x28.
 
-The main row is one inner step with second derivatives; first order and 5 inner steps have a row each, of fewer rounds. The reference is
-learn2learn where it is installed, else the loop by hand. The sides take turns, round by round, in reverse in every second one; a figure is
-the median over the rounds of how many times as fast as the reference a side was in that round, in seconds of one thread.
+The main row is one inner step with second derivatives; first order and 5 inner steps have a row each, with fewer rounds. The
+reference is learn2learn if it is installed, otherwise the hand-written loop. The sides take turns, in reverse order in every second
+round. A figure is the median over the rounds of the speed relative to the reference in the same round, in seconds of one thread.
 
-With `--compiled` the same with compile=True, which takes minutes to compile (conv in chunks of 4). With `--memory` how far a step's memory rises above
-what a process held before, each in a process of its own, after a step of one task. What making episodes costs is told as a share of our step.
+`--compiled` also measures compile=True, which takes minutes to compile (conv in chunks of 4). `--memory` also measures how far a step
+raises the memory of a process, each in its own process, after a step of one task. The cost of making episodes is given as a share of our step.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Cell(NamedTuple):
         return nn.Sequential(self.trunk(), nn.Linear(self.width, self.outputs))
 
     def batch(self) -> list[Tensor]:
-        """Draw inputs and labels of the support, and of the query, with a leading axis over tasks."""
+        """Draw inputs and labels of support and query, with a leading axis over tasks."""
         torch.manual_seed(1)
         return [*self.draw(self.shots), *self.draw(self.queries)]
 
@@ -150,7 +150,7 @@ CELLS = {
 
 
 class Row(NamedTuple):
-    """What is learned by."""
+    """A row of the table: the settings of the rule."""
 
     steps: int = 1
     first_order: bool = False
@@ -162,7 +162,7 @@ ROWS_OF_TABLE = {"": Row(), "_first_order": Row(first_order=True), "_5_steps": R
 
 
 class Problem(NamedTuple):
-    """A cell's network, batch and rule, in some precision."""
+    """The network, the batch and the rule of a cell, in a given precision."""
 
     cell: Cell
     row: Row = Row()
@@ -183,7 +183,7 @@ def forget(parameters: Sequence[Tensor]) -> None:
 
 
 class Ours:
-    """Our module, attached to a Trainer by a step of training that changes nothing."""
+    """Our module, with a Trainer from a training step that changes nothing."""
 
     def __init__(self, of: Problem, **options: Any) -> None:
         trunk, layers = of.network()
@@ -206,7 +206,7 @@ class Ours:
 
 
 class Theirs:
-    """A network that is adapted to one task after another, each with a backward pass of its own."""
+    """A network that is adapted to one task after another, with a backward pass for each."""
 
     def __init__(self, of: Problem) -> None:
         self.row, self.loss = of.row, of.cell.loss
@@ -227,7 +227,7 @@ class Theirs:
 
 
 class ByHand(Theirs):
-    """What a user would write without any library."""
+    """The loop that a user would write without any library."""
 
     def learn(self, xs: Tensor, ys: Tensor, xq: Tensor, yq: Tensor) -> None:
         fast: dict[str, Tensor] = dict(self.network.named_parameters())
@@ -253,7 +253,7 @@ class Learn2learn(Theirs):
 
 
 class Higher(Theirs):
-    """The loop of higher's examples; of first order, with gradients at the adapted parameters."""
+    """The loop of higher's examples; in first order, with gradients at the adapted parameters."""
 
     def __init__(self, of: Problem) -> None:
         super().__init__(of)
@@ -277,7 +277,7 @@ class Higher(Theirs):
 
 
 def imported(name: str) -> Any:
-    """Import what need not be installed; learn2learn with stand-ins, where there are any, for what it imports and does not use here."""
+    """Import an optional package; learn2learn with stand-ins, if there are any, for packages that it imports and does not use here."""
     sys.path.append(str(Path(__file__).parent.parent / "tests"))
     stand_ins = "learn2learn_stand_ins"
     found = name == "learn2learn" and importlib.util.find_spec(stand_ins) is not None
@@ -286,7 +286,7 @@ def imported(name: str) -> Any:
 
 
 def rivals() -> dict[str, type[Theirs]]:
-    """Name the other sides that can run here, the reference first."""
+    """Return the other sides that can run here, the reference first."""
     known: dict[str, type[Theirs]] = {"learn2learn": Learn2learn, "explicit loop": ByHand, "higher": Higher}
     return {
         name: of for name, of in known.items() if name == "explicit loop" or importlib.util.find_spec(name) is not None
@@ -300,7 +300,7 @@ Turn = dict[str, float]
 
 
 def take_turns(sides: Mapping[str, Side], steps: int, rounds: int) -> list[Turn]:
-    """Time steps of each side, in turns; a first one after the others' turn warms the caches."""
+    """Time steps of each side, in turns; the first step of a turn warms the caches and does not count."""
     turns = []
     for number in range(rounds):
         order = list(sides) if number % 2 else list(sides)[::-1]
@@ -321,7 +321,7 @@ def median(turns: Sequence[Turn], name: str) -> float:
 
 
 def show(title: str, turns: Sequence[Turn], tasks: int, reference: str) -> dict[str, float]:
-    """Print and give how many times as fast as the reference each side is."""
+    """Print and return how many times as fast as the reference each side is."""
     print(f"\n{title:28}{'ms':>9}{'tasks/s':>10}   times {reference}'s")
     found = {}
     for name in turns[0]:
@@ -333,7 +333,7 @@ def show(title: str, turns: Sequence[Turn], tasks: int, reference: str) -> dict[
 
 
 def agree(name: str, row: Row, engines: Sequence[str]) -> float:
-    """Compare all sides' meta-gradients in double precision: the largest difference, relative to the largest gradient.
+    """Return the largest difference between the sides' meta-gradients in double precision, relative to the largest gradient.
 
     Raises:
         ValueError: They are not equal.
@@ -358,7 +358,7 @@ def agree(name: str, row: Row, engines: Sequence[str]) -> float:
 
 
 def eager(name: str, rounds: int) -> dict[str, float]:
-    """Measure all rows of a cell, and what making its episodes costs."""
+    """Measure all rows of a cell, and the cost of making its episodes."""
     cell, reference = CELLS[name], next(iter(rivals()))
     figures: dict[str, float] = {}
     for suffix, row in ROWS_OF_TABLE.items():
@@ -381,7 +381,7 @@ def eager(name: str, rounds: int) -> dict[str, float]:
 
 
 def compiled(name: str, rounds: int) -> dict[str, float]:
-    """Measure the main row of a cell, compiled; images 4 tasks at a time, since all at once are more than caches hold."""
+    """Measure the main row of a cell, compiled; images with 4 tasks at a time, because all at once do not fit into the caches."""
     of, reference = Problem(CELLS[name]), next(iter(rivals()))
     start = time.perf_counter()
     made = Ours(of, engine="vmap", compile=True, chunk=4 if name == "conv" else None)
@@ -393,7 +393,7 @@ def compiled(name: str, rounds: int) -> dict[str, float]:
 
 
 def episodes(name: str, step: float) -> dict[str, float]:
-    """Measure what making a batch of episodes costs, as a share of a step of this many seconds; texts are left to the user's data."""
+    """Measure the cost of making a batch of episodes, as a share of a step of this many seconds; not for texts."""
     if name == "text":
         return {}
     cell, steps = CELLS[name], 20
@@ -421,7 +421,7 @@ def episodes(name: str, step: float) -> dict[str, float]:
 
 
 def letters() -> datasets.Dataset:
-    """Make rows of images of 28x28, of 40 classes with 20 each."""
+    """Return rows of images of 28x28, 20 of each of 40 classes."""
     made = {"x": torch.rand(800, 1, 28, 28).numpy(), "y": [f"letter {i % 40}" for i in range(800)]}
     features = {"x": datasets.Array3D((1, 28, 28), "float32"), "y": datasets.Value("string")}
     return datasets.Dataset.from_dict(made, features=datasets.Features(features))
@@ -455,7 +455,7 @@ def memory(name: str) -> dict[str, float]:
 
 
 def growth(name: str, way: str) -> float:
-    """Give the MB by which the first step of all tasks raises what this process holds, after one of one task."""
+    """Return the MB by which the first step of all tasks raises the memory of this process, after a step of one task."""
     still()
     options = dict(WAYS[way])
     of = Problem(CELLS[name], tasks=options.pop("tasks", None))
@@ -472,20 +472,20 @@ def growth(name: str, way: str) -> float:
 
 
 def status(key: str) -> int:
-    """Read what the kernel says of this process, in KB."""
+    """Return an entry of the status of this process, in KB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
 def still() -> None:
-    """Have one thread and no chatter."""
+    """Use one thread, and no messages."""
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)  # whoever imports Lightning by its other name has it speak again
     torch.set_num_threads(1)
 
 
 def keep_pages() -> None:
-    """Have an allocator that keeps what it has: giving pages back and forth costs up to a fifth, another one each time."""
+    """Use an allocator that keeps its pages, because returning them costs up to a fifth, which varies from run to run."""
     libc: Any = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):  # glibc: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX
         for option, value in ((-1, 1 << 30), (-3, 1 << 30), (-8, 1)):

@@ -1,15 +1,15 @@
-"""What monitors add to a step.
+"""The cost of monitors in a training step.
 
     python benchmarks/monitors.py [--json FILE] [--rounds N] [--steps N]
 
 A trunk of 1.0 M parameters and four linear heads that read one source, batches of 256 rows, float32, AdamW, one thread, under
 `Trainer(barebones=True)`. Seconds are those of the processor.
 
-What a monitor adds has two parts. Looks aside: a fit that looks in each step, and one that does not, take turns, step for step, and the median of the
-ratios, less one, is what a look costs, in steps; it is divided by the monitor's own rhythm (500 steps). All else: every hook of every monitor is timed
-in a fit at default rhythms that has no look in it, and figures are shown every 50 steps; its seconds are divided by those of the steps of the
-same fit. `all_monitors_pct` is the sum over all monitors, without a balancer, in percent of a step; `conflict_pct` is ConflictMonitor where it
-reads what PCGrad measures at the representation. `evaluation_pct` is what hooks take of an evaluation of 16 batches.
+The cost of a monitor has two parts. Measurements: a fit that measures in each step and one that does not take turns, step by step. The median of
+the ratios, minus one, is the cost of a measurement in steps; it is divided by the default interval of the monitor (500 steps). Hooks: every hook of
+every monitor is timed in a fit with default intervals and without measurements, in which figures are logged every 50 steps; its seconds are divided
+by those of the steps of the same fit. `all_monitors_pct` is the sum over all monitors, without a balancer, in percent of a step; `conflict_pct` is
+that of ConflictMonitor when it reads what PCGrad measures at the representation. `evaluation_pct` is the share of hooks in an evaluation of 16 batches.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def ours(tasks: int = 4, **options: Any) -> MultiTaskModule:
 
 
 class Batches:
-    """Four batches again and again, noting the processor's time when each is asked for."""
+    """Four batches in an endless loop; it records the processor time at each request."""
 
     def __init__(self, steps: int) -> None:
         make = torch.Generator().manual_seed(0)
@@ -83,7 +83,7 @@ class Batches:
 
 
 def step_seconds(callbacks: Sequence[L.Callback], steps: int) -> list[float]:
-    """Time the steps of a fit, past the first three, in which the optimizer makes what it keeps."""
+    """Time the steps of a fit, after the first three, in which the optimizer creates its state."""
     batches = Batches(steps + 3)
     trainer = L.Trainer(accelerator="cpu", max_epochs=1, barebones=True, callbacks=[*callbacks])
     trainer.fit(ours(), batches)
@@ -91,7 +91,7 @@ def step_seconds(callbacks: Sequence[L.Callback], steps: int) -> list[float]:
 
 
 def looks(rounds: int, steps: int) -> dict[str, float]:
-    """Measure what a look of each monitor costs, in steps, and divide it by the steps from one look to the next."""
+    """Measure the cost of a measurement of each monitor, in steps, divided by the interval between measurements."""
     rhythms = {name: every for name, make in MONITORS.items() if (every := getattr(make(), "every", None))}
     pairs: dict[str, list[float]] = {name: [] for name in rhythms}
     for _ in range(rounds):
@@ -108,7 +108,7 @@ def looks(rounds: int, steps: int) -> dict[str, float]:
 
 
 class Timed:
-    """Times the hooks of a callback, and the functions that it has the module call."""
+    """Times the hooks of a callback, and the functions that the module calls for it."""
 
     def __init__(self, callback: L.Callback) -> None:
         self.seconds = {"train": 0.0, "validation": 0.0}
@@ -130,7 +130,7 @@ class Timed:
 
 
 def hooks(monitors: Mapping[str, L.Callback], steps: int, **options: Any) -> tuple[dict[str, float], dict[str, float]]:
-    """Run a fit with an evaluation at its end: percent of the steps, and of the evaluation, that each monitor's hooks take."""
+    """Run a fit with an evaluation at its end, and return the share of each monitor's hooks in the steps and in the evaluation."""
     timed = {name: Timed(monitor) for name, monitor in monitors.items()}
     batches, held_out = Batches(steps), Batches(16)
     trainer = L.Trainer(accelerator="cpu", max_epochs=1, barebones=True, callbacks=[*monitors.values()])

@@ -1,12 +1,12 @@
-"""What a step costs beyond a hand-written LightningModule that sums the same losses.
+"""The overhead of a step over a hand-written LightningModule that sums the same losses.
 
     python benchmarks/overhead.py [--json FILE]
 
-Both run in one process, in turn, under `Trainer(barebones=True)`, with the same optimizer and on the same batches; a step's
-time is the time from one batch to the next. Batches are as `MultiTaskDataModule` delivers them; one row is for batches of
-a loader of the user's own, in which the step finds the rows with labels. A figure is the median over the rounds of the ratio
-(or difference) of the two medians of a round. Logging is measured with the CSV logger at the default interval: the steps
-that show something against those that do not.
+Both run in one process, in turn, under `Trainer(barebones=True)`, with the same optimizer and on the same batches; the time
+of a step is from one batch to the next. Batches are as those of `MultiTaskDataModule`; one row is for batches of
+the user's own loader, in which the step has to find the rows with labels. A figure is the median over the rounds of the ratio
+(or difference) of the two medians of a round. Logging is measured with the CSV logger at the default interval, by comparing
+the steps that log something with those that do not.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLASSES = 4
 
 
 class Batches:
-    """The same batches again and again, noting when each is asked for."""
+    """The same batches in an endless loop; it records the time of each request."""
 
     def __init__(self, tasks: int, features: int, rows: int, steps: int, labelled: bool = False) -> None:
         make = torch.Generator().manual_seed(0)
@@ -62,7 +62,7 @@ class Batches:
 
 
 class HandWritten(L.LightningModule):
-    """What a user would write without this library, with the same optimizer."""
+    """The module that a user would write without this library, with the same optimizer."""
 
     def __init__(self, trunk: nn.Module, width: int, tasks: int, log: bool = False) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ def fit(module: L.LightningModule, batches: Batches, **options: Any) -> list[flo
 def paired(
     sizes: tuple[int, int, int], tasks: int, rows: int, steps: int, rounds: int, labelled: bool = True
 ) -> list[tuple[float, float]]:
-    """Time both in turn, on the same batches: seconds of a step, by hand and ours, of each round."""
+    """Time both in turn, on the same batches, and return the seconds of a step, by hand and ours, of each round."""
     batches = Batches(tasks, sizes[0], rows, steps, labelled)
     results = []
     for _ in range(rounds):
@@ -113,7 +113,7 @@ def paired(
 
 
 def logging(make: Callable[[], L.LightningModule], rounds: int, every: int = 50) -> float:
-    """Measure what logging costs, in seconds per step, by the steps that show something."""
+    """Measure the cost of logging, in seconds per step, by the steps that log something."""
     costs = []
     for _ in range(rounds):
         batches = Batches(20, 32, 64, 20 + 8 * every)

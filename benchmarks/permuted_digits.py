@@ -1,14 +1,14 @@
-"""Five tasks in a row, of which a network forgets the first: how much is kept by what.
+"""Five tasks in a row: how much of the first ones a network forgets, with each remedy.
 
     python benchmarks/permuted_digits.py [--plot FILE] [--json FILE] [--seeds 3] [--arms naive EWC replay joint]
 
 The setting is that of permuted MNIST (Goodfellow et al., "An empirical investigation of catastrophic forgetting", 2014; Kirkpatrick
 et al., "Overcoming catastrophic forgetting in neural networks", PNAS 2017) on the digits of scikit-learn, 8 x 8 pixels: each task
-is to name the digit, of pixels that a permutation of its own has shuffled. All tasks answer by one output, as they do there: the
-encoder ends in the ten logits, and the heads pass them on. Plain gradient descent at 0.1, batches of 32, 30 passes of each task.
+is to classify digits whose pixels were shuffled by a permutation of its own. All tasks share one output, as in these papers: the
+encoder ends with the ten logits, and the heads return them. Plain gradient descent at 0.1, batches of 32, 30 passes of each task.
 
-Accuracy is that of a task on other digits, in percent; forgetting is the mean, over all tasks but the last, of how far its final
-accuracy lies below the best that it ever had.
+Accuracy is that of a task on held-out digits, in percent. Forgetting is the mean, over all tasks except the last, of the best accuracy
+minus the final one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ARMS: dict[str, Callable[[], list[L.Callback]]] = {
 
 
 class Digits(Dataset[dict[str, Any]]):
-    """Digits whose pixels are permuted, with their names."""
+    """Digits with permuted pixels, and their labels."""
 
     def __init__(self, pixels: torch.Tensor, labels: torch.Tensor) -> None:
         self.pixels, self.labels = pixels, labels.tolist()
@@ -61,7 +61,7 @@ class Digits(Dataset[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class Curve:
-    """The accuracy of each task, in percent, by the step after which it was measured."""
+    """The accuracy of each task, in percent, by step."""
 
     steps: list[int]
     accuracies: list[list[float]]
@@ -93,14 +93,14 @@ def sources(seed: int) -> dict[str, dict[str, Digits]]:
 
 
 def network() -> MultiTaskModule:
-    """Make a network of one hidden layer whose ten outputs all tasks share."""
+    """Return a network of one hidden layer whose ten outputs all tasks share."""
     layers = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
     tasks = [Task(name, target="digit", head=Multiclass(10, layers=nn.Identity())) for name in TASKS]
     return MultiTaskModule(tasks, HardSharing(layers, 10), optimizer=lambda groups: torch.optim.SGD(groups, lr=0.1))
 
 
 class Measure(L.Callback):
-    """Notes the accuracy of each task whenever it is measured."""
+    """Records the accuracy of each task whenever it is measured."""
 
     def __init__(self) -> None:
         self.curve = Curve([], [])
@@ -135,7 +135,7 @@ def compare(arms: Sequence[str] = tuple(ARMS), seeds: int = 3, passes: int = PAS
 
 
 def draw(found: dict[str, list[Curve]], path: str) -> None:
-    """Draw the accuracy of each task by step, averaged over the seeds, a panel for each arm."""
+    """Draw the accuracy of each task by step, averaged over the seeds, with a panel for each arm."""
     import matplotlib
 
     matplotlib.use("Agg")

