@@ -1,4 +1,4 @@
-"""How often each source is drawn, and which of its rows."""
+"""Samplers: how often each source is drawn (one rule per file), and which of its rows."""
 
 from ._annealed import Annealed
 from ._batches import BATCHES, BY_SOURCE, Batches, refuse_rule

@@ -13,11 +13,11 @@ from ._temperature import relative
 
 
 class Annealed(Rule):
-    """Draw a source in proportion to rows^alpha, where alpha goes in a line from one number to another.
+    """Draw a source in proportion to rows^alpha, where alpha changes linearly over the epochs.
 
     In epoch e of E, from 1, alpha = start + (end - start) (e - 1) / (E - 1); with E = 1 it is `start`, and after epoch E it
     stays at `end`. Reference: Stickland and Murray, "BERT and PALs: projected attention layers for efficient adaptation in
-    multi-task learning", ICML 2019: from 1 to 0.2, so that tasks end up seen nearly alike.
+    multi-task learning", ICML 2019: from 1 to 0.2, so that in the end all tasks are drawn nearly equally often.
 
     Args:
         start: Exponent of the first epoch, at least 0: 1 is proportional to rows, 0 uniform.
@@ -48,11 +48,11 @@ class Annealed(Rule):
         self.start, self.end, self.epochs = start, end, epochs
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-        """Give the powers of the rows."""
+        """Return the powers of the rows."""
         return relative(signals.known_rows("Annealed(...)").double()) ** self.exponent(step, signals)
 
     def exponent(self, step: int, signals: Signals) -> float:
-        """Give the alpha of a step.
+        """Return the alpha of a step.
 
         Raises:
             ValueError: Neither `epochs` nor the end of the training is known.

@@ -1,4 +1,4 @@
-"""How many rows of which source a step holds."""
+"""What a step holds: how many rows of which sources."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _CHUNK = 1024
 
 
 class Draws:
-    """Random numbers that depend on nothing but the seed and the step."""
+    """Random numbers that depend only on the seed and the step."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._chunk, self._numbers = -1, [0.0]
 
     def one(self, step: int) -> float:
-        """Draw a number from 0 up to 1."""
+        """Draw a number in [0, 1)."""
         chunk, within = divmod(step, _CHUNK)
         if chunk != self._chunk:
             self._chunk, self._numbers = chunk, self._uniform("one", chunk, _CHUNK).tolist()
         return self._numbers[within]
 
     def many(self, step: int, count: int) -> Float[Tensor, " count"]:
-        """Draw numbers from 0 up to 1."""
+        """Draw numbers in [0, 1)."""
         return self._uniform("many", step, count)
 
     def _uniform(self, kind: str, number: int, count: int) -> Tensor:
@@ -50,16 +50,16 @@ class Draws:
 
 
 class Contents:
-    """Says how many rows of which sources the global batch of a step holds.
+    """Decides how many rows of which sources the global batch of a step holds.
 
     Args:
         kind: What a step holds.
         rows: Rows of a global batch that holds rows of several sources ("stratified", "mixed").
-        streams: The sources' streams, by name.
-        fixed: Whether rates never change: then those that leave a source without rows are refused; else it gets one row.
+        streams: The stream of each source.
+        fixed: Whether rates never change. Then rates that leave a source without rows are an error; else the source gets one row.
 
     Raises:
-        ValueError: Batches too small for a row of each source.
+        ValueError: Batches are too small for a row of each source.
     """
 
     def __init__(self, kind: Batches, rows: int, streams: Mapping[str, Stream], *, fixed: bool) -> None:
@@ -73,52 +73,53 @@ class Contents:
         self.kind, self.rows, self.names, self.fixed = kind, rows, list(streams), fixed
         self._streams = list(streams.values())
         self._rates: list[float] = []
-        self._form: Any = None
+        self._drawn_by: Any = None
         self.reseed(0)
 
     def reseed(self, seed: int) -> None:
-        """Draw by another seed."""
+        """Draw with another seed."""
         self._draws = Draws(seed)
 
     def of(self, step: int, rates: list[float], places: Sequence[int]) -> list[tuple[int, int]]:
-        """Give the number of each source that the step holds, and how many rows of it.
+        """Return the number of each source that the step holds, and how many rows of it.
 
         Args:
             step: The step.
             rates: The share of each source.
             places: The place in each source's stream.
         """
-        if rates != self._rates:  # made once, while they are the same
-            self._rates, self._form = rates, self._formed(rates)
-        form = self._form
+        if rates != self._rates:  # computed once, while they are the same
+            self._rates, self._drawn_by = rates, self._prepared(rates)
+        prepared = self._drawn_by
         if self.kind == "homogeneous":
-            i = bisect_right(form, self._draws.one(step))
+            i = bisect_right(prepared, self._draws.one(step))
             return [(i, self._streams[i].batch(places[i]))]
         if self.kind == "all":
-            return [(i, self._streams[i].batch(places[i])) for i in form]
-        counts = form if self.kind == "stratified" else multinomial(form, self._draws.many(step, self.rows))
+            return [(i, self._streams[i].batch(places[i])) for i in prepared]
+        counts = prepared if self.kind == "stratified" else multinomial(prepared, self._draws.many(step, self.rows))
         return [(i, count) for i, count in enumerate(counts) if count]
 
     def shares(self, rates: list[float]) -> list[float]:
-        """Give the part that each source has in a step at these rates: of the steps, or of the rows where a step holds rows of many.
+        """Return the share that each source has at these rates: of the steps, or of the rows where a step mixes sources.
 
-        It is 1 for each source that is not left out where a step holds a batch of all, and what is rounded is rounded.
+        With "all" it is 1 for each source that is not left out; with "stratified" it is the share of the rounded numbers of rows.
         """
         if self.kind == "all":
             return [float(rate > 0) for rate in rates]
         return [count / self.rows for count in self._stratified(rates)] if self.kind == "stratified" else rates
 
     def rows_of(self, source: int) -> float:
-        """Say how many rows a part of 1 is, on average."""
+        """Return how many rows a share of 1 is, on average."""
         stream = self._streams[source]
         if self.kind not in BY_SOURCE:
             return float(self.rows)
         return float(stream.batch(0)) if stream.rows is None else stream.rows / (stream.batches or 1)
 
-    def _formed(self, rates: list[float]) -> list[Any]:
+    def _prepared(self, rates: list[float]) -> list[Any]:
+        """Return what the draws need: the sources of "all", rows for "stratified", else cumulative shares."""
         if self.kind == "all":
             return [i for i, rate in enumerate(rates) if rate > 0]
-        return self._stratified(rates) if self.kind == "stratified" else cumulated(rates)
+        return self._stratified(rates) if self.kind == "stratified" else cumulative(rates)
 
     def _stratified(self, rates: list[float]) -> list[int]:
         counts = largest_remainders(rates, self.rows)
@@ -135,15 +136,15 @@ class Contents:
         return counts
 
 
-def cumulated(shares: Sequence[float]) -> list[float]:
-    """Add shares up; the last one that is not zero becomes 1, so that no rounding leads beyond it."""
+def cumulative(shares: Sequence[float]) -> list[float]:
+    """Return the cumulative sums of shares; from the last share above 0 on they are exactly 1, despite rounding."""
     sums = list(accumulate(shares))
     last = max(i for i, share in enumerate(shares) if share > 0)
     return [*sums[:last], *[1.0] * (len(sums) - last)]
 
 
 def largest_remainders(shares: Sequence[float], rows: int) -> list[int]:
-    """Cut a number of rows by shares: each gets the whole part, the largest remainders one more (Hamilton's method)."""
+    """Divide a number of rows by shares: each gets the whole part, the largest remainders one more (Hamilton's method)."""
     exact = [share * rows for share in shares]
     counts = [int(count + 1e-9) for count in exact]
     order = sorted(range(len(exact)), key=lambda i: (counts[i] - exact[i], i))
@@ -159,10 +160,10 @@ def multinomial(sums: Sequence[float], numbers: Float[Tensor, " rows"]) -> list[
 
 
 def refuse_rule(rule: Any, sources: Collection[str], kind: Batches) -> None:
-    """Refuse a rule that cannot be followed.
+    """Reject a rule that cannot be followed.
 
     Raises:
-        ValueError: It is none, there is a single source, it names others than there are, or steps hold all sources whatever it says.
+        ValueError: It is no rule, there is a single source, it names unknown sources, or steps hold all sources in any case.
     """
     if not isinstance(rule, Rule):
         raise ValueError(
@@ -180,6 +181,6 @@ def refuse_rule(rule: Any, sources: Collection[str], kind: Batches) -> None:
         )
     if kind == "all" and not rule.leaves_out:
         raise ValueError(
-            f"`sampling` must leave out sources, e.g. Phases, where batches='all' hold a batch of every other, got {rule}. Use "
+            f"`sampling` must leave out sources, e.g. Phases, where batches='all' hold a batch of every other source, got {rule}. Use "
             "batches='homogeneous', 'stratified' or 'mixed'."
         )

@@ -1,4 +1,4 @@
-"""More of what is still hard."""
+"""More of the sources that are still hard."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from torch import Tensor
 from .._checks import require
 from ._rule import Rule, Signals
 
-_EDGE = 1e-6
-"""How near to 0 and 1 a score may come, so that a priority is finite and above 0."""
+_EPSILON = 1e-6
+"""Smallest distance of a score from 0 and 1, so that a priority is finite and above 0."""
 
 
 class DynamicTaskPrioritization(Rule):
     """Draw more of the sources whose validation scores are low.
 
     A source with the score kappa has the priority -(1 - kappa)^gamma log(kappa), and kappa is an exponential moving average.
-    Reference: Guo et al., "Dynamic task prioritization for multitask learning", ECCV 2018. They weigh losses by
-    it; here it is how often a source is drawn.
+    Reference: Guo et al., "Dynamic task prioritization for multitask learning", ECCV 2018. They weight losses by the priority;
+    here it sets how often a source is drawn.
 
-    Scores are of metrics whose best value is 1, such as accuracy, F1 or a correlation; below 0 they count as 0. A source
-    that has no score yet gets the mean of the others' priorities, and without any score all are alike. Every call of
-    `rates` moves the average on by the latest scores, whether they are new or not.
+    Scores are of metrics whose best value is 1, such as accuracy, F1 or a correlation; scores below 0 count as 0. A source
+    without a score gets the mean of the other priorities; without any score all sources are drawn equally often. Every call of
+    `rates` updates the average with the latest scores, whether they are new or not.
 
     Args:
-        gamma: How much more hard sources count, at least 0.
-        momentum: Share of the average that stays at each call, from 0 to below 1: 1 - alpha in the paper. 0 is the latest score.
-        exploration: Share of the draws that is uniform, above 0 and at most 1, so that no source starves; not in the paper.
+        gamma: How strongly hard sources are preferred, at least 0.
+        momentum: Share of the old average that is kept at each call, from 0 to below 1: 1 - alpha in the paper. 0 takes the latest
+            score.
+        exploration: Share of the draws that is uniform, above 0 and at most 1, so that every source is drawn; not in the paper.
 
     Raises:
         ValueError: A number out of its range; from `rates`: a score above 1.
@@ -54,7 +55,7 @@ class DynamicTaskPrioritization(Rule):
         self._scores: dict[str, float] = {}
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-        """Take in the latest scores, and give the shares of the priorities."""
+        """Update the averages with the latest scores, and return the shares of the priorities."""
         self._average(signals)
         scores = torch.tensor([self._scores.get(name, math.nan) for name in signals.sources], dtype=torch.float64)
         known = ~scores.isnan()
@@ -63,21 +64,21 @@ class DynamicTaskPrioritization(Rule):
         return (1 - self.exploration) * shares / shares.sum() + self.exploration / len(shares)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the average score of each source."""
+        """Return the average score of each source."""
         return {"scores": dict(self._scores)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self._scores = dict(state["scores"])
 
     def _priorities(self, scores: Tensor) -> Tensor:
-        """Give the logarithms of the priorities, which may be too small for a number."""
-        kappa = scores.clamp(_EDGE, 1 - _EDGE)
+        """Return the logarithms of the priorities; the priorities themselves could be too small for a float."""
+        kappa = scores.clamp(_EPSILON, 1 - _EPSILON)
         return self.gamma * torch.log1p(-kappa) + torch.log(-kappa.log())
 
     def _average(self, signals: Signals) -> None:
         for name, score in zip(signals.sources, signals.scores.tolist(), strict=True):
-            if score > 1 + _EDGE:
+            if score > 1 + _EPSILON:
                 raise ValueError(
                     f"Scores of DynamicTaskPrioritization must be at most 1, got {score} of source {name!r}. Give its tasks a "
                     "main metric whose best value is 1, e.g. accuracy."

@@ -12,11 +12,11 @@ Shots = int | Sequence[int]
 
 @dataclass(frozen=True)
 class EpisodeRows:
-    """The rows of an episode, and the number that each one's class has in it.
+    """The rows of an episode, and the number of each row's class in it.
 
     Args:
-        support: Numbers of the rows that are learned from.
-        query: Numbers of the rows that are judged by.
+        support: Numbers of the rows to adapt to.
+        query: Numbers of the rows to evaluate on.
         support_labels: Class of each row of the support, from 0.
         query_labels: Class of each row of the query.
     """
@@ -30,16 +30,17 @@ class EpisodeRows:
 class EpisodeSampler:
     """Draws episodes of some classes with some examples of each (N-way K-shot; Vinyals et al. 2016, section 2).
 
-    An episode is a function of seed, split, step and its number in the step: nothing else is remembered, and ranks that draw different
-    numbers draw different episodes.
+    An episode is a function of seed, split, step and its number in the step. There is no other state, and ranks that draw other
+    numbers draw other episodes.
 
     Args:
-        rows: The numbers of each class's rows.
+        rows: The numbers of the rows of each class.
         ways: Classes of an episode, in random order.
-        shots: Examples of each class in the support; two numbers for one in between that each episode draws.
+        shots: Examples of each class in the support; with two numbers, each episode draws a number from the first to the second.
         queries: Examples of each class in the query.
-        balanced: Whether each class has as many; else the rows of an episode's classes are drawn as they come, but for one of each class in the support.
-        seed: What the draws depend on.
+        balanced: Whether all classes of an episode have equally many examples; else its rows are drawn at random from all rows of
+            its classes, with at least one of each class in the support.
+        seed: Other seeds draw other episodes.
 
     Raises:
         ValueError: A number below 1, more ways than classes, or a class with too few rows.
@@ -85,43 +86,42 @@ class EpisodeSampler:
             step: Number of the step.
             number: Number of the episode in the step.
         """
-        key = [self.seed, *split.encode(), step, number]
-        draw = np.random.default_rng(key)
-        classes = draw.choice(len(self.rows), self.ways, replace=False)
+        generator = np.random.default_rng([self.seed, *split.encode(), step, number])
+        classes = generator.choice(len(self.rows), self.ways, replace=False)
         low, high = self.shots
-        shots = low if low == high else int(draw.integers(low, high + 1))
-        picked = self._evenly(draw, classes, shots) if self.balanced else self._naturally(draw, classes, shots)
-        return EpisodeRows(*picked)
+        shots = low if low == high else int(generator.integers(low, high + 1))
+        draw = self._balanced if self.balanced else self._unbalanced
+        return EpisodeRows(*draw(generator, classes, shots))
 
-    def _evenly(self, draw: np.random.Generator, classes: np.ndarray, shots: int) -> tuple[np.ndarray, ...]:
-        each = np.stack([draw.permutation(self.rows[of])[: shots + self.queries] for of in classes])
+    def _balanced(self, generator: np.random.Generator, classes: np.ndarray, shots: int) -> tuple[np.ndarray, ...]:
+        each = np.stack([generator.permutation(self.rows[number])[: shots + self.queries] for number in classes])
         labels = np.arange(self.ways)
         support, query = each[:, :shots].ravel(), each[:, shots:].ravel()
-        mixed = draw.permutation(len(support)), draw.permutation(len(query))
+        orders = generator.permutation(len(support)), generator.permutation(len(query))
         return (
-            support[mixed[0]],
-            query[mixed[1]],
-            labels.repeat(shots)[mixed[0]],
-            labels.repeat(self.queries)[mixed[1]],
+            support[orders[0]],
+            query[orders[1]],
+            labels.repeat(shots)[orders[0]],
+            labels.repeat(self.queries)[orders[1]],
         )
 
-    def _naturally(self, draw: np.random.Generator, classes: np.ndarray, shots: int) -> tuple[np.ndarray, ...]:
-        rows = np.concatenate([self.rows[of] for of in classes])
-        labels = np.concatenate([np.full(len(self.rows[of]), label) for label, of in enumerate(classes)])
-        order = draw.permutation(len(rows))
+    def _unbalanced(self, generator: np.random.Generator, classes: np.ndarray, shots: int) -> tuple[np.ndarray, ...]:
+        rows = np.concatenate([self.rows[number] for number in classes])
+        labels = np.concatenate([np.full(len(self.rows[number]), label) for label, number in enumerate(classes)])
+        order = generator.permutation(len(rows))
         first = np.array([order[labels[order] == label][0] for label in range(self.ways)])
         rest = order[~np.isin(order, first)]
         more = self.ways * (shots - 1)
-        support = draw.permutation(np.concatenate([first, rest[:more]]))
+        support = generator.permutation(np.concatenate([first, rest[:more]]))
         query = rest[more : more + self.ways * self.queries]
         return rows[support], rows[query], labels[support], labels[query]
 
 
 def refuse_sizes(ways: int, shots: Shots, queries: int) -> None:
-    """Look whether the sizes of an episode can be.
+    """Reject sizes that no episode can have.
 
     Raises:
-        ValueError: They cannot.
+        ValueError: A number is below 1, or the two numbers of `shots` are in the wrong order.
     """
     for name, value in (("ways", ways), ("queries", queries)):
         if value < 1:

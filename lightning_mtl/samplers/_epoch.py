@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 Policy = Literal["longest", "shortest", "proportional"]
-"""A pass of the source that takes most steps; of the one that takes fewest; as many steps as all
-sources have batches."""
+"""A pass of the source that takes most steps; a pass of the source that takes fewest; as many steps as all sources have
+batches."""
 Steps = int | Policy | Mapping[str, int | float] | None
 """A number, a policy, or {source: passes}: as many steps as this number of passes of one source takes."""
 
@@ -16,14 +16,14 @@ Steps = int | Policy | Mapping[str, int | float] | None
 def steps_of(
     asked: Steps, sources: Sequence[str], passes: Sequence[int | float], rows: Sequence[int | float], rows_a_step: float
 ) -> int:
-    """Count the steps of an epoch.
+    """Return the steps of an epoch.
 
     Args:
-        asked: What was asked for; a number or a policy is needed where a source does not know its rows.
+        asked: The `steps_per_epoch` of the user.
         sources: Names of the sources.
         passes: Steps that a pass of each source takes at its rate: infinite at rate 0, NaN where rows are not known.
         rows: Rows of each source; NaN where they are not known.
-        rows_a_step: Rows that a step holds on average.
+        rows_a_step: Rows of a step, on average.
 
     Raises:
         ValueError: A number below 1, an unknown policy or source, or sources that do not know their rows.
@@ -62,10 +62,11 @@ def steps_at_rates(
     batches: Sequence[float],
     every_source: bool,
 ) -> int:
-    """Count the steps of an epoch in which sources are drawn at these rates.
+    """Return the steps of an epoch in which sources are drawn at these rates.
 
     Args:
-        asked: What was asked for. Default: "longest" where a step holds a batch of every source, else "proportional".
+        asked: The `steps_per_epoch` of the user. Default: "longest" where a step holds a batch of every source, else
+            "proportional".
         sources: Names of the sources.
         rates: The share of each source.
         rows: Rows of each source; NaN where they are not known.
@@ -86,7 +87,7 @@ def steps_at_rates(
 
 
 def refuse_steps(asked: Steps) -> None:
-    """Refuse what is neither a number from 1 on, nor a policy, nor passes of a source.
+    """Reject what is neither a number of at least 1, nor a policy, nor passes of a source.
 
     Raises:
         ValueError: It is none of these.

@@ -1,4 +1,4 @@
-"""Every row once."""
+"""A sampler for evaluation: every row once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ._stream import Stream
 
 
 class EvaluationSampler(DistributedSampler[Plan]):
-    """Plan a pass over every source, side by side; sources that end early leave the later steps to the others.
+    """Plan a pass over all sources at once; a source that ends early is missing from the later steps.
 
     Args:
         streams: The rows of each source.
-        rows: Rows of each source after which the batch is the last one. Default: all.
+        rows: Rows of each source, up to the end of a batch. Default: all.
         num_replicas: Number of ranks.
         rank: Number of this rank.
 
@@ -40,7 +40,7 @@ class EvaluationSampler(DistributedSampler[Plan]):
         return max(self.batches.values())
 
     def __iter__(self) -> Iterator[Plan]:
-        """Plan the steps of the pass, each time the same."""
+        """Plan the steps of the pass; they are the same each time."""
         places = dict.fromkeys(self.streams, 0)
         for step in range(len(self)):
             plan = {}
@@ -51,4 +51,4 @@ class EvaluationSampler(DistributedSampler[Plan]):
             yield plan
 
     def deliver(self) -> None:
-        """Keep no count of what was handed out: the next evaluation begins anew."""
+        """Do nothing: every evaluation starts from the first step."""

@@ -1,4 +1,4 @@
-"""A bandit that is paid for progress."""
+"""A bandit whose reward is learning progress."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .._checks import require
 from ._rule import Rule, Signals
 
 _HISTORY = 1000
-"""Rewards of which the quantiles are taken."""
+"""The latest rewards, of which quantiles are computed."""
 
 
 class Exp3S(Rule):
-    """Draw more of the sources whose loss falls fastest: the adversarial bandit Exp3.S, paid for learning progress.
+    """Draw more of the sources whose loss falls fastest: the adversarial bandit Exp3.S, rewarded for learning progress.
 
     With K sources, weights w from 0, and a source's reward r, a round is
     pi_i = (1 - exploration) softmax(w)_i + exploration / K; v_i = w_i + learning_rate r_i share_i / pi_i;
@@ -25,20 +25,21 @@ class Exp3S(Rule):
     References: Graves et al., "Automated curriculum learning for neural networks", ICML 2017, sections 2 and 3; Auer et al.,
     "The nonstochastic multiarmed bandit problem", SIAM Journal on Computing 2002.
 
-    The reward is the decrease of a source's mean training loss since it was seen last. It stands in cheaply for the paper's
-    prediction gain, the decrease on one batch by the step on that batch, which takes a second forward pass. As there, rewards
-    are brought to [-1, 1] so that the 20% and 80% quantiles of all rewards are -1 and 1; we keep the last 1000, where they
-    keep a random sample of all. Losses of very different scales make rewards that cannot be compared: weigh their tasks.
+    The reward is the decrease of a source's mean training loss since its last known value. It is a cheap substitute for the
+    prediction gain of the paper, the decrease on a batch by the step on that batch, which takes a second forward pass. As in the
+    paper, rewards are scaled to [-1, 1] so that the 20% and 80% quantiles of all rewards are -1 and 1; we keep the last 1000
+    rewards, the paper a random sample of all. Losses of very different scales give rewards that cannot be compared: set the
+    `weight` of their tasks.
 
-    Where the paper has a round in each step, ours covers the window of steps between two calls of `rates`: `share_i` is the
-    source's share of the draws in it, and `pi` what they were drawn by. With one draw in a window it is Exp3.S to the letter. A source
-    without a known loss in a window gets no reward, and only mixing moves its weight; a window without any reward is no round.
+    The paper has a round in each step; here a round covers the steps between two calls of `rates`. `share_i` is the source's share
+    of the draws in it, and `pi` the shares by which they were drawn. With one draw in a round it is exactly Exp3.S. A source
+    without a known loss gets no reward, and only mixing changes its weight; steps without any reward are no round.
 
     Args:
         learning_rate: How far a reward moves a weight, above 0. The paper has 0.001, for a round in each step.
         mixing: Share of a weight that comes from the others, from 0 to 1, so that the rates can follow a change. Default: 1 / t
-            for the weights of round t, as in the paper; the rates then settle. A constant keeps them moving.
-        exploration: Share of the draws that is uniform, above 0 and at most 1, so that no source starves.
+            for the weights of round t, as in the paper; the rates then converge. With a constant they keep moving.
+        exploration: Share of the draws that is uniform, above 0 and at most 1, so that every source is drawn.
 
     Raises:
         ValueError: A number out of its range.
@@ -67,7 +68,7 @@ class Exp3S(Rule):
         self._round = 1
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-        """Take in the losses of the last window, and give the policy of the next."""
+        """Update the weights with the losses of the last round, and return the policy of the next."""
         weights = torch.tensor([self._weights.get(name, 0.0) for name in signals.sources], dtype=torch.float64)
         gains = self._gains(signals)
         known = ~gains.isnan()
@@ -82,12 +83,12 @@ class Exp3S(Rule):
         return self._policy(weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give weights and losses by source, the rewards that are kept, and the number of the round."""
+        """Return the weight and loss of each source, the latest rewards, and the number of the round."""
         kept = {"weights": dict(self._weights), "losses": dict(self._losses), "rewards": list(self._rewards)}
         return {**kept, "round": self._round}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self._weights, self._losses = dict(state["weights"]), dict(state["losses"])
         self._rewards, self._round = list(state["rewards"]), state["round"]
 
@@ -105,7 +106,7 @@ class Exp3S(Rule):
         return torch.logsumexp(parts.fill_diagonal_(1 - mixing).log() + moved, dim=1)
 
     def _gains(self, signals: Signals) -> Tensor:
-        """Tell by how much each loss has fallen; NaN where it, or the one before it, is not known."""
+        """Return by how much each loss has fallen; NaN where it, or the loss before it, is not known."""
         before = torch.tensor([self._losses.get(name, math.nan) for name in signals.sources], dtype=torch.float64)
         losses = signals.losses.where(signals.losses.isfinite(), math.nan)
         now = zip(signals.sources, losses.tolist(), strict=True)
@@ -113,7 +114,7 @@ class Exp3S(Rule):
         return before - losses
 
     def _scaled(self, gains: Tensor) -> Tensor:
-        """Bring known gains to [-1, 1] by the quantiles of all that are kept, these among them."""
+        """Scale known gains to [-1, 1] by the quantiles of the latest rewards, these included."""
         self._rewards = (self._rewards + gains.tolist())[-_HISTORY:]
         kept = torch.tensor(self._rewards, dtype=torch.float64)
         low, high = (float(kept.quantile(share)) for share in (0.2, 0.8))

@@ -1,4 +1,4 @@
-"""Rates that are given."""
+"""Rates that the user gives."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Explicit(Rule):
     """Draw the sources by given rates.
 
     Args:
-        rates: {source: rate}; they need not add up to one. Every source needs one. Names of no source are left out, since a
-            single-task twin in a comparison reads some of the sources only. Kept as `given`, because `rates` is the method.
+        rates: {source: rate}; they need not add up to one. Every source needs a rate. Other names are ignored, because a
+            single-task twin in a comparison reads only some of the sources. Kept as `given`, because `rates` is the method.
 
     Raises:
-        ValueError: A rate that is negative, NaN or infinite, or nothing but zeros; from `rates`: a source without a rate.
+        ValueError: A rate that is negative, NaN or infinite, or only zeros; from `rates`: a source without a rate.
 
     Example:
         >>> import torch
@@ -34,11 +34,11 @@ class Explicit(Rule):
         self.given = dict(rates)
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-        """Give them in the order of the sources."""
+        """Return the given rates in the order of the sources."""
         return in_order(self.given, signals.sources, "rates")
 
     def names(self) -> set[str]:
-        """Name the sources that have a rate."""
+        """Return the names of the sources that have a rate."""
         return set(self.given)
 
     def __repr__(self) -> str:

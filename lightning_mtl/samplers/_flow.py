@@ -1,4 +1,4 @@
-"""Rows that come one after another."""
+"""Rows of an iterable, which come one after another."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from ._stream import Stream
 
 
 class Once(Iterator[Any]):
-    """An iterator that can be read a single time, and counts what it has given."""
+    """An iterator that can be read only once, and counts the rows that it has returned."""
 
     def __init__(self, rows: Iterator[Any]) -> None:
         self.rows, self.given = rows, 0
 
     def __next__(self) -> Any:
-        """Give the next row."""
+        """Return the next row."""
         row = next(self.rows)
         self.given += 1
         return row
 
 
 class Flow(Stream):
-    """Rows that cannot be read by number: of an iterable, pass after pass, read by the main process.
+    """Rows that cannot be read by number: those of an iterable, pass after pass, read by the main process.
 
-    Rows come as (number in the pass, row). An iterable with `state_dict` and `load_state_dict` goes on where it was saved; of any
-    other the rows of the pass that were read already are read again and left out, which is exact where it gives the same rows
-    again. Where it has `set_epoch`, it is told the number of the pass, to shuffle anew.
+    Rows come as (number in the pass, row). An iterable with `state_dict` and `load_state_dict` resumes where it was saved. Of any
+    other iterable, a resumed run reads the rows of the pass again and skips those that it had; this is exact where the iterable
+    returns the same rows again. An iterable with `set_epoch` gets the number of the pass, so that it can shuffle in another order.
 
     Args:
         rows: The iterable.
         batch: Rows of a global batch.
         name: Name of the source.
         size: Rows of a pass over all ranks, where they are known.
-        own: Whether the iterable gives the rows of this rank alone; otherwise every rank reads all of them and keeps its part.
+        own: Whether the iterable returns only the rows of this rank; otherwise every rank reads all rows and keeps its part.
         saves: Whether the iterable's own state is exact.
-        first: A number that stands for its first rows: they must be the same on all ranks, and after a resume.
+        first: A fingerprint of its first rows, which must be the same on all ranks, and after a resume.
 
     Raises:
-        ValueError: The iterable has no rows, or none are left and it cannot begin again.
+        ValueError: The iterable has no rows, or none are left and it cannot start again.
 
     Example:
         >>> flow = Flow(["x", "y", "z"], 2)
@@ -71,7 +71,7 @@ class Flow(Stream):
         self._rows: Iterator[Any] | None = None
         self._last: tuple[int, Any] | None = None
         self._loaded: Any = None
-        """The iterable's own state while nothing was read since it was loaded: the iterable itself may still tell another."""
+        """The state that was loaded into the iterable, until a row is read: before that, its `state_dict` may return another."""
 
     @property
     def notes(self) -> list[str]:
@@ -86,17 +86,17 @@ class Flow(Stream):
         return said
 
     def batch(self, place: int) -> int:
-        """Count the rows of a global batch, which are always as many."""
+        """Return the rows of a global batch, always the same number."""
         return self._batch
 
     def take(self, place: int, count: int, rank: int = 0, ranks: int = 1) -> list[Any]:
-        """Read on: the rows of this rank alone, or all of them, of which every `ranks`-th is kept."""
+        """Read the next rows: only those of this rank, or all of them, of which every `ranks`-th is kept."""
         if self.own:
             return [self._next() for _ in range(rank, count, ranks)]
         return [self._next() for _ in range(count)][rank::ranks]
 
     def stand_in(self, place: int) -> list[Any]:
-        """Give the last row that was read; before there is one, the first."""
+        """Return the last row that was read; before any was read, the first row."""
         return [(0, next(iter(self.iterable))) if self._last is None else self._last]
 
     def _next(self) -> tuple[int, Any]:
@@ -123,14 +123,14 @@ class Flow(Stream):
         self._rows = iter(self.iterable)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the pass, the rows that were read in it, and the iterable's own state."""
+        """Return the number of the pass, the rows that were read in it, and the iterable's own state."""
         own = self._loaded
         if own is None and self.saves and self._taken:
             own = copy.deepcopy(self.iterable.state_dict())
         return {"pass": self._number, "taken": self._taken, "iterable": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to where `state_dict` was read."""
+        """Resume where `state_dict` was called."""
         self._number, self._taken, self._loaded = state["pass"], state["taken"], state["iterable"]
         if state["iterable"] is not None:
             if hasattr(self.iterable, "set_epoch"):
@@ -153,7 +153,7 @@ class Flow(Stream):
 
 
 def own_copy(rows: Any) -> Any:
-    """Copy what keeps a state, where it can be copied, so that the user's own stays where it is."""
+    """Return a copy of an iterable with a state, where it can be copied, so that the state of the user's own does not change."""
     try:
         return copy.deepcopy(rows)
     except (TypeError, ValueError, copy.Error):  # open files, locks

@@ -1,4 +1,4 @@
-"""More of what is being forgotten."""
+"""More of the sources that are being forgotten."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ._rule import Rule, Signals
 
 
 class ForgettingDriven(Rule):
-    """Draw a source more often while its validation score is below the best that it had.
+    """Draw a source more often while its validation score is below its best score.
 
-    To its share by another rule comes strength / K max(0, best - now - tolerance), with K sources, where best is the highest score
-    so far: forgetting as Chaudhry et al. define it, "Riemannian walk for incremental learning", ECCV 2018. That it says how
-    often a source is drawn is our own: no paper proposes it. Where the other rule has stopped drawing a source, as `Phases`
+    Its share by another rule is raised by strength / K max(0, best - now - tolerance), with K sources, where best is the highest
+    score so far: forgetting as Chaudhry et al. define it, "Riemannian walk for incremental learning", ECCV 2018. To draw
+    sources by forgetting is our own idea: no paper proposes it. Where the other rule has stopped drawing a source, as `Phases`
     does, forgetting brings it back for a while.
 
-    A source without a score is drawn as the other rule says, which is asked in every step; what comes to its shares changes as often
-    as this rule is asked.
+    A source without a score is drawn as the other rule says. The other rule is asked in every step; what is added to its shares
+    changes only when this rule is asked.
 
     Args:
         base: The other rule, one without feedback. Default: `Proportional()`.
-        strength: How strongly a lower score raises the rate, at least 0: with 10, a drop by 0.1 adds as much as a source has
-            where all are drawn alike. 0 turns it off.
-        tolerance: A drop that counts as chance, at least 0.
+        strength: How strongly a lower score raises the rate, at least 0: with 10, a drop by 0.1 adds the share that a source has
+            where all are drawn equally often. 0 turns it off.
+        tolerance: A drop that is taken for chance, at least 0.
 
     Raises:
         ValueError: A number out of its range, or a base with feedback.
@@ -58,20 +58,20 @@ class ForgettingDriven(Rule):
         self._best: dict[str, float] = {}
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-        """Take in the latest scores, and give what comes to the shares of what is being forgotten."""
+        """Update the best scores, and return what is added to the shares of sources that are being forgotten."""
         forgotten = (self._drops(signals) - self.tolerance).clamp(min=0)
         return self.strength / len(forgotten) * forgotten
 
     def names(self) -> set[str]:
-        """Name the sources that the other rule mentions."""
+        """Return the names of the sources that the other rule mentions."""
         return self.base.names()
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the best score of each source."""
+        """Return the best score of each source."""
         return {"best": dict(self._best)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self._best = dict(state["best"])
 
     def _drops(self, signals: Signals) -> Tensor:

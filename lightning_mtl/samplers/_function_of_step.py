@@ -1,4 +1,4 @@
-"""Rates that a user computes."""
+"""Rates by the user's own function."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class FunctionOfStep(Rule):
     """Draw the sources by rates that are any function of the step.
 
     Args:
-        function: From the number of the training batch, from 0, to {source: rate} or to rates in the sources' order. It must
-            give the same for the same step whenever it is asked, so that a resumed run draws what the unbroken one drew.
-            Names of no source are left out, as in `Explicit`.
+        function: From the number of the training batch, from 0, to {source: rate} or to rates in the order of the sources. It must
+            always return the same rates for the same step, so that a resumed run draws what an uninterrupted run draws.
+            Other names are ignored, as in `Explicit`.
 
     Raises:
         ValueError: From `rates`: a source without a rate.
@@ -36,7 +36,7 @@ class FunctionOfStep(Rule):
         self.function = function
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-        """Call the function."""
+        """Return what the function returns for this step."""
         given = self.function(step)
         if isinstance(given, Mapping):
             return in_order(given, signals.sources, "function")

@@ -1,4 +1,4 @@
-"""Rates that are given by the name of the source."""
+"""Rates by the names of the sources."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .._checks import did_you_mean, require
 
 
 def require_rates(rates: Mapping[str, float], name: str) -> None:
-    """Refuse rates by name that could never be drawn by.
+    """Reject rates by name by which nothing can be drawn.
 
     Raises:
-        ValueError: No rates, a negative or infinite one, NaN, or nothing but zeros.
+        ValueError: No rates, a negative or infinite one, NaN, or only zeros.
     """
     require(len(rates) > 0, name, "rates of sources", rates, "Write {source: rate}.")
     for source, rate in rates.items():
@@ -25,7 +25,7 @@ def require_rates(rates: Mapping[str, float], name: str) -> None:
 
 
 def in_order(rates: Mapping[str, float], sources: Sequence[str], name: str) -> Float[Tensor, " sources"]:
-    """Bring rates by name into the order of the sources; other names are left out.
+    """Return rates by name in the order of the sources; other names are ignored.
 
     Raises:
         ValueError: A source has no rate.

@@ -1,4 +1,4 @@
-"""What the order of examples follows from, beside the seed and the rule."""
+"""What determines the order of examples, beside the seed and the rule."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def refuse_other_order(saved: Mapping[str, Any], today: Mapping[str, Any]) -> No
     for what, value in today.items():
         if repr(saved.get(what)) != repr(value):  # the order of the sources counts too
             raise ValueError(
-                f"The checkpoint must be of the same {what} to sample on, got {value} today and {saved.get(what)} in the "
+                f"The checkpoint must be of the same {what} to resume sampling, got {value} today and {saved.get(what)} in the "
                 "checkpoint. Give what it was saved with (on N times the processes, 1/N of the `batch_size`), or start "
-                "anew from its weights: `warm_start`."
+                "a new run from its weights: `warm_start`."
             )

@@ -1,4 +1,4 @@
-"""A random order that is computed where it is read."""
+"""A random order of which any part can be computed alone."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from jaxtyping import Int64
 from torch import Tensor
 
 _SMALL = 65_536
-"""Rows up to which an order is simply drawn and kept."""
+"""Rows up to which a whole order is drawn and kept."""
 _ROUNDS = 3
-_HALF, _ODD = 0x5851F42D4C957F2D, 0x14057B7EF767814F
+_FIRST_FACTOR, _SECOND_FACTOR = 0x5851F42D4C957F2D, 0x14057B7EF767814F
+"""Odd numbers, by which products mix the bits of a number."""
 
 
 def key(*parts: object) -> int:
-    """Make a number of 63 bits of these parts, the same on every machine."""
+    """Return a hash of these parts as a number of 63 bits, the same on every machine."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
@@ -23,13 +24,13 @@ def key(*parts: object) -> int:
 class Permutation:
     """A permutation of `range(rows)`, of which any part can be computed alone.
 
-    Small ones are drawn as a whole. Large ones are a Feistel network over the next power of two, keyed by `seed`; numbers that
-    fall outside are sent through it again until they fall inside (Black and Rogaway, "Ciphers with arbitrary finite
-    domains", CT-RSA 2002, sec. 3 and 4), so that no order of 10 million rows lies in memory.
+    Small permutations are drawn as a whole. A large one is a Feistel network over the next power of two, with `seed` as its key;
+    numbers outside the range pass through it again until they are inside (Black and Rogaway, "Ciphers with arbitrary finite
+    domains", CT-RSA 2002, sec. 3 and 4), so that no order of 10 million rows is kept in memory.
 
     Args:
         rows: How many numbers are permuted.
-        seed: Makes another permutation.
+        seed: Other seeds give other permutations.
 
     Example:
         >>> order = Permutation(1_000_000, seed=1)
@@ -46,7 +47,7 @@ class Permutation:
         self._keys = [key(seed, number) for number in range(2 * _ROUNDS)]
 
     def part(self, start: int, stop: int) -> Int64[Tensor, " rows"]:
-        """Compute what stands at the places from `start` up to `stop`."""
+        """Return the numbers at the places from `start` up to `stop`."""
         if self._whole is not None:
             return self._whole[start:stop]
         numbers = self._mix(torch.arange(start, stop))
@@ -63,7 +64,7 @@ class Permutation:
 
 
 def _scramble(values: Tensor, secret: int, bits: int) -> Tensor:
-    """Turn numbers into others of so many bits, each of which depends on all of theirs; products wrap around."""
-    mixed = (values + secret) * _HALF
-    mixed = (mixed ^ (mixed >> 29)) * _ODD
+    """Turn numbers into others of so many bits; each bit depends on all bits of its number, and products overflow."""
+    mixed = (values + secret) * _FIRST_FACTOR
+    mixed = (mixed ^ (mixed >> 29)) * _SECOND_FACTOR
     return (mixed >> (63 - bits)) & ((1 << bits) - 1)

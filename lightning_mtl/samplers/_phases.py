@@ -1,4 +1,4 @@
-"""One group of sources after the other."""
+"""Phases: one group of sources after the other."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ from ._rule import Rule, Signals
 
 @dataclass(frozen=True)
 class Phase:
-    """Steps in which some sources are drawn and no others.
+    """Steps in which only some sources are drawn.
 
     Args:
         sources: Their names.
         steps: Length of the phase.
-        passes: Its length in passes over all its sources together, a step for each batch: an alternative to `steps`.
+        passes: Its length in passes over all its sources together, with a step for each batch: an alternative to `steps`.
         epochs: Its length in epochs: another alternative.
         rates: {source: rate}, for each of its sources. Default: in proportion to their batches.
 
     Raises:
-        ValueError: No source, or one twice; more than one length, or one that is not above 0; rates that are not of these
-            sources.
+        ValueError: No source, or one twice; more than one length, or one that is not above 0; rates of other sources.
 
     Example:
         >>> Phase(["pos", "chunk"], passes=1.0)
@@ -74,20 +73,20 @@ class Phase:
 class Phases(Rule):
     """Draw the sources of one phase after the other: tasks in a row, a curriculum of stages, tasks in turn in each epoch.
 
-    A phase without `rates` draws in proportion to batches, and other sources not at all. With `repeat`, the first phase
-    follows the last: one pass for each source is the epoch of Hashimoto et al., "A joint many-task model: growing a neural
-    network for multiple NLP tasks", EMNLP 2017. Without, training stays in the last phase.
+    A phase without `rates` draws its sources in proportion to their batches. With `repeat`, the first phase follows the last:
+    one pass for each source is the epoch of Hashimoto et al., "A joint many-task model: growing a neural network for multiple
+    NLP tasks", EMNLP 2017. Without `repeat`, training stays in the last phase.
 
-    A single-task twin in a comparison reads some of the sources only: it leaves out the phases that have none of them, and
-    the other phases draw, and count, those that it has. So a name of no source is no error here as long as a phase is left;
-    the data module, which knows all sources, reports it.
+    A single-task twin in a comparison reads only some of the sources. It skips phases that have none of them; the other phases
+    draw only the sources that it has, and only these count for their length. So an unknown name is no error here as long as a
+    phase remains; the data module, which knows all sources, reports it.
 
     Args:
-        phases: In their order. Each needs a length; the last one only with `repeat`.
+        phases: The phases in their order. Each needs a length; the last one only with `repeat`.
         repeat: Whether the first phase follows the last.
 
     Raises:
-        ValueError: No phase, or one without a length; from `rates`: no phase has a source that there is, or the batches
+        ValueError: No phase, or one without a length; from `rates`: no phase has a source that exists, or the batches
             of a source must be known and are not.
 
     Example:
@@ -112,12 +111,12 @@ class Phases(Rule):
             remedy = "Give `steps`, `passes` or `epochs`; only the last phase of `repeat=False` has no end."
             require(known or open_ended, f"phases[{number}]", "of a known length", phase, remedy)
         self.phases, self.repeat = list(phases), repeat
-        self._known: Any = None
+        self._planned_for: Any = None
         self._plan: tuple[list[int], list[float]] = ([], [])
         self._rates: dict[int, Tensor] = {}
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-        """Give rates to the sources of the step's phase."""
+        """Return the rates of the step's phase."""
         number = self.phase(step, signals)
         if number not in self._rates:
             self._rates[number] = self._rates_of(self.phases[number], signals)
@@ -135,40 +134,41 @@ class Phases(Rule):
         return rates
 
     def names(self) -> set[str]:
-        """Name the sources of all phases."""
+        """Return the names of the sources of all phases."""
         return {name for phase in self.phases for name in phase.sources}
 
     def phase(self, step: int, signals: Signals) -> int:
-        """Tell the number of the phase that a step is in, from 0.
+        """Return the number of the phase that a step is in, from 0.
 
         Raises:
-            ValueError: No phase has a source that there is, or the batches of a source must be known and are not.
+            ValueError: No phase has a source that exists, or the batches of a source must be known and are not.
         """
-        known = (signals.sources, signals.batches.tolist(), signals.steps_per_epoch)
-        if known != self._known:  # asked in every step, for the same sources
+        facts = (signals.sources, signals.batches.tolist(), signals.steps_per_epoch)
+        if facts != self._planned_for:  # it is asked in every step, for the same sources
             present = self._present(signals)
             ends = list(accumulate(_length(self.phases[number], signals) for number in present))
-            self._known, self._plan, self._rates = known, (present, ends), {}
+            self._planned_for, self._plan, self._rates = facts, (present, ends), {}
         present, ends = self._plan
         return present[bisect_right(ends, step % ends[-1] if self.repeat else step, hi=len(ends) - 1)]
 
     def passed(self, step: int, signals: Signals) -> list[int]:
-        """Number the phases that came before the one that a step is in; from the second round on, all of them."""
+        """Return the numbers of the phases before the phase that a step is in; from the second round on, all phases."""
         number = self.phase(step, signals)
         present, ends = self._plan
         return list(present) if self.repeat and step >= ends[-1] else present[: present.index(number)]
 
     def drawn(self, signals: Signals) -> dict[int, list[str]]:
-        """Name the sources that each phase draws, in the order of the phases; those that draw none are left out."""
+        """Return the names of the sources that each phase draws, in the order of the phases; phases that draw none are skipped."""
         rates = {number: self._rates_of(self.phases[number], signals) for number in self._present(signals)}
         return {number: [signals.sources[i] for i in of.nonzero().flatten()] for number, of in rates.items()}
 
     def in_turn(self, signals: Signals) -> bool:
-        """Say whether sources come in turn: each phase draws one alone, and they are not all the same."""
+        """Return whether sources take turns: each phase draws a single source, and not all draw the same one."""
         drawn = self.drawn(signals).values()
         return all(len(of) == 1 for of in drawn) and len({of[0] for of in drawn}) > 1
 
     def _present(self, signals: Signals) -> list[int]:
+        """Return the numbers of the phases that have a source."""
         present = [n for n, phase in enumerate(self.phases) if set(phase.sources) & set(signals.sources)]
         if not present:
             name = self.phases[0].sources[0]
@@ -180,17 +180,17 @@ class Phases(Rule):
 
 
 def _only(phase: Phase, signals: Signals) -> Signals:
-    """Know of the sources of a phase alone, so that others need not tell their batches."""
+    """Return the signals of the sources of a phase, so that the batches of other sources need not be known."""
     names = tuple(name for name in phase.sources if name in signals.sources)
     at = [signals.sources.index(name) for name in names]
     return Signals(names, signals.rows[at], signals.batches[at])
 
 
 def _length(phase: Phase, signals: Signals) -> float:
-    """Count the steps of a phase; without a length it has no end."""
+    """Return the number of steps of a phase; infinity for a phase without a length."""
     if phase.epochs is not None:
         return float(max(1, round(phase.epochs * signals.steps_per_epoch)))
     if phase.passes is None:
         return math.inf if phase.steps is None else float(phase.steps)
     steps = phase.passes * float(_only(phase, signals).known_batches(f"{phase}").double().sum())
-    return float(max(1, math.ceil(round(steps, 6))))  # to a computer 0.07 x 100 is more than 7
+    return float(max(1, math.ceil(round(steps, 6))))  # in floating point 0.07 x 100 is more than 7

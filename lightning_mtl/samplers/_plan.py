@@ -1,4 +1,4 @@
-"""What one step reads, and where sampling stands after it."""
+"""The plan of one step, and the position of sampling after it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 Plan = dict[str, list[Any]]
-"""{source: what is to be read of it} of one step; a source whose rows are all on other ranks has none, or a stand-in."""
+"""{source: the rows that this rank reads of it} in one step; where all rows are on other ranks, none or a stand-in."""
 
 
 class StandIn(list[Any]):
-    """A row whose labels are not to be learned from: it is read so that this rank takes part in a source of the step."""
+    """A row that is read so that this rank runs a source of the step; its labels do not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where sampling stands.
+    """How far sampling has come.
 
     Args:
         step: Steps since training began.

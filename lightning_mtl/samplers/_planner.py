@@ -1,4 +1,4 @@
-"""Planned steps: which rows of which sources a rank reads, one step after the other."""
+"""Plans steps one after the other: which rows of which sources a rank reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._stream import Stream
 
 @dataclass
 class Planner:
-    """Plans steps for all ranks together, and then takes the shard of this rank.
+    """Plans steps for all ranks together, and takes the shard of this rank.
 
     Args:
         names: Names of the sources.
@@ -37,11 +37,11 @@ class Planner:
         """Plan the steps of an epoch.
 
         Args:
-            at: Where sampling stands before the first of these steps.
+            at: The position before the first of these steps.
             last: The last step of the epoch, counted from 1.
 
         Returns:
-            For each step its plan, and where sampling stands after it.
+            For each step its plan, and the position after it.
         """
         step, places, states = at.step, list(at.places), list(at.streams)
         for taken in range(at.taken + 1, last + 1):
@@ -53,7 +53,7 @@ class Planner:
             yield plan, Position(step, taken, tuple(places), tuple(states))
 
     def _shard(self, chosen: Sequence[tuple[int, int]], places: list[int]) -> Plan:
-        """Take every n-th row of the global batch, counted through over its sources, and move the places on."""
+        """Return every n-th row of the global batch, counted across its sources, and advance the places."""
         plan: Plan = {}
         before = 0
         for i, count in chosen:

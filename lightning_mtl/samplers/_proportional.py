@@ -1,4 +1,4 @@
-"""Every source as often as it is large."""
+"""Every source in proportion to its rows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ._rule import Rule, Signals
 
 
 class Proportional(Rule):
-    """Draw every source in proportion to its rows, so that all of them are passed equally often.
+    """Draw every source in proportion to its rows, so that all sources have equally many passes.
 
     Reference: Sanh, Wolf and Ruder, "A hierarchical multi-task approach for learning embeddings from semantic tasks", AAAI
-    2019, where it is better than uniform. They count batches; with one batch size for all it is the same.
+    2019, where it is better than uniform. They count batches; with one batch size for all sources it is the same.
 
     Raises:
         ValueError: From `rates`: a source does not know its rows.
@@ -26,5 +26,5 @@ class Proportional(Rule):
     constant = True
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-        """Give the rows."""
+        """Return the rows."""
         return signals.known_rows("Proportional()").double()

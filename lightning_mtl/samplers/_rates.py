@@ -1,4 +1,4 @@
-"""The rates of every step, by one rule."""
+"""The share of each source in every step, by one rule."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._rule import Rule, Signals, asked, together
+from ._rule import Rule, Signals, added_to_base, asked
 
 LAG = 32
-"""Steps from the announcement of new rates to their first use: more than any loader reads ahead."""
+"""Steps between the announcement of new rates and their first use: more than any loader reads ahead."""
 
 
 class Rates:
-    """Tells the share of each source in any step from now on.
+    """Knows the share of each source in any step from now on.
 
-    A rule that follows the step is asked for it; what one that depends on feedback answers is announced, and holds from
-    `LAG` steps after the last delivered one. So is what is left out of sampling, whatever the rule says.
+    A rule that depends only on the step is asked in each step. The rates of a rule with feedback are announced: they hold from
+    `LAG` steps after the last delivered step. It is the same for sources that are left out of sampling, under any rule.
 
     Args:
         rule: The rule.
@@ -42,19 +42,19 @@ class Rates:
 
     def __init__(self, rule: Rule, signals: Signals) -> None:
         self.rule, self.signals = rule, signals
-        self._made = re.sub(r" at 0x[0-9a-f]+", "", repr(rule))  # functions write where they lie in memory
+        self._rule_text = re.sub(r" at 0x[0-9a-f]+", "", repr(rule))  # without the addresses of functions
         self._announced: list[tuple[int, list[float]]] = [(0, asked(rule, 0, signals).tolist())]
         self.left_out: dict[str, int] = {}
-        """The step from which each source is left out, of those that are."""
+        """The step from which each source that is left out is no longer drawn."""
 
     def at(self, step: int) -> list[float]:
-        """Give the share of each source in a step that is not long past."""
+        """Return the share of each source in a step; only shares since the last announcement are kept."""
         rates = self._by_rule(step)
         gone = {name for name, since in self.left_out.items() if since <= step}
         if not gone:
             return rates
         kept = [0.0 if name in gone else rate for name, rate in zip(self.signals.sources, rates, strict=True)]
-        if not any(kept):  # the rule draws none of the others in this step: they are drawn alike
+        if not any(kept):  # the rule draws none of the others in this step: they are drawn equally often
             kept = [float(name not in gone) for name in self.signals.sources]
         return [rate / sum(kept) for rate in kept]
 
@@ -65,18 +65,18 @@ class Rates:
         if self.rule.base is None:
             return announced
         added = torch.tensor(announced, dtype=torch.float64)
-        return together(self.rule, added, step, self.signals).tolist()
+        return added_to_base(self.rule, added, step, self.signals).tolist()
 
     def mean(self, since: int, until: int) -> Float[Tensor, " sources"]:
-        """Average the shares over steps that were delivered since the last announcement."""
+        """Return the mean shares over steps that were delivered since the last announcement."""
         return torch.tensor([self.at(step) for step in range(since, until)], dtype=torch.float64).mean(0)
 
     def announce(self, step: int, rates: Float[Tensor, " sources"]) -> int:
-        """Change the rates of a rule that depends on feedback, and tell the step from which they hold.
+        """Change the rates of a rule with feedback, and return the step from which they hold.
 
         Args:
             step: Steps that were delivered so far.
-            rates: What the rule answered; it must be equal on all ranks.
+            rates: What the rule returned; it must be equal on all ranks.
         """
         past = [entry for entry in self._announced if entry[0] <= step][-1:]
         self._announced = [*past, *(entry for entry in self._announced if entry[0] > step)]
@@ -84,7 +84,7 @@ class Rates:
         return step + LAG
 
     def leave_out(self, step: int, sources: Iterable[str]) -> int:
-        """Leave sources out of sampling for good, and tell the step from which they are; the others share what they had.
+        """Stop drawing sources, and return the step from which they are left out; the others take over their shares.
 
         Args:
             step: Steps that were delivered so far.
@@ -95,15 +95,15 @@ class Rates:
         return step + LAG
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the rule as it was made, what it remembers, and what was announced."""
+        """Return the rule with its arguments, its state, and what was announced."""
         announced = [[step, list(rates)] for step, rates in self._announced]
-        made = {"rule": self._made, "remembers": self.rule.state_dict(), "announced": announced}
-        return {**made, "left_out": dict(self.left_out)}
+        rule = {"rule": self._rule_text, "remembers": self.rule.state_dict()}
+        return {**rule, "announced": announced, "left_out": dict(self.left_out)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave; another rule than that of the state begins anew, with a warning."""
+        """Restore what `state_dict` returned; a rule other than that of the state starts without one, with a warning."""
         self.left_out = dict(state.get("left_out", {}))  # earlier checkpoints have none
-        if state["rule"] == self._made:
+        if state["rule"] == self._rule_text:
             self.rule.load_state_dict(state["remembers"])
             self._announced = [(step, list(rates)) for step, rates in state["announced"]]
         else:

@@ -1,4 +1,4 @@
-"""What every sampling rule is: how often each source is drawn."""
+"""What every sampling rule has in common, and what it may depend on."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ._named_rates import in_order
 
 @dataclass(slots=True)
 class Signals:
-    """What a rule may look at, equal on all ranks; an entry for each source, NaN where nothing is known.
+    """What a rule may depend on, equal on all ranks; an entry for each source, NaN where nothing is known.
 
     Args:
         sources: Names of the sources, in the order of all entries.
         rows: Rows of each source's training split.
-        batches: Steps of a pass over each source, were each step to hold a batch of it alone.
+        batches: Steps of a pass over each source, if each step held a batch of this source alone.
         steps_per_epoch: Steps of an epoch.
         epochs: Epochs of the whole training, where they are known.
-        losses: Training loss of each source since rates were asked for last: the sum of its tasks' weighted means.
-        scores: Latest validation score of each source, higher is better: the mean of its tasks' main metrics.
-        draws: How often each source was drawn since rates were asked for last: batches, where a step holds whole batches of its
+        losses: Training loss of each source since the last request for rates: the sum of the weighted means of its tasks.
+        scores: Latest validation score of each source, higher is better: the mean of the main metrics of its tasks.
+        draws: How often each source was drawn since the last request for rates: batches, where a step holds whole batches of its
             sources, else rows.
-        drawn_by: The shares by which it was drawn in that time, on average.
+        drawn_by: The mean shares by which it was drawn in that time.
     """
 
     sources: tuple[str, ...]
@@ -44,14 +44,14 @@ class Signals:
     drawn_by: Float[Tensor, " sources"] = field(default_factory=lambda: torch.empty(0))
 
     def __post_init__(self) -> None:
-        """Know nothing of losses, scores and draws that were not given."""
+        """Fill losses, scores and draws that were not given with NaN."""
         nothing = torch.full((len(self.sources),), torch.nan, dtype=torch.float64)
         known = (self.losses, self.scores, self.draws, self.drawn_by)
         made = (given.double() if len(given) else nothing.clone() for given in known)
         self.losses, self.scores, self.draws, self.drawn_by = made
 
     def known_rows(self, rule: str) -> Float[Tensor, " sources"]:
-        """Give the rows of each source, for a rule that cannot do without them.
+        """Return the rows of each source, for a rule that needs all of them.
 
         Raises:
             ValueError: A source does not know how many rows it has.
@@ -59,7 +59,7 @@ class Signals:
         return self._known("rows", self.rows, rule)
 
     def known_batches(self, rule: str) -> Float[Tensor, " sources"]:
-        """Give the steps of a pass over each source, for a rule that cannot do without them.
+        """Return the steps of a pass over each source, for a rule that needs all of them.
 
         Raises:
             ValueError: A source does not know how many rows it has.
@@ -70,7 +70,7 @@ class Signals:
         unknown = [name for name, value in zip(self.sources, values.tolist(), strict=True) if value != value]
         if unknown:
             raise ValueError(
-                f"{rule} needs the number of {what} of every source, but {unknown} cannot tell it. Give Source(..., rows=...), "
+                f"{rule} needs the number of {what} of every source, but that of {unknown} is not known. Give Source(..., rows=...), "
                 "or choose Uniform() or Explicit({source: rate})."
             )
         return values
@@ -79,11 +79,11 @@ class Signals:
 class Rule(ABC):
     """How often each source is drawn: rates, which need not add up to one.
 
-    A rule is asked before every step, and gives the same for the same step whenever it is asked. One that depends on how
-    training goes (`feedback`) is asked only now and then, by the callback `SamplingSchedule`; each question is a round in
-    which it takes in what is new, and its rates then hold from an announced step on.
+    A rule is asked before every step, and always returns the same rates for the same step. A rule that depends on the run
+    (`feedback`) is asked only now and then, by the callback `SamplingSchedule`: in each call it updates its state, and its rates
+    then hold from an announced step on.
 
-    Arguments of a rule are plain data, kept as attributes of the same name, of which its `repr` is made.
+    Arguments of a rule are plain data, kept as attributes of the same name; its `repr` is made of them.
     """
 
     feedback: ClassVar[bool] = False
@@ -95,16 +95,16 @@ class Rule(ABC):
     constant: ClassVar[bool] = False
     """Whether the rates never change."""
     leaves_out: ClassVar[bool] = False
-    """Whether some sources may have rate 0, so that it matters where each step holds all others."""
+    """Whether some sources may have rate 0, so that the rule matters even where each step holds all other sources."""
 
     base: Rule | None = None
-    """A rule that is asked in every step: then `rates` are what is added to its shares."""
+    """A rule that is asked in every step; `rates` are then added to its shares."""
 
     @abstractmethod
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-        """Say how often each source is drawn.
+        """Return how often each source is drawn.
 
-        A rule with `feedback` changes what it remembers, once in each call.
+        A rule with `feedback` updates its state in each call.
 
         Args:
             step: Number of the training batch, from 0, over all epochs.
@@ -115,34 +115,34 @@ class Rule(ABC):
         """
 
     def names(self) -> set[str]:
-        """Name the sources that the rule mentions."""
+        """Return the names of the sources that the rule mentions."""
         return set()
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what the rule remembers, as plain data."""
+        """Return the state of the rule, as plain data."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
-        assert not state, f"{type(self).__name__} remembers nothing"
+        """Restore what `state_dict` returned."""
+        assert not state, f"{type(self).__name__} has no state"
 
     def __repr__(self) -> str:
-        """Write it as it was made, with all arguments that are attributes."""
+        """Return the call that created the rule, with all arguments that are attributes."""
         names = [name for name in inspect.signature(type(self)).parameters if name in vars(self)]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 
 def shares(rule: Rule, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-    """Ask a rule for its rates, and bring them to a sum of one.
+    """Ask a rule for its rates, and scale them to a sum of one.
 
     Raises:
         ValueError: Rates that are negative, not finite, all zero, or not one for each source.
     """
-    return together(rule, asked(rule, step, signals), step, signals)
+    return added_to_base(rule, asked(rule, step, signals), step, signals)
 
 
 def asked(rule: Rule, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-    """Ask a rule for its rates: shares, or what is added to those of its base.
+    """Ask a rule for its rates: shares, or what is added to the shares of its base.
 
     Raises:
         ValueError: Rates that are negative, not finite, all zero (without a base), or not one for each source.
@@ -167,8 +167,8 @@ def asked(rule: Rule, step: int, signals: Signals) -> Float[Tensor, " sources"]:
     return rates / total
 
 
-def together(rule: Rule, rates: Tensor, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-    """Add what a rule was asked for to the shares of its base in this step, if it has one."""
+def added_to_base(rule: Rule, rates: Tensor, step: int, signals: Signals) -> Float[Tensor, " sources"]:
+    """Return the shares of a rule with a base: its rates, added to the shares of the base in this step."""
     if rule.base is None:
         return rates
     total = shares(rule.base, step, signals) + rates

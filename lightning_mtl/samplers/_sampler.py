@@ -1,4 +1,4 @@
-"""Which rows of which sources come next."""
+"""The sampler of training: which rows of which sources each step holds."""
 
 from __future__ import annotations
 
@@ -22,33 +22,34 @@ from ._rule import Rule, Signals
 from ._stream import Ready, Stream
 from ._uniform import Uniform
 
-_LOOKS = 100
-"""Steps whose rates are looked at before training."""
+_CHECKED_STEPS = 100
+"""Steps, spread over the training, whose rates are checked before it."""
 
 
 class MultiTaskSampler(DistributedSampler[Plan]):
-    """Plan the steps of training: first which sources, then which of their rows, then which of these on this rank.
+    """Plan the steps of training: first which sources, then which of their rows, then which of these rows on this rank.
 
-    A step is planned for all ranks together and then cut, so ranks agree without talking, and the same global batches come
-    whatever the number of ranks and workers. A plan follows from the seed and a few counters: the step, and how many rows of each
-    source were drawn. They move on when a batch is delivered (`deliver`), not when it is planned, so that what was read ahead
-    is planned again after an interruption; and they run on from epoch to epoch, so that no row waits longer than a pass.
+    A step is planned for all ranks together and then sharded. So ranks need no communication, and the global batches do not
+    depend on the number of ranks and workers. A plan follows from the seed and a few counters: the step, and how many rows of
+    each source were drawn. The counters advance when a batch is delivered (`deliver`), not when it is planned, so that batches
+    that were only read ahead are planned again after an interruption. They continue from epoch to epoch, so that no row waits
+    longer than a pass.
 
     Args:
         streams: The rows of each source.
-        rule: How often each source is drawn. Default: all alike.
+        rule: How often each source is drawn. Default: all equally often.
         batches: What a step holds: "all", a batch of every source; "homogeneous", a batch of one source; "stratified", rows of
-            every source, in fixed numbers that follow the rates; "mixed", rows whose source is drawn one by one. Sources at rate
-            0 are left out.
-        batch: Rows of a global batch, where it holds rows of several sources ("stratified", "mixed").
+            every source, in fixed numbers that follow the rates; "mixed", rows whose sources are drawn one by one. Sources with
+            rate 0 are left out.
+        batch: Rows of a global batch that holds rows of several sources ("stratified", "mixed").
         steps: Steps of an epoch: a number, a policy ("longest", "shortest", "proportional"), or {source: passes}. Default:
             "longest" where a step holds a batch of every source, else "proportional".
-        epochs: Epochs of the whole training, for rules that ask for it.
+        epochs: Epochs of the whole training, for rules that need it.
         limit: Steps of an epoch that the Trainer takes: a number, or a share (`limit_train_batches`).
-        frozen: Whether every epoch is as the first.
+        frozen: Whether every epoch repeats the first one.
         fill: Whether a rank without rows of a source that the step holds gets a `StandIn`: where parameters are sharded, every rank
             must run every source.
-        seed: Makes another order.
+        seed: Other seeds give other orders.
         num_replicas: Number of ranks.
         rank: Number of this rank.
 
@@ -101,7 +102,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         """Whether a stream has a state of its own, which may differ between ranks."""
         states = tuple(stream.state_dict() for stream in self._streams)
         self.delivered = Position(0, 0, (0,) * len(self.names), states)
-        """Where the batches stand that were handed out."""
+        """The position after the last batch that was delivered."""
         self._start = self.delivered
         self._planned: deque[Position] = deque()
         self._resumed: tuple[int, int] | None = None
@@ -116,16 +117,16 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         )
         self.signals.steps_per_epoch = self.taken = _limited(self.steps, limit)
         """Steps of an epoch that the Trainer takes."""
-        parts = self._look(self.signals.epochs or 1)  # so that bad rates are refused before training
-        self.never = [name for name, part in zip(self.names, parts.sum(0).tolist(), strict=True) if not part]
+        shares = self._coming_shares(self.signals.epochs or 1)  # so that bad rates are an error before training
+        self.never = [name for name, share in zip(self.names, shares.sum(0).tolist(), strict=True) if not share]
         """Sources that no step seems to hold."""
 
-    def _look(self, epochs: int) -> Tensor:
-        """Look at the part of each source in steps all over these epochs: [steps, sources]."""
-        stays = self.rule.constant or (self.rule.feedback and self.rule.base is None)
-        first, steps = self.delivered.step, 1 if stays else self.taken * epochs
-        looks = range(first, first + steps, -(-steps // _LOOKS))
-        return torch.tensor([self.contents.shares(self.rates.at(step)) for step in looks], dtype=torch.float64)
+    def _coming_shares(self, epochs: int) -> Tensor:
+        """Return the share of each source in some steps of the coming epochs: [steps, sources]."""
+        constant = self.rule.constant or (self.rule.feedback and self.rule.base is None)
+        first, steps = self.delivered.step, 1 if constant else self.taken * epochs
+        checked = range(first, first + steps, -(-steps // _CHECKED_STEPS))
+        return torch.tensor([self.contents.shares(self.rates.at(step)) for step in checked], dtype=torch.float64)
 
     def _batches_of(self, stream: Stream) -> int | float | None:
         if self.batches in BY_SOURCE or stream.rows is None:
@@ -139,28 +140,28 @@ class MultiTaskSampler(DistributedSampler[Plan]):
             stream.reseed(seed)
 
     def epoch_rates(self) -> list[float]:
-        """Estimate the part that each source has in the next epoch, as `Contents.shares` has it; the first one, where it follows the run."""
-        return self._look(1).mean(0).tolist()
+        """Estimate the share of each source in the next epoch, see `Contents.shares`; for a rule with feedback, as it is now."""
+        return self._coming_shares(1).mean(0).tolist()
 
     def epoch_draws(self, rates: Sequence[float]) -> dict[str, float]:
-        """Estimate the rows of each source that an epoch draws at such `epoch_rates`."""
+        """Estimate the rows of each source that an epoch draws at these `epoch_rates`."""
         return {
             name: self.taken * rate * self.contents.rows_of(i)
             for i, (name, rate) in enumerate(zip(self.names, rates, strict=True))
         }
 
     def drawn_rows(self, source: str) -> int:
-        """Count the rows of a source, on all ranks, that were delivered since training began."""
+        """Return how many rows of a source were delivered on all ranks since training began."""
         i = self.names.index(source)
         stream, place = self._streams[i], self.delivered.places[i]
         return place * stream.rows // stream.batches if isinstance(stream, Ready) else place
 
     def drawn_passes(self, source: str) -> float:
-        """Count the passes over a source since training began; NaN where its rows are not known."""
+        """Return the passes over a source since training began; NaN where its rows are not known."""
         return self.drawn_rows(source) / (self.streams[source].rows or math.nan)
 
     def steps_with(self, source: str) -> int:
-        """Count the steps of an epoch that hold this source alone and read as many rows of it as were drawn so far."""
+        """Return the steps of an epoch of this source alone that reads as many of its rows as an epoch has drawn so far, on average."""
         batches = self.signals.batches[self.names.index(source)].item()
         read = self.drawn_passes(source) * batches
         if read != read:
@@ -170,14 +171,14 @@ class MultiTaskSampler(DistributedSampler[Plan]):
 
     @property
     def running(self) -> int:
-        """The step that is being run: the last one that was handed out."""
+        """The step that is running: the last one that was delivered."""
         return self.delivered.step - 1
 
     def leave_out(self, sources: Iterable[str]) -> int:
-        """Draw sources no more, and tell the step from which they are left out: `LAG` after the last that was delivered.
+        """Stop drawing sources, and return the step from which they are left out: `LAG` steps after the last delivered one.
 
-        Epochs keep their length, and the other sources share what is free. Where a rule draws none of these in a step, they are drawn
-        alike.
+        Epochs keep their length, and the other sources take over the shares. Where a rule draws none of the others in a step, they
+        are drawn equally often.
 
         Args:
             sources: Their names, equal on all ranks; some must remain.
@@ -186,11 +187,11 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         return self.rates.leave_out(self.delivered.step, sources)
 
     def shown_rates(self) -> list[float]:
-        """Give the part that each source has in the next step."""
+        """Return the share of each source in the next step."""
         return self.contents.shares(self.rates.at(self.delivered.step))
 
     def draws_since(self, places: Sequence[int]) -> Tensor:
-        """Count how often each source was drawn since its stream stood there: batches, or rows where a step holds rows of many."""
+        """Return how often each source was drawn since these places: batches, or rows where a step mixes sources."""
         read: list[float] = [now - then for now, then in zip(self.delivered.places, places, strict=True)]
         if self.batches in BY_SOURCE:
             read = [rows / stream.batch(0) for rows, stream in zip(read, self._streams, strict=True)]
@@ -209,7 +210,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         self._resumed = None
         taken = taken if epoch == self.epoch and taken < self.steps else 0
         at = self._start if self.frozen and not taken else self.delivered
-        if ahead:  # else every stream stands where it should
+        if ahead:  # else every stream is where it should be
             for stream, state in zip(self._streams, at.streams, strict=True):
                 if state is not None:
                     stream.load_state_dict(state)
@@ -218,18 +219,18 @@ class MultiTaskSampler(DistributedSampler[Plan]):
             yield plan
 
     def deliver(self) -> None:
-        """Note that the next planned step was handed out."""
+        """Count the next planned step as delivered."""
         self.delivered = self._planned.popleft()
 
     # State
 
     @property
     def made_of(self) -> dict[str, Any]:
-        """What the order of examples follows from, beside the seed and the rule."""
+        """What determines the order of examples, beside the seed and the rule."""
         return order_facts(self.streams, self.batches, self.batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that the next step follows from, as plain data: equal on all ranks, but for `streams`."""
+        """Return everything that determines the next step, as plain data: equal on all ranks, except for `streams`."""
         at = self.delivered
         return {
             "made_of": self.made_of,
@@ -243,7 +244,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was read, with the seed of that run.
+        """Resume where `state_dict` was called, with the seed of that run.
 
         Raises:
             ValueError: The state is of other sources, sizes or batches.
@@ -257,7 +258,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         self.contents.fixed = self.contents.fixed and not self.rates.left_out
 
     def refuse_other(self, state: dict[str, Any]) -> None:
-        """Refuse a state that another order of examples follows from.
+        """Reject a state of another order of examples.
 
         Raises:
             ValueError: It is of other sources, sizes or batches.

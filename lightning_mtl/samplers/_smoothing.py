@@ -1,4 +1,4 @@
-"""Rows flattened by an exponent."""
+"""Rows to a power between 0 and 1."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ class Smoothing(Rule):
         self.smoothing = smoothing
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-        """Give the powers of the rows."""
+        """Return the powers of the rows."""
         return relative(signals.known_rows("Smoothing(...)").double()) ** self.smoothing

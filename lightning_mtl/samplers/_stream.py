@@ -13,23 +13,23 @@ from torch import Tensor
 from ._permutation import Permutation, key
 
 _POOL = 50
-"""Global batches that are sorted by length together: enough to find equal lengths, few enough to keep chance."""
+"""Global batches that are sorted by length together: enough to find equal lengths, few enough to keep the order random."""
 _BLOCK = 4096
 """Rows whose order is computed together."""
 
 
 class Stream(ABC):
-    """Gives the rows of one source, in an order that goes on from pass to pass.
+    """The rows of one source, in an order that continues from pass to pass.
 
-    A place in it is the number of rows that were drawn from the source since training began.
+    A place in the stream is the number of rows that were drawn from the source since training began.
     """
 
     stateful: ClassVar[bool] = False
-    """Whether the place in the stream is not enough to read on."""
+    """Whether the place alone is not enough to resume reading."""
     own = False
     """Whether each rank has rows of its own, rather than its part of the same rows."""
     first = 0
-    """A number that stands for its first rows, where only these tell that it comes in the same order again."""
+    """A fingerprint of its first rows, where nothing else shows that the order is the same."""
     rows: int | None
     """Rows of a pass, where they are known."""
     batches: int | None
@@ -38,54 +38,54 @@ class Stream(ABC):
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know of how the source is read and resumed."""
+        """What a user should know about how the source is read and resumed."""
         return []
 
     @abstractmethod
     def batch(self, place: int) -> int:
-        """Count the rows of the global batch that begins at this place."""
+        """Return the number of rows of the global batch that begins at this place."""
 
     @abstractmethod
     def take(self, place: int, count: int, rank: int, ranks: int) -> list[Any]:
-        """Give every `ranks`-th of `count` rows from this place on, from number `rank` on."""
+        """Return every `ranks`-th of `count` rows from this place on, starting with number `rank`."""
 
     def stand_in(self, place: int) -> list[Any]:
-        """Give a row that was or will be drawn around this place, without drawing it."""
+        """Return a row near this place, without drawing it."""
         return self.take(place, 1, 0, 1)
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Give what is needed beside the place to read on, as plain data; nothing, where the place is enough."""
+        """Return what is needed beside the place to resume, as plain data; None where the place is enough."""
         return None
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to where `state_dict` was read."""
+        """Return to where `state_dict` was called."""
         assert not state, f"{type(self).__name__} has no state"
 
     def reseed(self, seed: int) -> None:
-        """Change to the order that this seed makes, where there is one."""
+        """Change to the order of another seed, where the order depends on it."""
         self.seed = seed
 
 
 class Rows(Stream):
-    """Rows that can be read by number: each once in a pass, every pass in an order of its own.
+    """Rows that can be read by number: each row once in a pass, every pass in another order.
 
-    A pass is cut into global batches whose sizes differ by one row at the most, so that none is short, and every rank has a
-    row in each. Where lengths are given, rows of like lengths come together, so that little is padded: the random order is
-    cut into pools of 50 global batches, each is sorted by length, and its batches come in random order (Khomenko et al.,
+    A pass is divided into global batches whose sizes differ by at most one row, so that none is short, and every rank has a
+    row in each. Where lengths are given, rows of similar lengths come together, which saves padding: the random order is
+    divided into pools of 50 global batches, each pool is sorted by length, and its batches come in random order (Khomenko et al.,
     "Accelerating recurrent neural network training using sequence bucketing and multi-GPU data parallelization", 2016).
 
     Args:
         rows: Number of rows.
         batch: Rows of a global batch.
-        name: Name of the source, which has an order of its own.
+        name: Name of the source; sources with other names have other orders.
         shuffle: Whether the order is random; otherwise rows come in their own order.
         lengths: The length of each row, e.g. in tokens.
-        sort: Whether rows that are not shuffled come by length, the longest first, so that what does not fit into memory
-            shows at once.
+        sort: Whether rows that are not shuffled come by length, the longest first, so that a batch that does not fit into memory
+            is the first one.
         ranks: Number of ranks.
 
     Raises:
-        ValueError: Not a length for each row.
+        ValueError: There is not a length for each row.
 
     Example:
         >>> stream = Rows(5, 2, shuffle=False)
@@ -122,12 +122,12 @@ class Rows(Stream):
         return lengths
 
     def batch(self, place: int) -> int:
-        """Count the rows of the global batch that begins at this place."""
+        """Return the number of rows of the global batch that begins at this place."""
         small, larger = divmod(self.rows, self.batches)
         return small + (place % self.rows < larger * (small + 1))
 
     def take(self, place: int, count: int, rank: int = 0, ranks: int = 1) -> list[int]:
-        """Give every `ranks`-th of `count` rows from this place on, from number `rank` on."""
+        """Return every `ranks`-th of `count` rows from this place on, starting with number `rank`."""
         start, end = place - self._first, place + count
         if start >= 0 and end <= self._last:
             return self._block[start + rank : start + count : ranks]
@@ -140,7 +140,7 @@ class Rows(Stream):
         return rows[rank::ranks]
 
     def reseed(self, seed: int) -> None:
-        """Change to the order that this seed makes."""
+        """Change to the order of another seed."""
         self.seed, self._last = seed, 0
 
     def _load(self, place: int) -> None:
@@ -155,7 +155,7 @@ class Rows(Stream):
         block = self._order(number, starts[0], starts[-1])
         if self.lengths is not None and self.shuffle:
             sizes = [stop - start for start, stop in pairwise(starts)]
-            block = self._alike(block, sizes, key(self.seed, self.name, number, piece))
+            block = self._bucketed(block, sizes, key(self.seed, self.name, number, piece))
         self._block = block.tolist()
 
     def _order(self, number: int, start: int, stop: int) -> Tensor:
@@ -166,16 +166,16 @@ class Rows(Stream):
             return self._permutation.part(start, stop)
         return torch.arange(start, stop) if self._sorted is None else self._sorted[start:stop]
 
-    def _alike(self, block: Tensor, sizes: list[int], seed: int) -> Tensor:
-        """Sort rows by length, cut them into batches of these sizes, and put the batches into random order."""
+    def _bucketed(self, block: Tensor, sizes: list[int], seed: int) -> Tensor:
+        """Sort rows by length, divide them into batches of these sizes, and put the batches into random order."""
         assert self.lengths is not None
         shuffled = torch.randperm(len(sizes), generator=torch.Generator().manual_seed(seed)).tolist()
-        cut = torch.split(block[self.lengths[block].argsort(stable=True)], [sizes[i] for i in shuffled])
-        return torch.cat([piece for _, piece in sorted(zip(shuffled, cut, strict=True), key=lambda pair: pair[0])])
+        batches = torch.split(block[self.lengths[block].argsort(stable=True)], [sizes[i] for i in shuffled])
+        return torch.cat([batch for _, batch in sorted(zip(shuffled, batches, strict=True), key=lambda pair: pair[0])])
 
 
 class Ready(Stream):
-    """Batches of row numbers that a source brings along, from the batch sampler of a `DataLoader`; one unit is a batch.
+    """Batches of row numbers from the batch sampler of the user's `DataLoader`; here a place counts batches.
 
     Args:
         sampler: The batches of a pass.
@@ -191,15 +191,15 @@ class Ready(Stream):
 
     @property
     def notes(self) -> list[str]:
-        """Say that batches which are not ours come in another order after a resume, unless they keep their own."""
+        """A warning that the order of these batches may change after a resume."""
         return ["its batches are those of its own sampler, whose order cannot be resumed exactly"]
 
     def batch(self, place: int) -> int:
-        """Count a batch as one."""
+        """Return 1: a batch counts as one."""
         return 1
 
     def take(self, place: int, count: int, rank: int = 0, ranks: int = 1) -> list[int]:
-        """Give the batch at this place; where it is not the next one, those before it in the pass are drawn again."""
+        """Return the batch at this place; where it is not the next one, the batches before it in the pass are drawn again."""
         within = place % self.batches
         if within == 0 or place != self._at:
             self._pass = islice(self.sampler, within, None)

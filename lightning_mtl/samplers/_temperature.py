@@ -1,4 +1,4 @@
-"""Rows flattened by a temperature."""
+"""Rows to the power 1 / temperature."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._rule import Rule, Signals
 class Temperature(Rule):
     """Draw a source in proportion to min(rows, cap)^(1 / temperature).
 
-    1 is proportional to rows, and the higher the temperature, the more alike are the rates. Reference: Raffel et al.,
+    Temperature 1 is proportional to rows; the higher the temperature, the more equal are the rates. Reference: Raffel et al.,
     "Exploring the limits of transfer learning with a unified text-to-text transformer", JMLR 2020, section 3.5.2;
     XLM and MaChAmp write s = 1 / temperature (`Smoothing`).
 
@@ -41,11 +41,11 @@ class Temperature(Rule):
         self.temperature, self.cap = temperature, cap
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-        """Give the powers of the rows."""
+        """Return the powers of the rows."""
         rows = signals.known_rows("Temperature(...)").double().clamp(max=math.inf if self.cap is None else self.cap)
         return relative(rows) ** (1 / self.temperature)
 
 
 def relative(rows: Float[Tensor, " sources"]) -> Float[Tensor, " sources"]:
-    """Divide rows by their largest, so that no power of them is infinite."""
+    """Divide rows by the largest number, so that no power of them is infinite."""
     return rows / rows.max().clamp(min=1e-300)

@@ -1,4 +1,4 @@
-"""Every source as often."""
+"""Every source equally often."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ._rule import Rule, Signals
 
 
 class Uniform(Rule):
-    """Draw every source as often.
+    """Draw every source equally often.
 
-    Small sources are then seen many times while large ones are passed once.
+    Small sources then have many passes while large sources have one.
 
     Example:
         >>> Uniform().rates(0, Signals(("pos", "sick"), torch.tensor([8936.0, 4439.0]), torch.tensor([358.0, 178.0])))
@@ -22,5 +22,5 @@ class Uniform(Rule):
     constant = True
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:
-        """Give ones."""
+        """Return ones."""
         return torch.ones(len(signals.sources), dtype=torch.float64)

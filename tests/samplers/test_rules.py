@@ -396,7 +396,7 @@ def test_phases_ask_only_the_sources_whose_batches_they_need() -> None:
     assert drawn(rule, known, 10) == "pos3 stream2 pos3 stream2"
     for phase in (Phase(["stream"], passes=1.0), Phase(["stream", "pos"], steps=1)):
         with pytest.raises(
-            ValueError, match=r"needs the number of batches of every source, but \['stream'\] cannot tell it"
+            ValueError, match=r"needs the number of batches of every source, but that of \['stream'\] is not known"
         ):
             Phases([phase]).rates(0, known)
 
@@ -688,7 +688,7 @@ UNFIT += [
     (
         make(),
         {"a": 5, "stream": NAN},
-        r"\w+\(.*\) needs the number of rows of every source, but \['stream'\] cannot tell it",
+        r"\w+\(.*\) needs the number of rows of every source, but that of \['stream'\] is not known",
     )
     for make in (*BY_SIZE, ForgettingDriven)
 ]

@@ -485,10 +485,10 @@ def test_a_state_by_length_gives_the_rest_exactly() -> None:
     [
         (
             {"sizes": {"a": 33}},
-            r"must be of the same sources to sample on, got \{'a': 33\} today and \{'a': 33, 'b': 8\}",
+            r"must be of the same sources to resume sampling, got \{'a': 33\} today and \{'a': 33, 'b': 8\}",
         ),
         ({"sizes": {"a": 34, "b": 8}}, "must be of the same sources"),
-        ({"batches": "stratified"}, "must be of the same batches to sample on, got stratified today and mixed"),
+        ({"batches": "stratified"}, "must be of the same batches to resume sampling, got stratified today and mixed"),
         (
             {"batch": 16},
             r"must be of the same global batches of a pass.* \{'a': 3, 'b': 1\} today and \{'a': 5, 'b': 1\}",
