@@ -1,14 +1,20 @@
-"""A task: what it predicts, from which column it learns it, and how it is judged."""
+"""A task: what it predicts, which column holds its labels, and how it is evaluated."""
 
 from ._batch_columns import LEVELS, ROWS
 from ._metrics import TaskMetrics
+from ._multi_task import MultiTask, is_multi_task
+from ._routing import Batch, Routing
 from ._task import Level, Loss, Task
 
 __all__ = [
+    "Batch",
     "Level",
     "Loss",
+    "MultiTask",
+    "Routing",
     "Task",
     "TaskMetrics",
+    "is_multi_task",
     "LEVELS",
     "ROWS",
 ]

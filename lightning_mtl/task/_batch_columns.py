@@ -1,10 +1,10 @@
-"""Columns of a batch that hold what is known about its rows."""
+"""Columns of a batch that say something about its rows."""
 
 ROWS = "__rows__"
-"""The column of a batch that says which rows have a label: {task name: row numbers}, complete tasks left out.
+"""The column of a batch with the rows that have a label: {task name: row numbers}, without tasks whose labels are complete.
 
-Of a task that labels each position, the numbers are those of the labelled positions, [batch, length] read row by row.
+For a task that labels each position, the numbers are those of the labelled positions, [batch, length] read row by row.
 """
 
 LEVELS = "__levels__"
-"""The column of a batch that says which rows must rise to which level of a hierarchy: {level: row numbers}."""
+"""The column of a batch with the rows that each level of a hierarchy must encode: {level: row numbers}."""

@@ -1,4 +1,4 @@
-"""The metrics of every task in every stage."""
+"""The metrics of each task in each stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STAGES = ("train", "validate", "test")
 
 
 class TaskMetrics(nn.Module):
-    """Keeps each task's metrics apart for the stages train, validate and test.
+    """Keeps separate metrics of each task for the stages train, validate and test.
 
     Args:
         tasks: The tasks, in the order of their numbers.
@@ -30,34 +30,42 @@ class TaskMetrics(nn.Module):
             self.add_module(f"on_{stage}", nn.ModuleList([task.metric_collection() for task in tasks]))
 
     def update(self, stage: str, task: int, prediction: Tensor, target: Tensor, sequence: Tensor | None = None) -> None:
-        """Take in what was predicted, as `Head.predict` gives it, for examples (or words, of these rows) that have a label."""
+        """Update the metrics of a task.
+
+        Args:
+            stage: "train", "validate" or "test".
+            task: Number of the task.
+            prediction: What `Head.judged` returned for examples, or words, that have a label.
+            target: Their labels.
+            sequence: The row of each word.
+        """
         metrics = self._of(stage)[task]
         if len(metrics):
-            # Sums of a metric must have one type on all ranks, those included that hold no example.
+            # The sums of a metric must have one type on all ranks, also on ranks without an example.
             target = target.to(self._dtype) if target.is_floating_point() else target
             of = {} if sequence is None else {"sequence": sequence}
             metrics.update(prediction.to(self._dtype), target, **of)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Choose the type in which metrics add up."""
+        """Set the type in which metrics compute."""
         self._dtype = dtype
         for stage in _STAGES:
             for metrics in self._of(stage):
                 metrics.set_dtype(dtype)
 
     def reset(self, stage: str) -> None:
-        """Forget what the metrics of a stage took in."""
+        """Reset the metrics of a stage."""
         for metrics in self._of(stage):
             _reset(metrics)
 
     def compute(self, stage: str, counts: Sequence[float]) -> dict[int, dict[str, Tensor]]:
-        """Compute and reset the metrics of the tasks with two labelled examples or more, counted over all ranks.
+        """Compute and reset the metrics of the tasks with at least two labelled examples over all ranks.
 
         Returns:
             {task number: {"<stage>/<task>/<metric>": value}}, the same on all ranks.
         """
         results = {}
-        with warnings.catch_warnings():  # a rank may hold no example of a task
+        with warnings.catch_warnings():  # a rank may have no example of a task
             warnings.filterwarnings("ignore", "The ``compute`` method of metric")
             for i, metrics in enumerate(self._of(stage)):
                 if len(metrics) and counts[i] >= 2:
@@ -81,5 +89,5 @@ class TaskMetrics(nn.Module):
 
 
 def _reset(metrics: MetricCollection) -> None:
-    with torch.inference_mode(False):  # else the states could not be written to in a later run outside that mode
+    with torch.inference_mode(False):  # else the states could not be changed in a later run outside of inference mode
         metrics.reset()

@@ -1,4 +1,4 @@
-"""The labels of one task in a batch, brought into the form that its head learns from."""
+"""The labels of one task in a batch, in the form that its head learns from."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Target:
     where: str
 
     def label(self, batch: dict[str, Any]) -> None:
-        """Write the labels into a batch, and, where some are missing, which rows have one; see `Task.label`."""
+        """Write the labels into a batch, and, where some are missing, the rows that have one; see `Task.label`."""
         head, given = self.head, self._given(batch)
         if given is None:
             batch.setdefault(ROWS, {})[self.task] = torch.zeros(0, dtype=torch.long)
@@ -63,7 +63,7 @@ class Target:
         return torch.stack([part.double() for part in parts], dim=-1)
 
     def _in_form(self, given: Any, batch: Mapping[str, Any]) -> Tensor:
-        """Return labels as numbers, in the shape and type of the head, and at the positions where words start."""
+        """Return labels as numbers, in the shape and type of the head; labels of words at the positions where words start."""
         head = self.head
         target = as_numbers(given, head, self._refuse_value)
         if not isinstance(target, Tensor):

@@ -1,4 +1,4 @@
-"""One task: what it predicts, from which column it learns it, and how it is evaluated."""
+"""One task: what it predicts, which column holds its labels, and how it is evaluated."""
 
 from __future__ import annotations
 
@@ -27,34 +27,35 @@ class Task:
 
     Args:
         name: Name in logs, tables and predictions; must not contain "." or "/".
-        source: The source it reads. Default: the one there is, or else the one of the task's own name.
+        source: The source that it reads. Default: the only source, or else the source with the name of the task.
         target: The column of that source that holds its labels, or several columns that one head predicts together. Default:
-            the column of the task's own name.
+            the column with the name of the task.
         head: Its own layers: `Binary`, `Multiclass`, `Multilabel`, `Regression`, `Tagging`, `Arcs`, or your own `Head`. Default:
-            what fits the column, as `MultiTaskDataModule` finds it: two values or class names make it `Binary`, more of them
-            `Multiclass`, numbers `Regression`, a label for each word `Tagging`, lists of labels or several columns of 0
+            the head that fits the column, which `MultiTaskDataModule` infers: two values or class names give `Binary`, more of
+            them `Multiclass`, numbers `Regression`, a label for each word `Tagging`, lists of labels or several columns of 0
             and 1 `Multilabel`.
-        loss: `loss(prediction, target)` over the labelled examples, in the scale of the head's output: a mean (a
-            scalar) or one value per example. Default: the head's own.
-        metrics: One torchmetrics `Metric`, a list, a dictionary by name, or a `MetricCollection`; they get what
-            `head.predict` gives (of words: the labelled ones, [words, tags]). The first one counts for `<stage>/score`.
+        loss: `loss(prediction, target)` over the labelled examples, where `prediction` is the output of the head (logits for
+            classes): a mean (a scalar) or one value per example. Default: the loss of the head.
+        metrics: One torchmetrics `Metric`, a list, a dictionary by name, or a `MetricCollection`; they get the result of
+            `head.predict` (of words: the labelled ones, [words, tags]). The first one counts for `<stage>/score`.
             Default: accuracy and macro F1 for classes, R² and mean absolute error for numbers, F1 of spans for tags
-            such as B-PER, for heads of words the accuracy (unlabelled attachment score). An empty list means none.
-        weight: What its loss is multiplied with, for the trunk and the head alike.
-        level: Where in a `HierarchicalModule` it is supervised: the number of a level (negative from the top) or its name; or a
-            list of these, of which it reads a learned mix.
-        auxiliary: Whether it is only trained, for the sake of the others, and not evaluated.
-        feeds_from: Names of tasks at lower levels, what they predict being fed into its own level.
-        dropout: Share of the shared features that a head found from the data drops while training, in [0, 1). A head that is
-            given has a `dropout` of its own.
-        weight_decay: What the optimizer takes off its head in each step (see AdamW); its head then is a group "heads/<task>". Default:
-            that of the optimizer.
-        label_smoothing: Share of a label that a head for classes, found from the data, spreads over all classes while training, in
-            [0, 1); losses of evaluation are those without. A head that is given has a `label_smoothing` of its own.
+            such as B-PER, accuracy for dependency arcs (unlabelled attachment score). An empty list means none.
+        weight: Factor of its loss, for the trunk and the head alike.
+        level: The level of a `HierarchicalModule` at which it is supervised: its number (negative from the top) or its name; or a
+            list of these, of which the task reads a learned mix.
+        auxiliary: Whether it is only trained, for the benefit of the other tasks, and not evaluated.
+        feeds_from: Names of tasks at lower levels whose predictions are fed into its level.
+        dropout: Share of the shared features that an inferred head drops while training, in [0, 1). A head that is given has a
+            `dropout` of its own.
+        weight_decay: The weight decay of its head (see AdamW), which then is a parameter group "heads/<task>". Default: that of the
+            optimizer.
+        label_smoothing: Share of a label that an inferred head for classes spreads over all classes while training, in [0, 1); the
+            losses of evaluation are without it. A head that is given has a `label_smoothing` of its own.
 
     Raises:
-        ValueError: A name that cannot be used, a weight that is not a positive number, a dropout or a label smoothing out of its
-            range or beside a head (smoothing: or a loss), a weight decay below 0, no level, or a task that feeds itself.
+        ValueError: A name that cannot be used, a weight that is not a positive number, a dropout or a label smoothing that is out
+            of its range or given beside a head (label smoothing: or beside a loss), a weight decay below 0, no level, or a task
+            that feeds itself.
         TypeError: `head` is no `Head`.
 
     Example:
@@ -105,7 +106,7 @@ class Task:
         self.column = self.columns[0] if len(self.columns) == 1 else self.name
 
     def resolve(self, sources: Iterable[str]) -> str:
-        """Name the source that this task reads, out of all that there are."""
+        """Return the name of the source that this task reads, out of the names of all sources."""
         names = list(sources)
         if self.source is not None or len(names) != 1:
             wanted = self.source or self.name
@@ -118,18 +119,18 @@ class Task:
         return names[0]
 
     def metric_collection(self) -> MetricCollection:
-        """Make fresh metrics of this task."""
+        """Create the metrics of this task."""
         metrics = self._metrics()
         return metrics.clone() if isinstance(metrics, MetricCollection) else MetricCollection(dict(metrics)).clone()
 
     def main_metric(self) -> tuple[str, int] | None:
-        """Name the metric that counts for the score, and say whether higher (1) or lower (-1) is better.
+        """Return the name of the metric that counts for the score, and whether higher (1) or lower (-1) is better.
 
         Returns:
-            Nothing for a task without metrics, which does not count for the score.
+            None for a task without metrics, which does not count for the score.
 
         Raises:
-            ValueError: The first metric does not say which way is better.
+            ValueError: The first metric does not say whether higher is better.
         """
         name, metric = next(iter(self._metrics().items()), ("", None))
         if metric is None:
@@ -143,10 +144,10 @@ class Task:
         return name, 1 if better else -1
 
     def label(self, columns: dict[str, Any], where: str = "row") -> None:
-        """Bring this task's target in a batch into the head's form, and note the rows that have a label.
+        """Convert this task's target in a batch into the form of its head, and note the rows that have a label.
 
-        Writes `columns[self.column]` and, where labels are missing, `columns[ROWS]`. It runs in the process that loads the
-        data, before the batch goes to the device, so that the step itself never has to wait for the device.
+        This writes `columns[self.column]` and, where labels are missing, `columns[ROWS]`. It runs in the process that loads the
+        data, before the batch goes to the device, so that the training step never waits for the device.
 
         Args:
             columns: The batch of one source.
@@ -158,26 +159,26 @@ class Task:
         Target(self.name, self.column, self.columns, self.known_head(), where).label(columns)
 
     def known_head(self) -> Head:
-        """Give the head.
+        """Return the head.
 
         Raises:
-            ValueError: None was given, and no data told which one fits.
+            ValueError: None was given, and none was inferred.
         """
         if self.head is None:
             raise ValueError(
-                f"Task {self.name!r} needs a `head`, which only `MultiTaskDataModule` finds out from the data. Read the data "
+                f"Task {self.name!r} needs a `head`, which only `MultiTaskDataModule` can infer from the data. Read the data "
                 f"with it, or give the head: Task({self.name!r}, head=Multiclass(4))."
             )
         return self.head
 
     def fit_out(self, head: Head) -> Head:
-        """Give a head that was found for this task the task's dropout and label smoothing.
+        """Set the dropout and the label smoothing of this task on a head that was inferred for it.
 
         Args:
             head: The head; it is changed in place.
 
         Raises:
-            ValueError: Labels are to be smoothed that are no classes.
+            ValueError: There is a label smoothing, but the labels of the head are no classes.
         """
         if self.label_smoothing and not head.smooths:
             raise ValueError(
@@ -191,7 +192,7 @@ class Task:
         return head
 
     def take(self, head: Head) -> None:
-        """Take a head that was found, which has this task's dropout and label smoothing from now on; see `fit_out`."""
+        """Take an inferred head, with the dropout and the label smoothing of this task; see `fit_out`."""
         self.head, self.dropout, self.label_smoothing = self.fit_out(head), 0.0, 0.0
 
     def _metrics(self) -> Mapping[str, Metric] | MetricCollection:

@@ -81,7 +81,7 @@ def test_the_loss_is_that_of_a_loop_over_words() -> None:
                 terms.append(F.cross_entropy(logits[None], torch.tensor([tags.index(tag)])))
             place += len(word)
     assert_close(step.losses[0], torch.stack(terms).mean())
-    assert len(step.answers[0][1]) == len(terms)
+    assert len(step.results[0].target) == len(terms)
 
 
 @pytest.mark.parametrize("make", [bert, recurrent])
@@ -198,5 +198,5 @@ def test_more_words_than_labels_in_a_batch_are_named() -> None:
     tokenizer = recurrent().tokenizer
     rows = [{"words": ["a", "b"], "tags": None}, {"words": ["a", "b"], "tags": ["X"]}, {"words": ["a"], "tags": ["O"]}]
     batch = examples(Source(rows, words="words"), tokenizer, ["tags"])[[0, 1, 2]]
-    with pytest.raises(ValueError, match="row 1 has '1 labels at the most for 2 words'"):
+    with pytest.raises(ValueError, match="row 1 has 'at most 1 labels for 2 words'"):
         Task("tags", head=Tagging(2, names=["O", "X"])).label(batch)
