@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -30,3 +32,13 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
         torch.cuda.set_rng_state_all([gpu.cpu() for gpu in state["cuda"]])
+
+
+@contextmanager
+def unchanged_random_state() -> Iterator[None]:
+    """Put the generators back afterwards."""
+    state = random_state()
+    try:
+        yield
+    finally:
+        set_random_state(state)

@@ -26,14 +26,12 @@ def fisher(module: Any, rows: Iterable[Any], parameters: Mapping[str, nn.Paramet
     wanted = list(parameters.values())
     squares = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in wanted]
     count = 0
-    left_out, module.routing.left_out = module.routing.left_out, frozenset()  # tasks that were dropped have learned too
-    with without_side_effects(module):
+    with module.routing.no_task_left_out(), without_side_effects(module):  # tasks that were dropped have learned too
         for row in rows:
             step = module.run(row)
             losses = [module.tasks[i].weight * loss for i, loss in zip(step.tasks, step.losses, strict=True)]
             count += bool(losses)
             _add_squares(squares, wanted, losses)
-    module.routing.left_out = left_out
     total = sum_over_ranks(squares[0].new_tensor(count)).clamp(min=1) if squares else 1
     return {name: sum_over_ranks(of) / total for name, of in zip(parameters, squares, strict=True)}
 

@@ -89,7 +89,7 @@ class ForgettingMonitor(StatefulCallback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start anew, or resume from a checkpoint; with phases, evaluate once before training."""
-        if not hasattr(pl_module, "also_shown"):
+        if not hasattr(pl_module, "train_log"):
             raise ValueError(
                 f"ForgettingMonitor must watch a module of lightning_mtl, got {type(pl_module).__name__}. Use `MultiTaskModule`."
             )
@@ -110,7 +110,7 @@ class ForgettingMonitor(StatefulCallback):
             self.stages = Stages(self.names)
         if phases and trainer.global_step == 0:
             self.stages.initial = self._evaluate(pl_module)
-        pl_module.also_shown.append(self.values)
+        pl_module.train_log.extra_values.append(self.values)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Evaluate all tasks where a phase has ended."""
@@ -220,7 +220,7 @@ class ForgettingMonitor(StatefulCallback):
 
     def _check_for_drop(self, trainer: L.Trainer, name: str, score: float) -> None:
         module: Any = trainer.lightning_module
-        drop = self._traces[name].update(score, module.scored.get(name))
+        drop = self._traces[name].update(score, module.evaluation.scored.get(name))
         if drop is None:
             return
         step, best = trainer.global_step, self.best.get(name, {})

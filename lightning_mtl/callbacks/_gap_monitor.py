@@ -91,7 +91,7 @@ class GapMonitor(StatefulCallback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Register for the losses that the module logs; start anew, or resume."""
-        if not hasattr(pl_module, "shown_to"):
+        if not hasattr(pl_module, "train_log"):
             raise ValueError(
                 f"GapMonitor must have a module of lightning_mtl, which reports the losses of tasks, got {type(pl_module).__name__}. Use one."
             )
@@ -103,8 +103,8 @@ class GapMonitor(StatefulCallback):
         new_run = self.starts_new_run(trainer)
         if list(self._traces) != watched or new_run:
             self._reset(watched)
-        pl_module.shown_to.append(self.hear)
-        pl_module.also_shown.append(self.values)
+        pl_module.train_log.listeners.append(self.hear)
+        pl_module.train_log.extra_values.append(self.values)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Compare the losses of each task."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 
+from .._lightning import placed
 from ..samplers import MultiTaskSampler, Plan, Rows
 
 
@@ -51,5 +52,5 @@ def read_rows(trainer: L.Trainer, plan: Plan) -> dict[str, Any]:
     """Read rows as the Trainer does: from its loader, in its precision, on its device."""
     loader: Any = trainer.train_dataloader
     module: Any = trainer.lightning_module
-    moved: dict[str, Any] = module.placed(loader.read(plan))
+    moved: dict[str, Any] = placed(module, loader.read(plan))
     return moved

@@ -22,7 +22,7 @@ class _Module(Protocol):
     """What the monitors need of the model."""
 
     tasks: Any
-    also_shown: list[Any]
+    train_log: Any
     balancer: Any
     carries_gradients: bool
 
@@ -105,7 +105,7 @@ class PairMonitor(StatefulCallback, ABC):
             self.names, self._measured_at, self._count = names, 0, 0
             self._reset(len(names))
         self._probe.clear()
-        pl_module.also_shown.append(self.values)
+        pl_module.train_log.extra_values.append(self.values)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the batch, and measure when it is time."""

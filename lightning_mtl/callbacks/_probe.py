@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .._distributed import sum_dtype, sum_over_ranks
 from .._random_state import random_state, set_random_state
-from ..gradients import Rows, gradients_of, wide_type
+from ..gradients import Rows, Step, gradients_of, is_compiled, wide_type
 from ._evaluating import evaluating
 
 
@@ -124,7 +124,7 @@ def without_side_effects(module: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.enable_grad())
         if recurrent and torch.cuda.is_available():
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        if any(map(_is_compiled, module.modules())):
+        if any(map(is_compiled, module.modules())):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         try:
             yield
@@ -158,12 +158,8 @@ def _zero_sums(module: Any) -> Tensor:
     return torch.zeros(2, len(module.tasks), dtype=sum_dtype(module.device), device=module.device)
 
 
-def _add_up(sums: Tensor, step: Any) -> None:
-    for task, loss, answer in zip(step.tasks, step.losses, step.answers, strict=True):
-        count = len(answer[1])
-        sums[0, task] += count
-        sums[1, task] += count * loss.detach()
-
-
-def _is_compiled(part: nn.Module) -> bool:
-    return isinstance(part, torch._dynamo.OptimizedModule) or part._compiled_call_impl is not None
+def _add_up(sums: Tensor, step: Step) -> None:
+    for result in step.results:
+        count = len(result.target)
+        sums[0, result.task] += count
+        sums[1, result.task] += count * result.loss.detach()

@@ -30,10 +30,10 @@ class SamplingMonitor(L.Callback):
         self._sampler = sampler if sampler is not None and len(sampler.names) > 1 else None
         if self._sampler is not None and self._prints(trainer):
             print(plan(self._sampler))
-        if self._sampler is not None and hasattr(pl_module, "also_shown"):
+        if self._sampler is not None and hasattr(pl_module, "train_log"):
             self._readers = {name: pl_module.routing.readers(name) for name in self._sampler.names}
             self._names = [task.name for task in pl_module.tasks]
-            pl_module.also_shown.append(self.values)
+            pl_module.train_log.extra_values.append(self.values)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Release the sampler."""

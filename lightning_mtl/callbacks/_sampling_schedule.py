@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .._distributed import gather_objects, of_first_rank
+from .._lightning import make_due_loader
 from ..samplers import MultiTaskSampler, Rule, asked
 from ._loss_history import LossHistory
 
@@ -59,7 +60,7 @@ class SamplingSchedule(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the loader, whose workers have not started yet, and restore its state."""
-        trainer.fit_loop.setup_data()  # makes a new loader that is due: later, some resumed runs would miss it
+        make_due_loader(trainer)
         saved, self._saved = self._saved, None
         before, self._loader = self._loader, None
         self._compared = 0
@@ -95,7 +96,7 @@ class SamplingSchedule(L.Callback):
         if sampler is None or not sampler.rule.feedback:
             return
         step = sampler.delivered.step
-        self._history.append(step, *pl_module.last_losses())
+        self._history.append(step, *pl_module.step_loss.last())
         if step % self.every == 0:
             self._update_rates(sampler, pl_module)
 

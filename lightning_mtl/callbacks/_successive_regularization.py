@@ -28,7 +28,7 @@ class _Module(Protocol):
 
     def levels_of_parameters(self) -> tuple[dict[nn.Parameter, int], dict[nn.Parameter, int]]: ...
 
-    def step_tasks(self) -> set[int]: ...
+    step_loss: Any
 
 
 @dataclass(slots=True)
@@ -128,7 +128,7 @@ class SuccessiveRegularization(StatefulCallback):
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
         """Set anchors that are due, and add the penalty's gradient."""
-        tasks = pl_module.step_tasks()
+        tasks = pl_module.step_loss.tasks_of_step()
         self._update_anchors(trainer, tasks)
         lowest = min((pl_module.hierarchy.top[task] for task in tasks), default=0)
         for delta in {held.delta for held in self._held if held.delta}:

@@ -1,19 +1,31 @@
-"""Gradients of each task, and how they share a step."""
+"""Gradients of each task, and how the tasks of a step share it; README.md tells the order of a step."""
 
-from ._balancing import Balance, GradientBalancing, Measuring, Scope, balance_of, mean_losses, own_balancer
-from ._cut import Cut, Rows, chosen, gradients_of, wide_type
+from ._balance import Balance
+from ._choice import step_balance
+from ._compiled import is_compiled
+from ._cut import Cut, entries_of, wide_type
+from ._measuring import Measuring, Scope, own_balancer
+from ._observed_losses import Moment
+from ._rows import Rows, gradients_of
+from ._step import Step, TaskResult
+from ._step_balance import BalancedModule, StepBalance, SumOfLosses
 
 __all__ = [
     "Balance",
+    "BalancedModule",
     "Cut",
-    "GradientBalancing",
     "Measuring",
+    "Moment",
     "Rows",
     "Scope",
-    "balance_of",
-    "chosen",
+    "Step",
+    "StepBalance",
+    "SumOfLosses",
+    "TaskResult",
+    "entries_of",
     "gradients_of",
-    "mean_losses",
+    "is_compiled",
     "own_balancer",
+    "step_balance",
     "wide_type",
 ]

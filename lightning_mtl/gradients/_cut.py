@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..encoders import Features
+from ._step import Step
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 """From the inner products of all tasks' gradients [K, K] and the scale that they carry to the weights [K]."""
@@ -52,6 +53,25 @@ class Cut:
         self.unit, *views = _Gate.apply(self, *self.shared)  # type: ignore[no-untyped-call]
         made = iter(views)
         return [{task: _with(of, next(made)) for task, of in source.items()} for source in features]
+
+    def checked_unit(self, step: Step) -> Tensor:
+        """Return the cut's one, once the features of a step have been led through it.
+
+        Raises:
+            ValueError: They have not, or the encoder gives each task features of its own.
+        """
+        if self.unit is None:
+            raise ValueError(
+                "`run` must lead the features through `self.cut` where there is one, got a step that did not. Call super().run(batch), "
+                "or features = self.cut.gated(features)."
+            )
+        passes = [result.forward_pass for result in step.results if result.forward_pass is not None]
+        if self.measure is not None and passes and len(self.shared) > max(passes) + 1:
+            raise ValueError(
+                "`scope` must be 'parameters' where the encoder gives each task features of its own, got 'representation'. Give "
+                "scope='parameters'."
+            )
+        return self.unit
 
     def weighed(self, losses: Tensor, tasks: Sequence[int]) -> Tensor:
         """Lead the losses of these tasks through a gate of their own, where the heads are weighed too."""
@@ -123,10 +143,10 @@ class _Weigh(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weights = ctx.cut.weights
-        return None, None, gradient if weights is None else gradient * chosen(weights, ctx.tasks).to(gradient)
+        return None, None, gradient if weights is None else gradient * entries_of(weights, ctx.tasks).to(gradient)
 
 
-def chosen(values: Tensor, tasks: Sequence[int]) -> Tensor:
+def entries_of(values: Tensor, tasks: Sequence[int]) -> Tensor:
     """Pick the entries of these tasks, in the order of their numbers, out of one for each task."""
     if len(tasks) == len(values):
         return values
@@ -134,128 +154,10 @@ def chosen(values: Tensor, tasks: Sequence[int]) -> Tensor:
     return torch.stack([each[task] for task in tasks]) if tasks else values[:0]
 
 
-class Rows:
-    """The gradients of all tasks of the shared parameters, a row for each task.
-
-    Args:
-        parameters: The shared parameters.
-        count: Number of all tasks.
-        like: A tensor of their type and device.
-    """
-
-    def __init__(self, parameters: Sequence[nn.Parameter], count: int, like: Tensor) -> None:
-        self.parameters = list(parameters)
-        sizes = [p.numel() for p in parameters]
-        self.values = torch.zeros(count, sum(sizes), dtype=like.dtype, device=like.device)
-        self._views = [
-            [part.view_as(p) for part, p in zip(row.split(sizes), parameters, strict=True)] for row in self.values
-        ]
-        self._sizes = sizes
-        self.filled: set[int] = set()
-
-    def add(self, task: int, gradients: Sequence[Tensor | None]) -> None:
-        """Add the gradients of one task's loss; a task's first ones replace what an earlier step left."""
-        pairs = list(zip(self._views[task], gradients, strict=True))
-        known = [(view, gradient) for view, gradient in pairs if gradient is not None]
-        if task in self.filled:
-            _foreach(torch._foreach_add_, known)
-            return
-        _foreach(torch._foreach_copy_, known)
-        for view, gradient in pairs:
-            if gradient is None:
-                view.zero_()
-        self.filled.add(task)
-
-    def of(self, task: int) -> list[Tensor]:
-        """Give the gradients of one task: one of each parameter."""
-        return list(self._views[task])
-
-    def clear_others(self) -> None:
-        """Make the rows zero of the tasks that had no loss."""
-        for task in range(len(self.values)):
-            if task not in self.filled:
-                self.values[task].zero_()
-
-    def gramian(self) -> Tensor:
-        """Multiply all rows with each other."""
-        values = self.values.to(wide_type(self.values.dtype))
-        return values @ values.T
-
-    def sum(self, weights: Tensor) -> list[Tensor]:
-        """Weigh and add up the rows: a gradient of each parameter."""
-        flat = weights.to(self.values) @ self.values
-        return [part.view_as(p) for part, p in zip(torch.split(flat, self._sizes), self.parameters, strict=True)]
-
-
-class Sketch:
-    """A random linear map of gradients to few numbers that keeps their inner products on average.
-
-    Each entry is added to or taken from one of `size` sums, both drawn at random (Charikar et al., "Finding frequent items in
-    data streams", ICALP 2002). It is linear, and the same on all ranks: so ranks add up sketches as they add up gradients. The
-    standard error of a cosine c is about sqrt((1 + c**2) / size).
-
-    Args:
-        parameters: What the gradients are of.
-        size: Number of sums.
-        seed: What is drawn depends on it.
-    """
-
-    def __init__(self, parameters: Sequence[nn.Parameter], size: int, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self.size = size
-        self._places = [
-            # The first half is added, the second taken off.
-            torch.randint(2 * size, (p.numel(),), generator=generator, dtype=torch.int32).to(p.device)
-            for p in parameters
-        ]
-
-    def __call__(self, gradients: Sequence[Tensor | None]) -> Tensor:
-        """Map the gradients of one task: [size]."""
-        known = [(at, of) for at, of in zip(self._places, gradients, strict=True) if of is not None]
-        like = known[0][1] if known else torch.zeros((), device=self._places[0].device)
-        sums = torch.zeros(2 * self.size, dtype=wide_type(like.dtype), device=like.device)
-        for places, gradient in known:
-            sums.index_add_(0, places, gradient.flatten().to(sums.dtype))
-        return sums[: self.size] - sums[self.size :]
-
-
-def gradients_of(
-    losses: Sequence[Tensor], scales: Tensor, parameters: Sequence[Sequence[Tensor]], keep: Sequence[bool]
-) -> Iterator[tuple[Tensor | None, ...]]:
-    """Compute the gradients of each loss by itself, one after the other.
-
-    Args:
-        losses: Losses with their graph.
-        scales: What each is multiplied by, [losses].
-        parameters: For each loss what to differentiate by.
-        keep: For each loss whether its graph is needed afterwards.
-    """
-    for loss, scale, wanted, kept in zip(losses, scales.unbind(), parameters, keep, strict=True):
-        yield torch.autograd.grad(loss, wanted, scale, retain_graph=kept, allow_unused=True)
-
-
-def pieces(parameters: Sequence[nn.Parameter], limit: float) -> list[list[nn.Parameter]]:
-    """Cut a list of parameters where more than this many numbers come together; a larger one stands alone."""
-    made: list[list[nn.Parameter]] = []
-    held = 0
-    for p in parameters:
-        if not made or held + p.numel() > limit:
-            made.append([])
-            held = 0
-        made[-1].append(p)
-        held += p.numel()
-    return made
-
-
-def _foreach(act: Callable[..., Any], pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
-    if pairs:
-        act([view for view, _ in pairs], [gradient for _, gradient in pairs])
-
-
 def _sum(rows: Tensor, tasks: Sequence[int], weights: Tensor | None) -> Tensor:
     if weights is None:
         return rows.sum(0) if len(rows) > 1 else rows[0]
-    return (chosen(weights, tasks).to(rows) @ rows.flatten(1)).view_as(rows[0])
+    return (entries_of(weights, tasks).to(rows) @ rows.flatten(1)).view_as(rows[0])
 
 
 def wide_type(dtype: torch.dtype) -> torch.dtype:

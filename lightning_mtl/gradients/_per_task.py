@@ -1,4 +1,4 @@
-"""The exact gradients of all tasks, of which the gradient of a step is made."""
+"""The gradient of each task, of which the gradient of a step is made."""
 
 from __future__ import annotations
 
@@ -7,35 +7,26 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from .._distributed import mean_gradients, sum_over_ranks, world_size
-from ._cut import Rows, gradients_of
 from ._linear import Layer, LinearLayers
+from ._parameters import TrainedParameters
+from ._rows import Rows, gradients_of
 
 
-class ExactGradients:
+class PerTaskGradients:
     """Holds each task's gradient of the shared parameters, summed up over batches, and makes the gradient of a step.
 
     It is a row for each task; of linear layers it holds, where that is cheaper, what their rows are made of.
 
     Args:
-        encoder: The shared part.
-        own: For each task the other parameters that its loss moves.
-        every: All parameters that are trained.
+        shared: The part that tasks share.
+        parameters: The parameters that are trained.
         weight_heads: Whether a task's other parameters are weighed too.
     """
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        own: Sequence[Sequence[nn.Parameter]],
-        every: Sequence[nn.Parameter],
-        *,
-        weight_heads: bool,
-    ) -> None:
-        self.shared = [p for p in encoder.parameters() if p.requires_grad]
-        self.own = own
-        self.every = every
+    def __init__(self, shared: nn.Module, parameters: TrainedParameters, *, weight_heads: bool) -> None:
+        self.shared, self.own, self.every = parameters.shared, parameters.own, parameters.every
         self.weight_heads = weight_heads
-        self._linear = LinearLayers(encoder)
+        self._linear = LinearLayers(shared)
         self._layers: list[Layer] = []
         self._rows: Rows | None = None
         self._held: dict[tuple[nn.Parameter, int], Tensor] = {}

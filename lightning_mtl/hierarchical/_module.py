@@ -16,7 +16,8 @@ from ..balancers import Balancer, LossBalancer, Weighting
 from ..encoders import LevelledEncoder
 from ..gradients import Measuring, Scope
 from ..inputs import WORDS
-from ..modules import Answered, Batch, Exported, Learner, MultiTaskModule, Part, Step
+from ..modules import Batch, Exported, Learner, MultiTaskModule, SourceAnswer, SourceBatch, Step
+from ..saving import without_lost_balancer
 from ..task import LEVELS, ROWS, Task
 from ._export import ExportedHierarchy
 from ._forward import Climb
@@ -191,39 +192,41 @@ class HierarchicalModule(MultiTaskModule):
                 f"`gradient_clip_val` of the Trainer must be left out with `clip_by_depth`, got {gradient_clip_val} and "
                 f"{self.clip_by_depth}. Leave one of them out."
             )
-        depth = max((self.hierarchy.top[task] for task in self.step_tasks()), default=1)
+        depth = max((self.hierarchy.top[task] for task in self.step_loss.tasks_of_step()), default=1)
         self.clip_gradients(optimizer, min(float(depth), self.clip_by_depth), "norm")
 
     # Levels
 
-    def _adopt(self, tasks: Sequence[Task]) -> None:
+    def _set_tasks(self, tasks: Sequence[Task]) -> None:
         _refuse_balancing(self.balancer, self.measuring, tasks, self._feeding["detach_feeds"])
         old = self.hierarchy if "hierarchy" in self._modules else None
         self.hierarchy = Hierarchy(tasks, self.encoder, **self._feeding)
         if old is not None:
             self.hierarchy.succeed(old)
         self.encoder.tapped({level for levels in self.hierarchy.levels for level in levels})
-        super()._adopt(tasks)
+        super()._set_tasks(tasks)
 
     @property
-    def _some_idle(self) -> bool:
+    def has_unused_parameters(self) -> bool:  # type: ignore[override]
+        """Whether some parameters get no gradient in any step."""
         of = self.hierarchy
         cut = 0 in of.tap_grad.values() or 0 in of.level_grad.values()
         return cut or max(of.top) < len(self.encoder.levels)
 
-    def _more_parts(self) -> Sequence[nn.Module]:
+    def _other_parts(self) -> Sequence[nn.Module]:
         of = self.hierarchy
         return [*of.embeddings.values(), *of.joins.values(), *of.mixes.values()]
 
-    def _shard(self) -> None:
-        super()._shard()
+    def _shard(self, mesh: Any) -> None:
+        super()._shard(mesh)
         gathers_for(self.encoder, ("prepare", "tap"))
 
-    def _build(self) -> None:
-        super()._build()
+    def build_heads(self) -> None:
+        """Make the layers of the heads that are known, and what is fed from them."""
+        super().build_heads()
         self.hierarchy.build(self.heads._modules)
 
-    def _levels(self) -> list[tuple[nn.Module, list[nn.Parameter]]]:
+    def _parameter_levels(self) -> list[tuple[nn.Module, list[nn.Parameter]]]:
         return fed_levels(self.hierarchy, self.encoder)
 
     def _width(self, task: Task) -> int:
@@ -240,8 +243,8 @@ class HierarchicalModule(MultiTaskModule):
         """Number the tasks whose heads the loss of this task moves."""
         return {task} if self.hierarchy.detach_feeds else self.hierarchy.closure([task])
 
-    def _noted(self, batch: Any) -> Any:
-        batch = super()._noted(batch)
+    def _label(self, batch: Any) -> Any:
+        batch = super()._label(batch)
         for source, columns in batch.items():
             columns[LEVELS] = self._plan(columns, self.routing.present(source, columns))
         return batch
@@ -258,7 +261,7 @@ class HierarchicalModule(MultiTaskModule):
                 rows[i] = labelled // target.shape[1] if self.tasks[i].known_head().per_position else labelled
         return self.hierarchy.rows(present, rows, count)
 
-    def _answered(self, parts: Sequence[Part], step: Step) -> list[dict[int, Answered]]:
+    def _answers(self, parts: Sequence[SourceBatch], step: Step) -> list[dict[int, SourceAnswer]]:
         climbs, cut = [self._climb(part) for part in parts], self.cut
         tops = [climb.top for climb in climbs] + [max(self.hierarchy.top)] * (cut is not None)
         for level in range(1, max(tops, default=0) + 1):
@@ -276,8 +279,8 @@ class HierarchicalModule(MultiTaskModule):
             for part, climb in zip(parts, climbs, strict=True)
         ]
 
-    def _climb(self, part: Part) -> Climb:
-        share = self.hierarchy.gold_share(self._progress.step) if self.training else 0.0
+    def _climb(self, part: SourceBatch) -> Climb:
+        share = self.hierarchy.gold_share(self.train_log.step) if self.training else 0.0
         targets = {}
         if share:
             targets = {i: part.columns[self.tasks[i].column] for i in part.read if self.tasks[i].column in part.columns}
@@ -293,13 +296,14 @@ class HierarchicalModule(MultiTaskModule):
             words=part.columns.get(WORDS),
         )
 
-    def _labels(self, part: Part, climb: Climb, task: int) -> tuple[Any, Tensor | None]:
+    def _labels(self, part: SourceBatch, climb: Climb, task: int) -> tuple[Any, Tensor | None]:
         target, rows = part.labels(self.tasks[task])
         if target is None:
             return None, rows
         return climb.labels(task, target, rows, words=self.tasks[task].known_head().per_position)
 
-    def _answer(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
+    def predictions(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
+        """Return the outputs of the heads of these tasks; see `MultiTaskModule`."""
         climb = Climb(self.hierarchy, self.encoder, self.heads._modules, inputs, tasks, words=words).run()
         return [climb.predictions[i] for i in tasks]
 
@@ -311,7 +315,7 @@ class HierarchicalModule(MultiTaskModule):
         """
         own: dict[str, Any] = self.arguments()
         whole = HierarchicalModule([*self.tasks, task], copy.deepcopy(self.encoder), **own)
-        whole.load_state_dict(self._balanced(self.state_dict()), strict=False)
+        whole.load_state_dict(without_lost_balancer(whole, self.state_dict()), strict=False)
         whole.hierarchy.succeed(copy.deepcopy(self.hierarchy))
         of = whole.hierarchy
         sitting = {of.top.index(level) for level in of.fed if level <= of.top[-1]}  # who says what a level is fed
@@ -332,11 +336,11 @@ class HierarchicalModule(MultiTaskModule):
             task: Its number.
         """
         return LevelLearner(
-            super().learner(task), self.hierarchy, lambda inputs, words: self._answer(inputs, [task], words)[0]
+            super().learner(task), self.hierarchy, lambda inputs, words: self.predictions(inputs, [task], words)[0]
         )
 
     def _exported(self, tasks: Sequence[int]) -> Exported:
-        return ExportedHierarchy(self.hierarchy, self.encoder, self.tasks, tasks, self._hidden(tasks))
+        return ExportedHierarchy(self.hierarchy, self.encoder, self.tasks, tasks, self.hidden_columns(tasks))
 
 
 def _refuse_balancing(balancer: Any, measuring: Measuring, tasks: Sequence[Task], detached: bool) -> None:

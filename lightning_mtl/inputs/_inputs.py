@@ -133,8 +133,9 @@ class Inputs:
         there = list(columns)
         for name in self.columns:
             if name not in there:
-                hint = did_you_mean(name, there, "Add it.")
-                raise ValueError(f"Column {name!r} must be in {where}, got columns {there}. {hint}")
+                hint = did_you_mean(name, there, "")
+                remedy = f"{hint} Rename it." if hint else "Add it."
+                raise ValueError(f"Column {name!r} must be in {where}, got columns {there}. {remedy}")
 
     def _row(self, row: Any, number: int) -> Mapping[str, Any]:
         if isinstance(row, Mapping):

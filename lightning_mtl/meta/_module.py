@@ -35,7 +35,7 @@ from ..balancers import Balancer, GradientBalancer, Weighting
 from ..callbacks import evaluating
 from ..encoders import Encoder
 from ..gradients import Scope
-from ..modules import Batch, Exported, MultiTaskModule, Step
+from ..modules import Batch, Exported, MultiTaskModule, Step, TaskResult
 from ..task import Task
 from ._episodes import divergence, episodes_of, halves, is_episodic, labelled_episodes, refuse_overlap
 
@@ -239,10 +239,8 @@ class MetaLearningModule(MultiTaskModule):
             loss = reduce(torch.add, [self._share(adapter, outcome, rows) for outcome in outcomes])
             if self.training:
                 self._refuse_divergence(i, batch, episodes, loss)
-            step.tasks.append(i)
-            step.losses.append(loss)
-            step.answers.append(_answers(outcomes))
-        if self.training and not step.tasks:
+            step.results.append(TaskResult(i, loss, *_answers(outcomes)))
+        if self.training and not step.results:
             step.features = next(self.encoder.parameters()).flatten()[:1]  # for a rank without labels to hang on
         return step
 
@@ -287,9 +285,9 @@ class MetaLearningModule(MultiTaskModule):
         super().on_train_epoch_start()
         self.adaptation.at_epoch(self.trainer.current_epoch)
 
-    def _noted(self, batch: Any) -> Any:
+    def _label(self, batch: Any) -> Any:
         if not isinstance(batch, Mapping) or not any(is_episodic(part) for part in batch.values()):
-            return super()._noted(batch)
+            return super()._label(batch)
         self.routing.settle(batch)
         noted = dict(batch)
         for source, part in batch.items():
@@ -298,7 +296,7 @@ class MetaLearningModule(MultiTaskModule):
                 if source not in self._looked_at:
                     self._look_at(source, part)
             elif part is not None:
-                noted |= super()._noted({source: part})
+                noted |= super()._label({source: part})
         return noted
 
     def _look_at(self, source: str, part: Any) -> None:
@@ -328,14 +326,15 @@ class MetaLearningModule(MultiTaskModule):
         else:
             found.layers, found.readout = copy.deepcopy(head.layers), head.readout
 
-    def _adopt(self, tasks: Sequence[Task]) -> None:
+    def _set_tasks(self, tasks: Sequence[Task]) -> None:
         if "adaptation" not in self._modules:
             self.adaptation: Adaptation = self._rule.pop()
         self._adapting = {}
-        super()._adopt(tasks)
+        super()._set_tasks(tasks)
 
-    def _build(self) -> None:
-        super()._build()
+    def build_heads(self) -> None:
+        """Make the layers of the heads that are known, and what the adaptation learns of them."""
+        super().build_heads()
         self._adapting = {}
         if len(self.heads) == len(self.tasks):
             for name, head in self.heads.items():
@@ -349,11 +348,12 @@ class MetaLearningModule(MultiTaskModule):
         if len(self.heads) == len(self.tasks) and known:
             self.adaptation.build(known)
 
-    def _rules(self) -> dict[str, nn.Module]:
-        return {**super()._rules(), "adaptation": self.adaptation}
+    def _learned_rules(self) -> dict[str, nn.Module]:
+        return {**super()._learned_rules(), "adaptation": self.adaptation}
 
     @property
-    def _some_idle(self) -> bool:
+    def has_unused_parameters(self) -> bool:  # type: ignore[override]
+        """Whether some parameters get no gradient in any step."""
         return any(self.adaptation.replaces(f"heads.{task.name}.") for task in self.tasks)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -379,7 +379,7 @@ class MetaLearningModule(MultiTaskModule):
 
     def _episodes(self, batch: Batch) -> Iterator[tuple[int, Episode | list[Episode]]]:
         """Give each task that has labels, and its episodes."""
-        for source, part in self._noted(batch).items():
+        for source, part in self._label(batch).items():
             inputs = partial(self.routing.inputs, source)
             if is_episodic(part):
                 for i in self.routing.readers(source):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from ..encoders import Encoder
 from ..heads import Head, through
 from ..inputs import WORDS
 from ..task import Task
+
+if TYPE_CHECKING:
+    from ._multi_task import MultiTaskModule
 
 Format = Literal["module", "torch", "onnx"]
 FORMATS = ("module", "torch", "onnx")
@@ -103,3 +106,21 @@ def _free(column: Tensor) -> dict[int, Any]:
     if column.ndim == 2 and not column.is_floating_point():  # positions of texts
         axes[1] = torch.export.Dim.AUTO
     return axes
+
+
+def example_for(module: MultiTaskModule, tasks: Sequence[int]) -> dict[str, Tensor]:
+    """Make up the columns that the encoder reads for these tasks, where their source names them.
+
+    Raises:
+        ValueError: It does not, or the tasks read several sources.
+    """
+    read = {module.tasks[i].resolve(module.inputs) for i in tasks} if module.inputs else set()
+    columns = module.inputs[next(iter(read))].example() if len(read) == 1 else None
+    if columns is None:
+        raise ValueError(
+            f"`example` must be given to trace tasks of {'the sources ' + str(sorted(read)) if read else 'unknown inputs'}, got "
+            "none. Give the encoder's columns of two rows: example={'x': torch.zeros(2, 5)}; export each source by itself."
+        )
+    points = any(module.tasks[i].known_head().points for i in tasks)
+    hidden = module.hidden_columns(tasks) - ({WORDS} if points else set())
+    return {name: column for name, column in columns.items() if name not in hidden}

@@ -44,7 +44,7 @@ class Learner(nn.Module):
         self._loss = loss
 
     def forward(self, data: Mapping[str, Any], read: bool = False) -> Any:
-        """Give the loss, and predictions beside labels; or what the head's layers read.
+        """Return the loss, and predictions beside labels; or what the head's layers read.
 
         Args:
             data: "inputs", the columns that the encoder reads; "target"; "rows" where not all are labelled, and "words".
@@ -59,14 +59,14 @@ class Learner(nn.Module):
         return loss.mean() if loss.ndim else loss, answer if sequence is None else {**answer, "sequence": sequence}
 
     def answer(self, data: Mapping[str, Any]) -> Tensor:
-        """Give the head's output."""
+        """Return the head's output."""
         name = self._task.name
         features = self.encoder(data["inputs"], [name])[name]
         head: Any = self.heads[name]
         return through(head, features, data.get("words"))
 
     def read(self, data: Mapping[str, Any]) -> Tensor:
-        """Give what the head's layers read."""
+        """Return what the head's layers read."""
         name = self._task.name
         features = self.encoder(data["inputs"], [name])[name]
         values, mask = features if isinstance(features, tuple) else (features, None)
@@ -93,7 +93,7 @@ def labelled(
 
 
 def data_of(task: Task, columns: Columns, inputs: Inputs) -> dict[str, Any]:
-    """Give what a learner reads of some rows: the encoder's columns, the labels, and where words start.
+    """Return what a learner reads of some rows: the encoder's columns, the labels, and where words start.
 
     Args:
         task: The task.

@@ -4,54 +4,27 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import datasets
-import torch
-from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.optim import Optimizer
 
-from .._distributed import gather_objects
 from ..adaptation import ANIL, Adam, Adaptation, Norm
 from ..balancers import Balancer, Weighting
-from ..callbacks import evaluating
 from ..encoders import Encoder, Features
-from ..gradients import Measuring, Scope
+from ..gradients import Measuring, Scope, Step
 from ..heads import through
-from ..inputs import RAW, WORDS, Inputs
-from ..task import LEVELS, ROWS, Task
+from ..inputs import RAW, WORDS
+from ..task import LEVELS, ROWS, Batch, Task
 from ._adapt import adapted
 from ._base import TaskModule
-from ._export import FORMATS, Exported, Format, traced
-from ._learner import Learner, labelled
-from ._prediction import Answer, batches, listed, readable
-from ._routing import Batch
-from ._step import Step
-
-Answered = tuple[Tensor, Any, Tensor | None]
-"""What a head gave, the labels, and the numbers of the rows (or positions) that have one."""
-
-
-@dataclass(slots=True)
-class Part:
-    """What a step runs of one source: its columns, the encoder's inputs, the tasks that read it, and those with labels."""
-
-    columns: dict[str, Any]
-    inputs: dict[str, Any]
-    read: Sequence[int]
-    present: Sequence[int]
-    sharded: bool
-
-    @property
-    def answered(self) -> Sequence[int]:
-        """The tasks whose heads are run."""
-        return self.read if self.sharded else self.present
-
-    def labels(self, task: Task) -> tuple[Any, Tensor | None]:
-        """Give a task's labels, and the numbers of the rows (or positions) that have one; None is all of them."""
-        return self.columns.get(task.column), self.columns[ROWS].get(task.name)
+from ._export import FORMATS, Exported, Format, example_for, traced
+from ._learner import Learner
+from ._prediction import predict
+from ._readable import Answer, readable
+from ._source_batch import Answer as SourceAnswer
+from ._source_batch import SourceBatch, add_results, source_batches
+from ._thresholds import tune_thresholds
 
 
 class MultiTaskModule(TaskModule):
@@ -135,7 +108,7 @@ class MultiTaskModule(TaskModule):
         Raises:
             ValueError: A task that there is not, or a source that no task reads.
         """
-        wanted = self._wanted(tasks)
+        wanted = self.numbers_of(tasks)
         self.routing.settle(batch)
         answers: dict[str, Tensor] = {}
         for source, columns in batch.items():
@@ -145,7 +118,7 @@ class MultiTaskModule(TaskModule):
                     self.tasks[i].known_head()
                 names = [self.tasks[i].name for i in readers]
                 inputs = self.routing.inputs(source, columns)
-                answers |= dict(zip(names, self._answer(inputs, readers, columns.get(WORDS)), strict=True))
+                answers |= dict(zip(names, self.predictions(inputs, readers, columns.get(WORDS)), strict=True))
         return answers
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Answer]]:
@@ -193,71 +166,18 @@ class MultiTaskModule(TaskModule):
             >>> module.predict("so good")["mood"]["label"]
             'happy'
         """
-        wanted = self._wanted(tasks)
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
-        if not self.inputs:
-            raise ValueError(
-                "A model must know how rows become tensors to predict for them, and this one has not seen data yet. Fit it with "
-                "`MultiTaskDataModule`, or load a trained one: MultiTaskModule.load_from_checkpoint(path)."
-            )
-        given, single = listed(rows)
-        answers: list[dict[str, Answer]] = [{} for _ in range(len(given))]
-        reads = {i: self.tasks[i].resolve(self.inputs) for i in sorted(wanted)}
-        with evaluating(self), torch.inference_mode():
-            for source, inputs in self.inputs.items():
-                readers = [i for i, read in reads.items() if read == source]
-                if readers:
-                    self._refuse_other_rows(given, source, inputs, reads)
-                    self._predict(given, inputs, readers, batch_size, answers)
-        return answers[0] if single else answers
-
-    def _refuse_other_rows(self, rows: Any, source: str, inputs: Inputs, reads: Mapping[int, str]) -> None:
-        """Look whether the first row is of a source that some tasks read, and others do not."""
-        there = rows.column_names if isinstance(rows, datasets.Dataset) else rows[0] if len(rows) else {}
-        if isinstance(there, str) or not inputs.columns or not any(name not in there for name in inputs.columns):
-            return
-        fits = [
-            self.tasks[i].name
-            for i, read in reads.items()
-            if self.inputs[read].columns and all(name in there for name in self.inputs[read].columns)
-        ]
-        if fits:
-            raise ValueError(
-                f"`tasks` must be those whose source has the columns of the rows, got columns {list(there)}, which {source!r} does not "
-                f"read. Predict them alone: predict(rows, {fits})."
-            )
-
-    def _predict(
-        self, rows: Any, inputs: Inputs, readers: Sequence[int], size: int, answers: list[dict[str, Answer]]
-    ) -> None:
-        for numbers, batch in batches(rows, inputs, size):
-            batch = move_data_to_device(batch, self.device)
-            hidden = self._hidden(readers)
-            columns = {name: column for name, column in batch.items() if name not in hidden}
-            for i, prediction in zip(readers, self._answer(columns, readers, batch.get(WORDS)), strict=True):
-                task = self.tasks[i]
-                for number, answer in zip(numbers, readable(task.known_head(), prediction, batch), strict=True):
-                    answers[number][task.name] = answer
+        return predict(self, rows, tasks, batch_size)
 
     def run(self, batch: Batch) -> Step:
         """Compute the losses of the tasks that have labels in this batch; see `TaskModule`."""
-        step, parts = Step(), self._parts(batch)
-        for number, (part, made) in enumerate(zip(parts, self._answered(parts, step), strict=True)):
-            for i, (prediction, target, rows) in made.items():
-                if i not in part.present:
-                    step.idle[i] = 0 * prediction.masked_fill(prediction.isinf(), 0).sum()
-                    continue
-                prediction, target, sequence = labelled(self.tasks[i], prediction, target, rows)
-                loss = self._losses[i](prediction, target)
-                step.tasks.append(i)
-                step.losses.append(loss.mean() if loss.ndim else loss)
-                step.answers.append((prediction, target, sequence))
-                step.passes.append(number)
+        step = Step()
+        parts = source_batches(batch, self.routing, sharded=self.sharded, training=self.training)
+        for number, (part, answers) in enumerate(zip(parts, self._answers(parts, step), strict=True)):
+            add_results(step, number, part, answers, self.tasks, self._losses)
         return step
 
-    def _answered(self, parts: Sequence[Part], step: Step) -> list[dict[int, Answered]]:
-        """Run encoder and heads: of each source the answers of its tasks, with labels and the rows that have one."""
+    def _answers(self, parts: Sequence[SourceBatch], step: Step) -> list[dict[int, SourceAnswer]]:
+        """Run encoder and heads, and return for each source what the heads of its tasks returned."""
         cut = self.cut
         encoded = [self._encode(part.inputs, part.read) for part in parts]
         if cut is not None:
@@ -268,23 +188,11 @@ class MultiTaskModule(TaskModule):
             {
                 i: (prediction, *part.labels(self.tasks[i]))
                 for i, prediction in zip(
-                    part.answered, self._predictions(features, part.answered, part.columns.get(WORDS)), strict=True
+                    part.answered, self._outputs(features, part.answered, part.columns.get(WORDS)), strict=True
                 )
             }
             for part, features in zip(parts, encoded, strict=True)
         ]
-
-    def _parts(self, batch: Batch) -> list[Part]:
-        """Say what is to be run of each source."""
-        parts = []
-        for source, columns in self.routing.label(batch).items():
-            read: Sequence[int] = self.routing.readers(source)
-            present = self.routing.present(source, columns)
-            inputs = self.routing.inputs(source, columns)
-            parts.append(Part(columns, inputs, read if self.sharded else present or read, present, self.sharded))
-        # In training a batch without any label runs the encoder all the same, for the sake of the other ranks.
-        labelled = [part for part in parts if part.present or self.sharded]
-        return labelled or (parts[:1] if self.training else [])
 
     def export(
         self,
@@ -309,25 +217,14 @@ class MultiTaskModule(TaskModule):
         """
         if format not in FORMATS:
             raise ValueError(f"`format` must be one of {list(FORMATS)}, got {format!r}.")
-        wanted = sorted(self._wanted(tasks))
+        wanted = sorted(self.numbers_of(tasks))
         exported = self._exported(wanted)
         if format == "module":
             return exported
-        return traced(exported, self._example(wanted) if example is None else example, format)
+        return traced(exported, example_for(self, wanted) if example is None else example, format)
 
     def _exported(self, tasks: Sequence[int]) -> Exported:
-        return Exported(self.encoder, [self.tasks[i] for i in tasks], self._hidden(tasks))
-
-    def _example(self, tasks: Sequence[int]) -> dict[str, Tensor]:
-        read = {self.tasks[i].resolve(self.inputs) for i in tasks} if self.inputs else set()
-        columns = self.inputs[next(iter(read))].example() if len(read) == 1 else None
-        if columns is None:
-            raise ValueError(
-                f"`example` must be given to trace tasks of {'the sources ' + str(sorted(read)) if read else 'unknown inputs'}, got "
-                "none. Give the encoder's columns of two rows: example={'x': torch.zeros(2, 5)}; export each source by itself."
-            )
-        hidden = self._hidden(tasks) - ({WORDS} if any(self.tasks[i].known_head().points for i in tasks) else set())
-        return {name: column for name, column in columns.items() if name not in hidden}
+        return Exported(self.encoder, [self.tasks[i] for i in tasks], self.hidden_columns(tasks))
 
     def adapt(
         self,
@@ -380,7 +277,7 @@ class MultiTaskModule(TaskModule):
         return MultiTaskModule([task], copy.deepcopy(self.encoder))
 
     def learner(self, task: int) -> Learner:
-        """Give a task as something that can be adapted.
+        """Return a task as something that can be adapted.
 
         Args:
             task: Its number.
@@ -390,7 +287,7 @@ class MultiTaskModule(TaskModule):
         return Learner(of, self.encoder, self.heads[of.name], self._losses[task], losses)
 
     def usual_method(self, task: Task) -> tuple[Adaptation, Norm]:
-        """Give how a new task is learned if nothing is said, and how batch norms normalise then.
+        """Return how a new task is learned if nothing is said, and how batch norms normalise then.
 
         Args:
             task: The new task.
@@ -398,7 +295,7 @@ class MultiTaskModule(TaskModule):
         return ANIL(rate=0.01, steps=100, optimizer=Adam()), "running"
 
     def initial_head(self, task: Task) -> None:
-        """Give a new task a head that was learned for tasks of its kind, if there is one.
+        """Return a new task a head that was learned for tasks of its kind, if there is one.
 
         Args:
             task: The new task.
@@ -416,21 +313,7 @@ class MultiTaskModule(TaskModule):
         Returns:
             The threshold (or thresholds) of each such task.
         """
-        found: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        with evaluating(self), torch.inference_mode():
-            for batch in batches:
-                step = self.run(move_data_to_device(batch, self.device))
-                for i, (prediction, target, _) in zip(step.tasks, step.answers, strict=True):
-                    head = self.tasks[i].known_head()
-                    found.setdefault(self.tasks[i].name, []).append((head.predict(prediction).cpu(), target.cpu()))
-        tuned = {}
-        for task in self.tasks:
-            parts = [pair for rank in gather_objects(found.get(task.name, [])) for pair in rank]
-            head = task.known_head()
-            if parts and hasattr(head, "threshold"):
-                head.tune(*(torch.cat(column) for column in zip(*parts, strict=True)))
-                tuned[task.name] = head.learned().get("threshold", head.threshold)
-        return tuned
+        return tune_thresholds(self, batches)
 
     def _width(self, task: Task) -> int:
         if task.level != -1 or task.feeds_from:
@@ -440,28 +323,38 @@ class MultiTaskModule(TaskModule):
             )
         return super()._width(task)
 
-    def _wanted(self, tasks: Sequence[str] | None) -> set[int]:
+    def numbers_of(self, tasks: Sequence[str] | None) -> set[int]:
+        """Return the numbers of the tasks with these names; of all tasks, where none are given.
+
+        Raises:
+            ValueError: There is no task of a name.
+        """
         names = [task.name for task in self.tasks]
         unknown = [name for name in tasks or () if name not in names]
         if unknown or isinstance(tasks, str):
             raise ValueError(f"`tasks` must be a list of names out of {names}, got {tasks!r}.")
         return {i for i, name in enumerate(names) if tasks is None or name in tasks}
 
-    def _hidden(self, tasks: Iterable[int]) -> set[str]:
-        """Name the columns that the encoder never reads for these tasks, which read one source."""
+    def hidden_columns(self, tasks: Iterable[int]) -> set[str]:
+        """Return the columns that the encoder never reads for these tasks, which read one source."""
         read = {self.tasks[i].resolve(self.inputs) for i in tasks} if self.inputs else set()
         others = [task for task in self.tasks if not read or task.resolve(self.inputs) in read]
         return {ROWS, LEVELS, WORDS, RAW, *(column for task in others for column in (task.column, *task.columns))}
 
-    def _answer(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
-        return self._predictions(self._encode(inputs, tasks), tasks, words)
+    def predictions(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
+        """Return the outputs of the heads of these tasks.
+
+        Args:
+            inputs: The columns that the encoder reads.
+            tasks: The numbers of the tasks.
+            words: The number of the word that starts at each position, -1 elsewhere.
+        """
+        return self._outputs(self._encode(inputs, tasks), tasks, words)
 
     def _encode(self, inputs: dict[str, Any], tasks: Sequence[int]) -> dict[int, Features]:
         features = self.encoder(inputs, [self.tasks[i].name for i in tasks])
         return {i: features[self.tasks[i].name] for i in tasks}
 
-    def _predictions(
-        self, features: Mapping[int, Features], tasks: Sequence[int], words: Tensor | None
-    ) -> list[Tensor]:
+    def _outputs(self, features: Mapping[int, Features], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
         heads: Any = self.heads._modules  # its own look-up costs as much as a small layer
         return [through(heads[self.tasks[i].name], features[i], words) for i in tasks]

@@ -1,96 +1,77 @@
-"""Predictions as a user reads them, for rows as a user has them."""
+"""Predictions of a module for rows of a user's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import datasets
-import pandas as pd
-from torch import Tensor
+import torch
+from lightning.fabric.utilities import move_data_to_device
 
-from ..heads import Head
-from ..inputs import RAW, WORDS, Columns, Inputs
+from ..callbacks import evaluating
+from ..inputs import WORDS, Inputs
+from ._readable import Answer, batches, listed, readable
 
-Answer = dict[str, Any]
-"""What is predicted for one row and task, e.g. {"label": "positive", "probability": 0.9, "probabilities": {...}}."""
-WINDOW = 64
-"""Batches that are prepared, and sorted by length, at a time."""
-
-
-def readable(head: Head, prediction: Tensor, columns: Mapping[str, Any]) -> list[Answer]:
-    """Make plain answers, one for each row, of a head's output for a batch with these columns."""
-    answers = head.answers(head.predict(prediction.detach()), columns.get(WORDS))
-    if RAW in columns and head.per_position:
-        return [_with_words(answer, words) for answer, words in zip(answers, columns[RAW], strict=True)]
-    return answers
+if TYPE_CHECKING:
+    from ._multi_task import MultiTaskModule
 
 
-def _with_words(answer: Answer, words: Sequence[str]) -> Answer:
-    gaps = {
-        name: [None] * (len(words) - len(values)) for name, values in answer.items()
-    }  # beyond what the encoder reads
-    told = {"words": list(words), **{name: [*values, *gaps[name]] for name, values in answer.items()}}
-    return {**told, "spans": _spans(told["tags"], words)} if "tags" in told else told
-
-
-def _spans(tags: Sequence[Any], words: Sequence[str]) -> list[dict[str, Any]]:
-    """List what IOB tags mark, e.g. {"type": "PER", "start": 0, "end": 2, "text": "Ada Lovelace"}; `end` is not in it."""
-    spans: list[dict[str, Any]] = []
-    before = None
-    for place, tag in enumerate(tags):
-        mark, _, kind = tag.partition("-") if isinstance(tag, str) else ("", "", "")
-        if mark == "I" and spans and before == kind:
-            spans[-1] |= {"end": place + 1, "text": f"{spans[-1]['text']} {words[place]}"}
-        elif mark in ("B", "I"):
-            spans.append({"type": kind, "start": place, "end": place + 1, "text": words[place]})
-        before = kind if mark in ("B", "I") else None
-    return spans
-
-
-def listed(rows: Any) -> tuple[Any, bool]:
-    """Make a sequence of a user's rows, and say whether it was a single one.
-
-    Raises:
-        TypeError: They are no rows.
-    """
-    if isinstance(rows, str | Mapping):
-        return [rows], True
-    if isinstance(rows, pd.DataFrame):
-        rows = datasets.Dataset.from_pandas(rows, preserve_index=False)
-    if not isinstance(rows, datasets.Dataset | list | tuple):
-        raise TypeError(
-            f"`rows` must be a text, a mapping, a list of these, a DataFrame or a `datasets.Dataset`, got {type(rows).__name__}. "
-            "Convert it."
+def predict(module: MultiTaskModule, rows: Any, tasks: Sequence[str] | None, batch_size: int) -> Any:
+    """Predict for rows; see `MultiTaskModule.predict`."""
+    wanted = module.numbers_of(tasks)
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+    if not module.inputs:
+        raise ValueError(
+            "A model must know how rows become tensors to predict for them, and this one has not seen data yet. Fit it with "
+            "`MultiTaskDataModule`, or load a trained one: MultiTaskModule.load_from_checkpoint(path)."
         )
-    return rows, False
+    given, single = listed(rows)
+    answers: list[dict[str, Answer]] = [{} for _ in range(len(given))]
+    reads = {i: module.tasks[i].resolve(module.inputs) for i in sorted(wanted)}
+    with evaluating(module), torch.inference_mode():
+        for source, inputs in module.inputs.items():
+            readers = [i for i, read in reads.items() if read == source]
+            if readers:
+                _refuse_other_rows(module, given, source, inputs, reads)
+                _predict(module, given, inputs, readers, batch_size, answers)
+    return answers[0] if single else answers
 
 
-def batches(rows: Any, inputs: Inputs, size: int) -> Iterator[tuple[list[int], dict[str, Any]]]:
-    """Read rows in batches of similar length: their numbers, and their tensors.
+def _refuse_other_rows(
+    module: MultiTaskModule, rows: Any, source: str, inputs: Inputs, reads: Mapping[int, str]
+) -> None:
+    """Check that the first row is not of a source that other tasks read.
 
     Raises:
-        ValueError: A row lacks a column, or has a value that does not fit.
+        ValueError: It is.
     """
-    for start in range(0, len(rows), WINDOW * size):
-        window = range(start, min(start + WINDOW * size, len(rows)))
-        if inputs.whole is not None:
-            for first in range(window.start, window.stop, size):
-                numbers = list(window[first - start : first - start + size])
-                made = inputs.whole([rows[i] for i in numbers])
-                yield numbers, {name: column for name, column in made.items() if name not in inputs.leave_out}
-            continue
-        columns = inputs.read(rows, window)
-        prepared = inputs.prepare(columns, window)
-        places = sorted(range(len(window)), key=_length(prepared), reverse=True)
-        for first in range(0, len(places), size):
-            picked = places[first : first + size]
-            batch = inputs.collate(prepared, picked)
-            if inputs.words is not None:
-                batch[RAW] = [columns[inputs.words][i] for i in picked]
-            yield [window[i] for i in picked], batch
+    there = rows.column_names if isinstance(rows, datasets.Dataset) else rows[0] if len(rows) else {}
+    if isinstance(there, str) or not inputs.columns or not any(name not in there for name in inputs.columns):
+        return
+    columns = {i: module.inputs[read].columns for i, read in reads.items()}
+    fits = [module.tasks[i].name for i, of in columns.items() if of and all(name in there for name in of)]
+    if fits:
+        raise ValueError(
+            f"`tasks` must be those whose source has the columns of the rows, got columns {list(there)}, which {source!r} does not "
+            f"read. Predict them alone: predict(rows, {fits})."
+        )
 
 
-def _length(prepared: Sequence[Columns]) -> Callable[[int], int]:
-    tokens = next((of["input_ids"] for of in prepared if "input_ids" in of), None)
-    return (lambda place: 0) if tokens is None else (lambda place: len(tokens[place]))
+def _predict(
+    module: MultiTaskModule,
+    rows: Any,
+    inputs: Inputs,
+    readers: Sequence[int],
+    size: int,
+    answers: list[dict[str, Answer]],
+) -> None:
+    for numbers, batch in batches(rows, inputs, size):
+        batch = move_data_to_device(batch, module.device)
+        hidden = module.hidden_columns(readers)
+        columns = {name: column for name, column in batch.items() if name not in hidden}
+        for i, prediction in zip(readers, module.predictions(columns, readers, batch.get(WORDS)), strict=True):
+            task = module.tasks[i]
+            for number, answer in zip(numbers, readable(task.known_head(), prediction, batch), strict=True):
+                answers[number][task.name] = answer

@@ -79,7 +79,7 @@ class Report(StatefulCallback):
             self._reset()
         self._trainer = trainer
         self._facts["tasks"] = tasks_of(trainer, pl_module)
-        pl_module.shown_to.append(self._add)
+        pl_module.train_log.listeners.append(self._add)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Measure the work of the levels, once; note where a phase begins."""

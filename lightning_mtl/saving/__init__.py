@@ -2,13 +2,30 @@
 
 from ._description import custom_objects, describe
 from ._files import read_model
-from ._persistence import PersistentModule
+from ._format import KEY
+from ._loading import (
+    kind_of,
+    load_checkpoint,
+    load_folder,
+    resume_from,
+    without_lost_balancer,
+)
 from ._rebuilding import rebuild
+from ._saving import description_of, save_pretrained
+from ._warm_start import warm_start
 
 __all__ = [
-    "PersistentModule",
+    "KEY",
     "custom_objects",
     "describe",
+    "description_of",
+    "kind_of",
+    "load_checkpoint",
+    "load_folder",
     "read_model",
     "rebuild",
+    "resume_from",
+    "save_pretrained",
+    "warm_start",
+    "without_lost_balancer",
 ]

@@ -9,32 +9,10 @@ from ..encoders import Encoder
 from ..inputs import Inputs
 from ..task import Task
 from ._description import custom_objects, describe
-from ._files import read_checkpoint, read_model, read_weights, write_weights
-from ._format import FILE, FORMAT, KEY, Description, refuse_custom, refuse_later, refuse_other_kind
-from ._inputs import describe_inputs, rebuild_inputs, refuse_other_inputs, tokenizer_of
+from ._format import FORMAT, Description, refuse_custom
+from ._inputs import describe_inputs, rebuild_inputs, tokenizer_of
 from ._rebuilding import rebuild
-from ._tasks import describe_task, head_of, is_alike, is_other, rebuild_task, rebuilt_head
-
-__all__ = [
-    "FILE",
-    "KEY",
-    "balancing_of",
-    "described",
-    "head_of",
-    "inputs_of",
-    "is_alike",
-    "is_other",
-    "lost_balancer",
-    "parts_of",
-    "read_checkpoint",
-    "read_model",
-    "read_weights",
-    "rebuilt_head",
-    "refuse_later",
-    "refuse_other_inputs",
-    "refuse_other_kind",
-    "write_weights",
-]
+from ._tasks import describe_task, rebuild_task
 
 
 def described(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..encoders import HuggingFace
 from ._format import FILE, KEY, refuse_later
@@ -48,7 +48,7 @@ def read_model(path: str | Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     return description, torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
 
 
-def write_weights(module: nn.Module, folder: Path) -> str | None:
+def write_weights(module: Any, folder: Path) -> str | None:
     """Write a module's weights: a Hugging Face trunk as transformers writes it, the rest beside it.
 
     Returns:

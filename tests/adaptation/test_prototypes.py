@@ -49,7 +49,7 @@ def distances(module: MetaLearningModule, episodes: dict[str, Any]) -> Tensor:
 def test_logits_are_distances_to_the_means_of_classes(classes: int, engine: Any) -> None:
     module, episodes = network(Multiclass(classes), engine).eval(), batch(classes)
     to = distances(module, episodes)
-    differ = module.run(episodes).answers[0][0].reshape(to.shape) - to
+    differ = module.run(episodes).results[0].prediction.reshape(to.shape) - to
     assert_close(differ, differ[..., :1].expand_as(differ))  # by one number in each row
 
 
@@ -57,7 +57,7 @@ def test_logits_are_distances_to_the_means_of_classes(classes: int, engine: Any)
 def test_yes_is_nearer_to_the_mean_of_the_yeses(engine: Any) -> None:
     module, episodes = network(Binary(), engine).eval(), batch(2)
     to = distances(module, episodes)
-    logits = module.run(episodes).answers[0][0]
+    logits = module.run(episodes).results[0].prediction
     assert_close(logits, (to[..., 1] - to[..., 0]).flatten())
 
 
@@ -90,10 +90,10 @@ def test_what_the_head_was_does_not_matter(engine: Any) -> None:
 @BOTH
 def test_order_of_the_support_is_irrelevant(engine: Any) -> None:
     module, episodes = network(Multiclass(3), engine).eval(), batch(3)
-    logits = module.run(episodes).answers[0][0]
+    logits = module.run(episodes).results[0].prediction
     order = torch.randperm(6)
     episodes["s"]["support"] = {name: value[:, order] for name, value in episodes["s"]["support"].items()}
-    assert_close(module.run(episodes).answers[0][0], logits)
+    assert_close(module.run(episodes).results[0].prediction, logits)
 
 
 DEEP = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3))

@@ -212,7 +212,7 @@ def test_what_is_shown_is_of_the_looks_since_the_last_time(trainer: TrainerMaker
 
     class Listener(L.Callback):
         def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-            pl_module.shown_to.append(
+            pl_module.train_log.listeners.append(
                 lambda step, values: (
                     told.append((step, values["train/sign~size/cosine"]))
                     if "train/sign~size/cosine" in values

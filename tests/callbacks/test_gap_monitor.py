@@ -111,7 +111,7 @@ def test_losses_are_those_that_were_shown_since_the_last_validation(trainer: Tra
             if not trainer.sanity_checking:
                 at.append((len(told), {name: float(value) for name, value in trainer.callback_metrics.items()}))
 
-    made.shown_to.append(lambda step, values: told.append(values))
+    made.train_log.listeners.append(lambda step, values: told.append(values))
     run = trainer(max_epochs=4, callbacks=[monitor, Note()], log_every_n_steps=2)
     run.fit(made, fed())
     record = monitor.record()
@@ -128,7 +128,7 @@ def test_losses_are_those_that_were_shown_since_the_last_validation(trainer: Tra
     last = {task: record["validate"][-2][i] - record["train"][-2][i] for i, task in enumerate(record["tasks"])}
     assert last == {task: pytest.approx(float(run.callback_metrics[f"train/{task}/gap"])) for task in last}
     assert json.loads(json.dumps(record)) == record
-    assert (len(made.shown_to), made.also_shown) == (1, [])
+    assert (len(made.train_log.listeners), made.train_log.extra_values) == (1, [])
 
 
 def test_tasks_that_are_not_evaluated_are_not_watched(trainer: TrainerMaker) -> None:

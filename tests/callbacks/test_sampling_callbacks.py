@@ -74,7 +74,7 @@ class Losses(L.Callback):
         self.steps: list[dict[str, float]] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        present, losses = pl_module.last_losses()
+        present, losses = pl_module.step_loss.last()
         names = [pl_module.tasks[i].name for i in present]
         self.steps.append(dict(zip(names, losses.tolist(), strict=True)))
 
@@ -276,7 +276,7 @@ def test_plan_and_draws_are_printed_and_logged(trainer: TrainerMaker, capsys: py
     assert {name: int(shown[f"train/{name}/draws"]) for name in SIZES} == counts
     assert {name: float(shown[f"train/{name}/epochs"]) * SIZES[name] for name in SIZES} == pytest.approx(counts)
     assert sum(float(shown[f"train/{name}/loss_share"]) for name in SIZES) == pytest.approx(1)
-    assert made.also_shown == []
+    assert made.train_log.extra_values == []
 
 
 def test_the_plan_is_what_is_drawn_where_nothing_is_left_to_chance(

@@ -54,7 +54,7 @@ class Watch(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.steps.append(copy.deepcopy(pl_module.state_dict()))
-        self.trained.append({pl_module.tasks[i].name for i in pl_module.last_losses()[0]})
+        self.trained.append({pl_module.tasks[i].name for i in pl_module.step_loss.last()[0]})
         self.read.append(set(batch))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -197,7 +197,7 @@ def test_a_dropped_task_is_evaluated_and_its_loss_has_left_all_steps(trainer: Tr
     watch, stopping = Watch(), TaskEarlyStopping({"size": 1}, min_delta=NEVER, action="drop")
     made, run = adam(), trainer(max_epochs=4, callbacks=[stopping, watch], log_every_n_steps=1)
     shown: dict[int, set[str]] = {}
-    made.shown_to.append(lambda step, values: shown.update({step: set(values)}))
+    made.train_log.listeners.append(lambda step, values: shown.update({step: set(values)}))
     run.fit(made, together())
     assert watch.trained == [{"sign", "size"}] * 10 + [{"sign"}] * 10
     assert "train/size/loss" in shown[10]

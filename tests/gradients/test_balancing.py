@@ -177,7 +177,7 @@ class Trusted(L.Callback):
     names: Any = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        known = pl_module._gradients._exact._linear._known
+        known = pl_module._balance._parameters.rows._linear._known
         self.names = {name for name, part in pl_module.encoder.named_modules() if known.get(part)}
 
 

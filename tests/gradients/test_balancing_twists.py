@@ -17,6 +17,7 @@ from torch.testing import assert_close
 from lightning_mtl import MultiTaskDataModule, MultiTaskModule
 from lightning_mtl.balancers import FAMO, AlignedMTL, ConFIG, LogSum, NashMTL, PCGrad
 from lightning_mtl.gradients import Cut
+from lightning_mtl.gradients._task_weights import TaskWeights
 from tests.builders import leaning, module, splits
 from tests.conftest import TrainerMaker
 from tests.gradients.test_balancing import SCOPES, Batches, made
@@ -84,8 +85,8 @@ class Shifted(MultiTaskModule):
         super().__init__(*args, **options)
         self.u, self.v = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
 
-    def _predictions(self, *args: Any) -> list[Tensor]:
-        return [prediction + (self.u + self.v) for prediction in super()._predictions(*args)]
+    def _outputs(self, *args: Any) -> list[Tensor]:
+        return [prediction + (self.u + self.v) for prediction in super()._outputs(*args)]
 
 
 def _tied(balancing: dict[str, Any]) -> MultiTaskModule:
@@ -180,12 +181,12 @@ def test_the_scale_of_a_loss_does_not_overflow_in_half_precision(trainer: Traine
         net = made(trunk=trunk(), balancer=NashMTL(), scope="parameters").float()
         fit = trainer(max_steps=1)
         fit.fit(net, Batches(dtype=torch.float32))
-        gradients: Any = net._gradients
+        balance: Any = net._balance
         net.train()
-        gradients.begin(net, Batches(dtype=torch.float32).batches[0])
+        balance.begin(net, fit, Batches(dtype=torch.float32).batches[0])
         with torch.autocast("cpu", torch.float16):
             loss = net.training_step(Batches(dtype=torch.float32).batches[0], 0)
-        gradients.backward(loss * scale, last=True)
+        balance.backward(loss * scale, torch.autograd.backward, last=True)
         weights.append(net.balance.weights)  # type: ignore[union-attr]
     assert_close(weights[0], weights[1], rtol=0.05, atol=0)
     assert weights[0].std() > 0.01
@@ -201,11 +202,9 @@ def test_single_precision_moves_as_double_precision_does_where_gradients_depend(
         generator = torch.Generator().manual_seed(0)
         rows = torch.randn(8, 2, generator=generator, dtype=torch.float64)
         net = module(balancer=rule())
-        balancing: Any = net._gradients
-        balancing.count, balancing.weights = 8, torch.full((8,), torch.nan, dtype=torch.float64)
-        balancing._losses = [(range(8), torch.ones(8))]
-        net.balancer.build([str(i) for i in range(8)])  # type: ignore[union-attr]
-        weights = balancing._weigh((rows.to(dtype) @ rows.to(dtype).T), range(8))
+        balancer: Any = net.balancer
+        balancer.build([str(i) for i in range(8)])
+        weights = TaskWeights(balancer, 8, lambda *_: None).ask(rows.to(dtype) @ rows.to(dtype).T, range(8))
         moves.append(weights.double() @ rows)
     if rule is NashMTL:
         assert moves[0].isfinite().all()
@@ -214,12 +213,11 @@ def test_single_precision_moves_as_double_precision_does_where_gradients_depend(
 
 
 def test_a_step_that_is_not_finite_is_not_remembered(trainer: TrainerMaker) -> None:
-    net = made(balancer=NashMTL(), refresh_every=10)
-    balancing: Any = net._gradients
-    balancing._losses = [(range(3), torch.ones(3))]
-    assert balancing._weigh(torch.full((3, 3), torch.nan), range(3)).tolist() == [1, 1, 1]
-    assert balancing._again
-    assert balancing.weights.isnan().all()
+    balancer: Any = made(balancer=NashMTL(), refresh_every=10).balancer
+    weights = TaskWeights(balancer, 3, lambda *_: pytest.fail("no weights were made"))
+    assert weights.ask(torch.full((3, 3), torch.nan), range(3)).tolist() == [1, 1, 1]
+    assert weights.overflowed
+    assert weights.latest.isnan().all()
 
 
 def test_all_batches_of_a_window_are_observed(trainer: TrainerMaker) -> None:
@@ -266,7 +264,7 @@ def test_rows_are_let_go_of_after_training(trainer: TrainerMaker) -> None:
 
     class Hold(L.Callback):
         def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-            held.append(weakref.ref(pl_module._gradients._exact))
+            held.append(weakref.ref(pl_module._balance._parameters.rows))
 
     trainer(callbacks=[Hold()], **DOUBLE).fit(made(balancer=leaning, scope="parameters"), Batches())
     gc.collect()
@@ -323,7 +321,7 @@ def test_steps_of_one_task_are_named_after_an_epoch(trainer: TrainerMaker) -> No
 
 def test_weights_that_are_not_finite_stop_the_run(trainer: TrainerMaker) -> None:
     net = made(balancer=lambda gramian: [float("nan")] * len(gramian))
-    with pytest.raises(ValueError, match="`balancer` must give finite weights for a finite Gramian"):
+    with pytest.raises(ValueError, match="`balancer` must return finite weights"):
         trainer(**DOUBLE).fit(net, Batches())
 
 

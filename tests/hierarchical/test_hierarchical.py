@@ -308,7 +308,7 @@ def test_a_climb_without_tasks_runs_the_first_level_for_the_sake_of_other_ranks(
 def test_rows_that_rise_can_be_found_before_the_batch_goes_to_a_device() -> None:
     of = module("recurrent")
     drawn = batch("recurrent", mixed=True)
-    noted = of._noted(drawn)
+    noted = of._label(drawn)
     assert {level: rows.tolist() for level, rows in noted["s"]["__levels__"].items()} == {
         2: [1, 2, 4, 5, 7, 8],
         3: [2, 4, 5, 8],

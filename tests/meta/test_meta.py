@@ -207,7 +207,7 @@ def test_in_evaluation_every_row_is_judged_once() -> None:
     module = of_tasks()
     module.eval()
     step = module.run({"s": builders.columns(builders.rows(9))})
-    assert [len(target) for _, target, _ in step.answers] == [9, 9]
+    assert [len(result.target) for result in step.results] == [9, 9]
 
 
 def test_tasks_are_trained_and_some_labels_may_be_missing() -> None:

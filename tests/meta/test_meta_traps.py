@@ -180,7 +180,7 @@ def test_words_without_a_label_do_not_count_in_episodes() -> None:
     part = {half: {"x": torch.randn(2, 5, 6, 4), "tags": tags} for half in ("support", "query")}
     module.train()
     step = module.run({"s": part})
-    ((_, target, _),) = step.answers
+    (target,) = [result.target for result in step.results]
     assert len(target) == 5 * 3 + 5 * 6
     assert int(target.min()) >= 0
     single = [

@@ -61,7 +61,7 @@ def test_unlabelled_rows_do_not_count() -> None:
     part["size"][[0, 2, 3]] = math.nan
     step = made.run({"s": part})
     assert_close(sum(step.losses), by_hand(made, part))
-    assert [len(target) for _, target, _ in step.answers] == [8, 7]
+    assert [len(result.target) for result in step.results] == [8, 7]
 
 
 def test_a_task_without_labels_drops_out_and_its_head_stays(trainer: TrainerMaker) -> None:
@@ -94,7 +94,7 @@ def test_several_sources_in_a_step_add_up() -> None:
     made = module([Task("sign", "a", head=Multiclass(2)), Task("size", "b", head=Regression())])
     step = made.run({"a": {"x": part["x"], "sign": part["sign"]}, "b": {"x": other["x"], "size": other["size"]}})
     alone = module([Task("sign", head=Multiclass(2))]).run({"a": {"x": part["x"], "sign": part["sign"]}})
-    assert [len(target) for _, target, _ in step.answers] == [6, 9]
+    assert [len(result.target) for result in step.results] == [6, 9]
     assert_close(step.losses[0], alone.losses[0])
 
 
@@ -199,7 +199,7 @@ def test_training_metrics_are_those_of_the_last_batch(trainer: TrainerMaker) -> 
     class Watched(MultiTaskModule):
         def run(self, batch: Any) -> Any:
             step = super().run(batch)
-            answers.append(step.answers[0][:2])
+            answers.append((step.results[0].prediction, step.results[0].target))
             return step
 
     run = trainer(log_every_n_steps=100)
@@ -227,7 +227,7 @@ def test_nothing_of_an_evaluation_is_left_for_the_next(trainer: TrainerMaker) ->
     (alone,) = trainer().validate(made, MultiTaskDataModule({"s": part}), verbose=False)
     with pytest.warns(UserWarning, match="Fewer than two"):
         trainer().validate(made, MultiTaskDataModule({"s": few}), verbose=False)
-    made._evaluate(columns_batch(part), "validate")  # an evaluation that was interrupted
+    made.validation_step(columns_batch(part), 0)  # an evaluation that was interrupted
     (after,) = trainer().validate(made, MultiTaskDataModule({"s": part}), verbose=False)
     assert after == alone
 

@@ -469,7 +469,7 @@ def test_layers_of_a_pretrained_model_are_counted_through_its_levels() -> None:
     of = HierarchicalModule(
         [Task("low", head=Binary(), level=1), Task("high", head=Binary(), feeds_from=["low"])], encoder
     )
-    made = FineTuning(lr=1.0, layer_decay=0.5).configure(of, of.heads, 10, levels=of._levels())["optimizer"]
+    made = FineTuning(lr=1.0, layer_decay=0.5).configure(of, of.heads, 10, levels=of._parameter_levels())["optimizer"]
     rate = {id(p): group["initial_lr"] for group in made.param_groups for p in group["params"]}
     for name, p in of.named_parameters():
         if p.requires_grad:

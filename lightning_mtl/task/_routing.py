@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from ..inputs import RAW, WORDS
-from ..task import LEVELS, ROWS, Task
+from ._batch_columns import LEVELS, ROWS
+from ._task import Task
 
 Batch = Mapping[str, Any]
-"""{source: {column: tensor}}; a source that has run out is None. What episodes are in it, `MetaLearningModule` says."""
+"""{source: {column: tensor}}; a source that has run out is None. For episodes see `MetaLearningModule`."""
 
 
 class Routing:
-    """Settles what the tasks read; unsettled until `bind`, or until the first batch.
+    """Knows which source each task reads, once `bind` has told it, or the first batch.
 
     Args:
         tasks: The tasks, in the order of their numbers.
@@ -33,7 +35,7 @@ class Routing:
     def bind(
         self, sources: Iterable[str], reads: Mapping[str, str] | None = None, *, every_task_every_step: bool
     ) -> None:
-        """Settle which source each task reads.
+        """Note which source each task reads.
 
         `MultiTaskDataModule` calls it, which labels its batches itself; without one, `settle` does it batch by batch.
 
@@ -50,7 +52,7 @@ class Routing:
         self.fed, self.every_task_every_step = True, every_task_every_step
 
     def forget(self) -> None:
-        """Unsettle what the tasks read."""
+        """Forget what the tasks read."""
         self._readers, self._not_inputs, self.fed, self.every_task_every_step = {}, {}, False, False
 
     def settle(self, batch: Iterable[str]) -> None:
@@ -76,7 +78,11 @@ class Routing:
         return {ROWS, LEVELS, WORDS, RAW, *targets}
 
     def readers(self, source: str) -> tuple[int, ...]:
-        """Number the tasks that read this source."""
+        """Return the tasks that read this source.
+
+        Raises:
+            ValueError: None does.
+        """
         readers = self._readers.get(source)
         if not readers:
             raise ValueError(
@@ -87,7 +93,7 @@ class Routing:
         return readers
 
     def reads(self, source: str) -> tuple[int, ...]:
-        """Number the tasks that read this source, if any."""
+        """Return the tasks that read this source, if any."""
         return self._readers.get(source, ())
 
     @property
@@ -96,7 +102,7 @@ class Routing:
         return [name for name, readers in self._readers.items() if readers]
 
     def idle(self, task: int) -> bool:
-        """Say whether a data module has no source for this task, which is frozen then."""
+        """Return whether a data module has no source for this task, which is frozen then."""
         return self.fed and not any(task in readers for readers in self._readers.values())
 
     def inputs(self, source: str, columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,8 +110,17 @@ class Routing:
         hidden = self._not_inputs[source]
         return {name: column for name, column in columns.items() if name not in hidden}
 
+    @contextmanager
+    def no_task_left_out(self) -> Iterator[None]:
+        """Count the tasks that are left out of training too, for a while."""
+        left_out, self.left_out = self.left_out, frozenset()
+        try:
+            yield
+        finally:
+            self.left_out = left_out
+
     def present(self, source: str, columns: Mapping[str, Any]) -> Sequence[int]:
-        """Number the tasks that have labels in a batch of this source."""
+        """Return the tasks that have labels in a batch of this source."""
         read: Sequence[int] = self.readers(source)
         if self.left_out:
             read = [i for i in read if i not in self.left_out]

@@ -1,0 +1,113 @@
+"""The only file that uses what is private or internal in Lightning; `tests/test_lightning.py` has a test for each use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from torch.utils.data import DataLoader
+
+
+def trainer_of(module: Any) -> L.Trainer | None:
+    """Return the Trainer that a module is attached to; None where the property `trainer` would raise."""
+    trainer: L.Trainer | None = module._trainer
+    return trainer
+
+
+def callbacks_of(trainer: L.Trainer) -> list[L.Callback]:
+    """Return the callbacks of a Trainer: the list itself."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return callbacks
+
+
+def insert_callbacks(trainer: L.Trainer, callbacks: Iterable[L.Callback]) -> None:
+    """Put callbacks before those of a Trainer."""
+    callbacks_of(trainer)[:0] = callbacks
+
+
+def steps_next(trainer: L.Trainer) -> bool:
+    """Return whether the optimizer steps after the running batch, and gradients are not accumulated further."""
+    return trainer.accumulate_grad_batches == 1 or not trainer.fit_loop._should_accumulate()
+
+
+def expect_unused_parameters(strategy: DDPStrategy) -> bool:
+    """Let DDP expect parameters without gradients, where nothing is said of it; return whether it does."""
+    return bool(strategy._ddp_kwargs.setdefault("find_unused_parameters", True))
+
+
+def synchronize_gradients(strategy: Any, on: bool) -> None:
+    """Choose whether DDP averages gradients over the ranks in the next backward pass; other strategies stay as they are."""
+    if isinstance(strategy, DDPStrategy):
+        ddp: Any = strategy.model
+        ddp.require_backward_grad_sync = on
+
+
+def publish(trainer: L.Trainer, values: Mapping[str, float], progress_bar: Iterable[str]) -> None:
+    """Hand values to callbacks, loggers' metrics and the progress bar, at a fraction of the price of `self.log`."""
+    tensors = {name: torch.tensor(value) for name, value in values.items()}
+    trainer.callback_metrics.update(tensors)
+    trainer.logged_metrics.update(tensors)
+    trainer.progress_bar_metrics.update({name: values[name] for name in progress_bar})
+
+
+def sources_of_run(trainer: L.Trainer) -> Any:
+    """Return the sources of the data module of a run; None where its data come otherwise."""
+    return getattr(getattr(trainer, "datamodule", None), "sources", None)
+
+
+def label_on_cpu(module: L.LightningModule, label: Callable[[Any, int], Any]) -> None:
+    """Let batches be labelled before they go to a device, unless the module has a hook of its own there."""
+    if type(module).on_before_batch_transfer is L.LightningModule.on_before_batch_transfer:
+        vars(module)["on_before_batch_transfer"] = label
+
+
+def placed(module: Any, batch: Any) -> Any:
+    """Return a batch as the Trainer would hand it to a step: in its precision, on its device."""
+    trainer = module.trainer
+    given = module._on_before_batch_transfer(trainer.precision_plugin.convert_input(batch))
+    return trainer.strategy.batch_to_device(given)
+
+
+def make_due_loader(trainer: L.Trainer) -> None:
+    """Make the training loader of a fit that starts now; Lightning tells some resumed runs of a later one nothing."""
+    trainer.fit_loop.setup_data()
+
+
+def shorten(trainer: L.Trainer, epochs: int | None = None, steps: int | None = None) -> None:
+    """Let a Trainer that was made end earlier."""
+    if epochs is not None:
+        trainer.fit_loop.max_epochs = epochs
+    if steps is not None:
+        trainer.fit_loop.epoch_loop.max_steps = steps
+
+
+def show_val_dataloader(data: L.LightningDataModule, shown: bool) -> None:
+    """Let a data module have validation or none: Lightning skips validation where the method is that of its own class."""
+    if shown:
+        vars(data).pop("val_dataloader", None)
+    else:
+        hidden = super(type(data), data).val_dataloader
+        data.val_dataloader = hidden  # type: ignore[method-assign]
+
+
+class WorkersOf:
+    """A loader around a `DataLoader`, whose workers Lightning ends when a run is over."""
+
+    _loader: DataLoader[Any]
+
+    @property
+    def _iterator(self) -> Any:
+        """What Lightning looks for."""
+        return self._loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, iterator: Any) -> None:
+        self._loader._iterator = iterator
+
+
+def load_by_lightning(cls: type[L.LightningModule], *args: Any, **kwargs: Any) -> Any:
+    """Load a checkpoint as `LightningModule.load_from_checkpoint` does, for a class that has its own."""
+    return vars(L.LightningModule)["load_from_checkpoint"].__get__(None, cls)(*args, **kwargs)

@@ -1,0 +1,27 @@
+"""The way in which the tasks of a module share a step."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from ..balancers import Balancer, GradientBalancer, LossBalancer
+from ._gradient_balancing import GradientBalancing
+from ._loss_balancing import LossBalancing
+from ._measuring import Measuring
+from ._step_balance import StepBalance, SumOfLosses
+
+
+def step_balance(balancer: Balancer | None, count: int, measuring: Measuring, levels: Any = None) -> StepBalance:
+    """Return how tasks share a step; a single task needs no balancer.
+
+    Args:
+        balancer: The balancer, if there is one.
+        count: Number of tasks.
+        measuring: How a gradient balancer gets its Gramian.
+        levels: In a hierarchy, what is weighed at each level.
+    """
+    if balancer is None or count < 2:
+        return SumOfLosses()
+    if isinstance(balancer, GradientBalancer):
+        return GradientBalancing(balancer, count, measuring, levels)
+    return LossBalancing(cast(LossBalancer, balancer))

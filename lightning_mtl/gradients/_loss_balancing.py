@@ -1,0 +1,67 @@
+"""A loss balancer in a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .._distributed import world_size
+from ..balancers import LossBalancer
+from ._balance import Balance
+from ._observed_losses import Losses, Moment, ObservedLosses
+from ._step_balance import StepBalance
+
+
+class LossBalancing(StepBalance):
+    """Makes one loss by a loss balancer, which sees the mean losses over all ranks.
+
+    Args:
+        balancer: The balancer.
+    """
+
+    def __init__(self, balancer: LossBalancer) -> None:
+        self.balancer = balancer
+        self._observed = ObservedLosses(balancer)
+        self._latest: Losses | None = None
+
+    @property
+    def positive(self) -> str | None:
+        """Name of the balancer, if it needs losses of at least 0."""
+        return type(self.balancer).__name__ if self.balancer.positive else None
+
+    def build(self, names: Sequence[str]) -> None:
+        """Make what the balancer keeps of the tasks."""
+        self.balancer.build(names)
+
+    def start(self) -> None:
+        """Forget an earlier fit."""
+        self._observed.batches, self._latest = [], None
+
+    def total(self, losses: Tensor, tasks: Sequence[int], means: Tensor, present: Sequence[int], at: Moment) -> Tensor:
+        """Make one loss: with the value that one process would find, and the gradients of this rank."""
+        self._observed.add(present, means, at)
+        if world_size() > 1 and present:
+            losses = _with_values(losses, tasks, means, present)
+        self._latest = present, means
+        return self.balancer(losses, present) if present else losses.sum()
+
+    def latest(self) -> Balance | None:
+        """Return how the last step was balanced."""
+        return None if self._latest is None else loss_balance(self.balancer, *self._latest)
+
+
+def loss_balance(balancer: LossBalancer, tasks: Sequence[int], losses: Tensor) -> Balance:
+    """Return how a loss balancer weighs these losses."""
+    with torch.enable_grad():
+        leaf = losses.detach().requires_grad_()
+        (weights,) = torch.autograd.grad(balancer(leaf, tasks), leaf) if len(tasks) else (losses,)
+    return Balance(tuple(balancer.names[task] for task in tasks), losses, weights)
+
+
+def _with_values(losses: Tensor, tasks: Sequence[int], values: Tensor, present: Sequence[int]) -> Tensor:
+    """Return losses with these values and the gradients of this rank."""
+    own = dict(zip(tasks, (losses - losses.detach()).unbind(), strict=True))
+    pairs = zip(present, values.unbind(), strict=True)
+    return torch.stack([value + own[task] if task in own else value for task, value in pairs])

@@ -1,0 +1,70 @@
+"""The losses that a balancer observes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..balancers import Balancer
+
+Losses = tuple[Sequence[int], Tensor]
+"""Tasks, by their numbers, and the loss of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a step is.
+
+    Args:
+        step: The number of the optimizer step.
+        epoch: The number of the epoch.
+        last: Whether its batch is the last one before the optimizer steps.
+    """
+
+    step: int
+    epoch: int
+    last: bool
+
+
+class ObservedLosses:
+    """Shows a balancer the mean losses of each optimizer step, once.
+
+    Args:
+        balancer: The balancer.
+        extend: Adds to the losses what else the balancer weighs. Default: nothing.
+    """
+
+    def __init__(self, balancer: Balancer, extend: Callable[[Sequence[int], Tensor], Losses] | None = None) -> None:
+        self.balancer: Any = balancer
+        self.extend = extend
+        self.batches: list[Losses] = []
+        """The losses of the batches since the last optimizer step."""
+
+    def add(self, tasks: Sequence[int], losses: Tensor, at: Moment) -> None:
+        """Add the losses of a batch; with the last batch before an optimizer step the balancer observes their means."""
+        self.balancer.step = at.step
+        self.batches.append((tasks, losses))
+        if not at.last:
+            return
+        tasks, losses = mean_losses(self.batches)
+        self.batches = []
+        if tasks:
+            if self.extend is not None:
+                tasks, losses = self.extend(tasks, losses)
+            self.balancer.observe(losses, at.step, at.epoch, tasks)
+
+
+def mean_losses(batches: Sequence[Losses]) -> Losses:
+    """Average the losses of several batches, by task: the tasks that any batch had, and their means."""
+    if len(batches) == 1:
+        return batches[0]
+    found: dict[int, list[Tensor]] = {}
+    for present, losses in batches:
+        for task, loss in zip(present, losses.unbind(), strict=True):
+            found.setdefault(task, []).append(loss)
+    tasks = sorted(found)
+    return tasks, torch.stack([torch.stack(found[task]).mean() for task in tasks]) if tasks else torch.zeros(0)

@@ -1,0 +1,85 @@
+"""The weights of the tasks' gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._distributed import as_first_rank, sum_dtype
+from ..balancers import GradientBalancer
+
+Note = Callable[[Sequence[int], Tensor | None], None]
+"""Takes the tasks that were weighed, and their Gramian."""
+
+
+class TaskWeights:
+    """Asks a balancer for the weights of the tasks, and keeps the latest weight of each.
+
+    Args:
+        balancer: The balancer.
+        count: Number of all tasks.
+        note: Called whenever the balancer returned weights.
+    """
+
+    def __init__(self, balancer: GradientBalancer, count: int, note: Note) -> None:
+        self.balancer = balancer
+        self.count = count
+        self.latest = torch.full((count,), torch.nan, dtype=torch.float64)
+        """The latest weight of each task; NaN before it has one."""
+        self.overflowed = False
+        """Whether the last Gramian was not finite, so that the next step must measure again."""
+        self.group: Any = None
+        """The process group of its messages."""
+        self._note = note
+
+    def ask(self, gramian: Tensor, present: Sequence[int]) -> Tensor:
+        """Return the weights of all tasks: new ones of those that are present, the latest ones of the others.
+
+        The Gramian comes in the type in which it was summed up, so that solvers know how exact it is. If it is not finite (a
+        scaled loss in half precision), the weights are 1: the scaler finds the overflow, and the next step measures again.
+
+        Raises:
+            ValueError: The balancer returned a weight that is not finite.
+        """
+        device, at = gramian.device, list(present)
+        gramian = gramian.detach().cpu()
+        if len(present) < self.count:
+            gramian = gramian[at][:, at]
+        # Entries are at most as large as the diagonal is, and a sum is finite where all are: one number to read.
+        self.overflowed = not math.isfinite(float(gramian.trace()))
+        if self.overflowed or not present:
+            return torch.ones(self.count, device=device)
+        weights = self.balancer(gramian, present).detach().to(device, sum_dtype(device))
+        if not math.isfinite(float(weights.sum())):
+            raise ValueError(
+                f"`balancer` must return finite weights for a finite Gramian, got {weights.tolist()} of {self.balancer} for "
+                f"{gramian.tolist()}. Take another balancer."
+            )
+        weights = as_first_rank(weights, self.group)
+        self.balancer.remember(gramian, present)
+        if len(present) == self.count:
+            self.latest = weights.to("cpu", torch.float64, copy=True)
+        else:
+            self.latest[at] = weights.to("cpu", torch.float64)
+            weights = self.latest.nan_to_num(nan=1.0).to(device)
+        self._note(present, gramian.double())
+        return weights
+
+    def known(self, device: torch.device) -> Tensor:
+        """Return the latest weights; a task that never had one gets the mean of the others."""
+        known = self.latest.isfinite()
+        return self.latest.where(known, self.latest[known].mean()).to(device)
+
+    def state(self) -> dict[str, Any]:
+        """Return the latest weights as plain data."""
+        return {"weights": self.latest.tolist()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take the weights of a checkpoint, if it is of as many tasks."""
+        weights = torch.tensor(state.get("weights", ()), dtype=torch.float64)
+        if len(weights) == self.count:
+            self.latest = weights

@@ -1,0 +1,100 @@
+"""What a module requires of its tasks, its data and the strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning.pytorch.strategies import DDPStrategy
+
+from .._lightning import expect_unused_parameters
+from ..encoders import Encoder, Tabular
+from ..inputs import Inputs
+from ..task import Task
+
+
+def refuse_bad_tasks(tasks: Sequence[Task]) -> None:
+    """Check that there are tasks, with different names.
+
+    Raises:
+        TypeError: They are no list of tasks.
+        ValueError: There is none, or two have one name.
+    """
+    if isinstance(tasks, str | Task | Mapping) or not all(isinstance(task, Task) for task in tasks):
+        raise TypeError(f"`tasks` must be a list of Task, got {tasks!r}. Make them: [Task(name), ...].")
+    names = [task.name for task in tasks]
+    if not names:
+        raise ValueError("`tasks` must hold at least one Task, got none.")
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"`tasks` must have different names, got {sorted(doubled)} more than once. Rename one.")
+
+
+def refuse_no_encoder(encoder: Any) -> None:
+    """Check that an encoder is one.
+
+    Raises:
+        TypeError: It is not.
+    """
+    if not isinstance(encoder, Encoder):
+        raise TypeError(
+            f"`encoder` must be an Encoder, got {type(encoder).__name__}. Share it whole: "
+            "HardSharing(encoder, width=<size of its features>)."
+        )
+
+
+def column_sizes(encoder: Encoder, inputs: Mapping[str, Inputs]) -> dict[str, int]:
+    """Return the sizes of input columns that only the data tell.
+
+    Raises:
+        ValueError: Tables that one `Tabular` reads have different numbers of features.
+    """
+    sizes: dict[str, int] = {}
+    one_table = isinstance(getattr(encoder, "trunk", None), Tabular)
+    for source, of in inputs.items():
+        for name, size in of.sizes().items():
+            if one_table and sizes.setdefault(name, size) != size:
+                raise ValueError(
+                    f"Sources of one `Tabular` must have the same columns, got {sizes[name]} features in one source and {size} in "
+                    f"{source!r}. Make one table of them, in which cells may be empty, or train a model for each."
+                )
+            sizes[name] = size
+    return sizes
+
+
+def refuse_other_order(names: Sequence[str], saved: Sequence[str]) -> None:
+    """Check that tasks are in the order of a checkpoint, in which a balancer keeps its state.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if list(saved) != list(names):
+        raise ValueError(
+            f"`tasks` must be in the order of the checkpoint, in which a balancer keeps what it knows, got {list(names)} for "
+            f"{list(saved)}. Give them in that order."
+        )
+
+
+def refuse_lost_balancer(name: str | None) -> None:
+    """Check that the balancer with which a model was trained is there.
+
+    Raises:
+        ValueError: The checkpoint could not hold it.
+    """
+    if name:
+        raise ValueError(
+            f"`balancer` must be given to train on a model that was trained with {name}, a function or class of your "
+            "own, which its checkpoint does not hold. Load it with balancer=..., or with balancer=None to train without."
+        )
+
+
+def expect_missing_tasks(strategy: Any) -> None:
+    """Let DDP expect steps that lack labels for a task.
+
+    Raises:
+        ValueError: It was told not to.
+    """
+    if isinstance(strategy, DDPStrategy) and not expect_unused_parameters(strategy):
+        raise ValueError(
+            "`find_unused_parameters` of DDPStrategy must be true where a step can lack labels for a task, got False. "
+            "Leave it out (strategy='ddp'): it is then set where it is needed."
+        )

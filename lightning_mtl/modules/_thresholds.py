@@ -1,0 +1,36 @@
+"""Thresholds of heads that say yes or no."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor
+
+from .._distributed import gather_objects
+from ..callbacks import evaluating
+from ..task import Batch
+
+if TYPE_CHECKING:
+    from ._multi_task import MultiTaskModule
+
+
+def tune_thresholds(module: MultiTaskModule, batches: Iterable[Batch]) -> dict[str, Any]:
+    """Choose thresholds by F1; see `MultiTaskModule.tune_thresholds`."""
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    with evaluating(module), torch.inference_mode():
+        for batch in batches:
+            for result in module.run(move_data_to_device(batch, module.device)).results:
+                task = module.tasks[result.task]
+                prediction = task.known_head().predict(result.prediction).cpu()
+                found.setdefault(task.name, []).append((prediction, result.target.cpu()))
+    tuned = {}
+    for task in module.tasks:
+        parts = [pair for rank in gather_objects(found.get(task.name, [])) for pair in rank]
+        head: Any = task.known_head()
+        if parts and hasattr(head, "threshold"):
+            head.tune(*(torch.cat(column) for column in zip(*parts, strict=True)))
+            tuned[task.name] = head.learned().get("threshold", head.threshold)
+    return tuned

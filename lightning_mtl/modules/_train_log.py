@@ -1,0 +1,124 @@
+"""Losses and metrics of training, as they are logged."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from .._lightning import publish
+from ..callbacks import LossHistory, sampler_of
+from ..gradients import Balance, Step, TaskResult
+from ..task import Routing, Task
+from ._evaluation import Evaluation
+
+EVERY = 50
+"""Steps from one look for losses that are not finite to the next, where the Trainer logs nothing."""
+
+
+class TrainLog:
+    """Keeps the losses of each step on the device, and logs them, with metrics, every `log_every_n_steps`."""
+
+    def __init__(self) -> None:
+        self.extra_values: list[Callable[[], dict[str, float]]] = []
+        """Functions that return what is logged with the training losses; callbacks add theirs."""
+        self.listeners: list[Callable[[int, dict[str, float]], None]] = []
+        """Functions that are told the step and all values that are logged then; callbacks add theirs."""
+        self.step = 0
+        """The number of optimizer steps so far."""
+        self.every = EVERY
+        self.logged_at = 0
+        self.last_batch: float = -1
+        """The number of the last batch of the epoch; its metrics are logged."""
+        self.seen: set[int] = set()
+        """Tasks that had labels."""
+        self.follow(())
+
+    def follow(self, tasks: Sequence[Task], positive: str | None = None) -> None:
+        """Log these tasks from now on.
+
+        Args:
+            tasks: The tasks, in the order of their numbers.
+            positive: Name of the balancer that needs losses of at least 0, if there is one.
+        """
+        self.tasks = tuple(tasks)
+        self.weights = [task.weight for task in tasks]
+        self.history = LossHistory(tuple(task.name for task in tasks), positive)
+        self._results: list[TaskResult] = []
+
+    def start(self, trainer: L.Trainer) -> None:
+        """Forget an earlier fit."""
+        self.history.clear()
+        self._results = []
+        self.step = self.logged_at = trainer.global_step
+        self.every = getattr(trainer, "log_every_n_steps", 0) or EVERY
+        # Which tasks had labels before a resume is not known.
+        self.seen = set(range(len(self.tasks))) if trainer.ckpt_path else set()
+        self.last_batch = -1
+
+    def add(self, step: Step, tasks: Sequence[int], losses: Tensor, batch_idx: int) -> None:
+        """Keep the losses of a step; and its predictions, if their metrics are to be logged."""
+        self.history.append(self.step, tasks, losses)
+        if (self.step + 1) % self.every == 0 or batch_idx == self.last_batch:
+            self._results = [replace(result, prediction=result.prediction.detach()) for result in step.results]
+
+    def is_due(self, step: int) -> bool:
+        """Note the number of optimizer steps, and return whether losses are to be logged."""
+        self.step = step
+        return step % self.every == 0 and step != self.logged_at
+
+    def write(self, trainer: L.Trainer, balance: Balance | None, evaluation: Evaluation, device: torch.device) -> None:
+        """Log what was not logged yet.
+
+        Raises:
+            ValueError: A loss was not finite.
+        """
+        losses, there = self.history.read()
+        self.history.clear()
+        self.logged_at = self.step
+        self.seen.update(there.any(0).nonzero().squeeze(-1).tolist())
+        values = {"train/loss": (losses @ losses.new_tensor(self.weights)).mean().item()}
+        means = (losses.sum(0) / there.sum(0)).tolist()
+        values |= {
+            f"train/{task.name}/loss": mean
+            for task, mean in zip(self.tasks, means, strict=True)
+            if not math.isnan(mean)
+        }
+        values |= self._loss_shares(losses)
+        if balance is not None:
+            weights_of = zip(balance.tasks, balance.weights.tolist(), strict=True)
+            values |= {f"train/{name}/loss_weight": weight for name, weight in weights_of}
+        for more in self.extra_values:
+            values |= more()
+        values |= evaluation.training_metrics(self._results, device)
+        self._results = []
+        publish(trainer, values, ["train/loss"])
+        for listen in self.listeners:
+            listen(self.step, values)
+        for logger in trainer.loggers:
+            logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=self.step - 1)
+
+    def _loss_shares(self, losses: Tensor) -> dict[str, float]:
+        """Return which share of the loss that was minimised came from which task."""
+        if len(self.tasks) == 1:
+            return {}
+        sums = losses.sum(0) * losses.new_tensor(self.weights)
+        shares = (sums / sums.sum()).tolist()
+        return {f"train/{task.name}/loss_share": share for task, share in zip(self.tasks, shares, strict=True)}
+
+    def warn_untrained(self, trainer: L.Trainer, routing: Routing) -> None:
+        """Warn of tasks that had no labels so far, though their source was drawn."""
+        sampler = sampler_of(trainer)
+        undrawn = [] if sampler is None else [name for name in sampler.names if not sampler.drawn_rows(name)]
+        known = self.seen | {task for name in undrawn for task in routing.readers(name)}
+        unseen = [task.name for i, task in enumerate(self.tasks) if i not in known and not routing.idle(i)]
+        if unseen:
+            warnings.warn(
+                f"No batch of the first epoch had labels for {unseen}: check the sources and target columns of these tasks.",
+                stacklevel=1,
+            )

@@ -1,0 +1,149 @@
+"""Models rebuilt from checkpoints and folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lightning as L
+
+from .._lightning import load_by_lightning
+from ..encoders import Encoder
+from ..task import MultiTask, Task
+from ._checkpoints import balancing_of, inputs_of, lost_balancer, parts_of
+from ._files import read_checkpoint, read_weights
+from ._format import FILE, KEY, refuse_later, refuse_other_kind
+from ._inputs import refuse_other_inputs
+from ._tasks import head_of, is_alike, rebuilt_head
+
+_LIBRARY = f"{__name__.split('.')[0]}."
+_RECIPES = f"{_LIBRARY}recipes."
+Module = TypeVar("Module", bound=L.LightningModule)
+
+
+def load_checkpoint(
+    cls: type[Module],
+    path: str | Path,
+    tasks: Sequence[Task] | None,
+    encoder: Encoder | None,
+    given: Mapping[str, Any],
+    **options: Any,
+) -> Module:
+    """Load a checkpoint; see `MultiTaskModule.load_from_checkpoint`."""
+    checkpoint = read_checkpoint(path, weights_only=options["weights_only"] is not False)
+    description = checkpoint.get(KEY, {})
+    parts = arguments_from(cls, description, str(path), tasks, encoder, given)
+    module: Module = load_by_lightning(cls, path, **options, **parts, **given)
+    note_lost_balancer(module, description, given)
+    return module
+
+
+def load_folder(
+    cls: type[Module],
+    folder: str | Path,
+    tasks: Sequence[Task] | None,
+    encoder: Encoder | None,
+    given: Mapping[str, Any],
+) -> Module:
+    """Load a folder; see `MultiTaskModule.from_pretrained`."""
+    description = read_folder(folder)
+    module: Any = cls(**arguments_from(cls, description, str(folder), tasks, encoder, given), **given)
+    note_lost_balancer(module, description, given)
+    learn_from(module, description)
+    module.build_encoder()
+    module.load_state_dict(without_lost_balancer(module, read_weights(description, Path(folder))))
+    loaded: Module = module.eval()
+    return loaded
+
+
+def kind_of(cls: type[L.LightningModule]) -> str:
+    """Return the name of the class of this library that a class is of."""
+    return next(of.__name__ for of in cls.__mro__ if _is_ours(of.__module__))
+
+
+def is_described(cls: type[L.LightningModule]) -> bool:
+    """Return whether a description holds all that a class is made with: no subclass has an `__init__` of its own."""
+    return _is_ours(cls.__init__.__module__)
+
+
+def _is_ours(module: str) -> bool:
+    return module.startswith(_LIBRARY) and not module.startswith(_RECIPES)
+
+
+def arguments_from(
+    cls: type[L.LightningModule],
+    description: Mapping[str, Any],
+    path: str,
+    tasks: Sequence[Task] | None,
+    encoder: Encoder | None,
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the arguments, beside those that are given, with which the model of a description is made.
+
+    Raises:
+        ValueError: It is of another class, or something in it is of a class of the user's own, and is not given.
+    """
+    if not is_described(cls):
+        return {name: value for name, value in {"tasks": tasks, "encoder": encoder}.items() if value is not None}
+    refuse_other_kind(description, kind_of(cls), path)
+    parts = parts_of(description, tasks, encoder, path, given)
+    parts |= {} if "balancer" in given else balancing_of(description)
+    return {name: value for name, value in parts.items() if name not in given}
+
+
+def read_folder(folder: str | Path) -> Mapping[str, Any]:
+    """Read the description of a folder that `save_pretrained` wrote.
+
+    Raises:
+        FileNotFoundError: The folder is not one of these.
+        ValueError: It is of a later version.
+    """
+    file = Path(folder) / FILE
+    if not file.exists():
+        raise FileNotFoundError(
+            f"`folder` must be one that `save_pretrained` wrote, got {str(folder)!r}, which has no {FILE}. A folder of "
+            "transformers is an encoder: HardSharing(HuggingFace(folder))."
+        )
+    description: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    refuse_later(description, str(folder))
+    return description
+
+
+def note_lost_balancer(module: Any, description: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Note the balancer of a description that could not be rebuilt: it must be given before training."""
+    if "balancer" not in given and module.balancer is None:
+        module.lost_balancer = lost_balancer(description)
+
+
+def resume_from(module: MultiTask, checkpoint: dict[str, Any]) -> None:
+    """Give a module what the model of a checkpoint had learned of its data: names of labels, scaling, thresholds.
+
+    Raises:
+        ValueError: The checkpoint is of a later version, or of data with other columns.
+    """
+    description = checkpoint.get(KEY, {})
+    refuse_later(description, "a checkpoint")
+    refuse_other_inputs(description, module.inputs, module.encoder)
+    checkpoint["state_dict"] = without_lost_balancer(module, checkpoint["state_dict"])
+    learn_from(module, description)
+
+
+def without_lost_balancer(module: MultiTask, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of a state what a balancer kept, where there is none: a model that only predicts needs none of it."""
+    return {name: value for name, value in state.items() if module.balancer or not name.startswith("balancer.")}
+
+
+def learn_from(module: MultiTask, description: Mapping[str, Any]) -> None:
+    """Give a module the heads of a description, where it has none, and what like heads there had learned."""
+    for task in module.tasks:
+        head = head_of(description, task.name)
+        if head is not None and task.head is None:
+            task.take(rebuilt_head(head))
+        elif head is not None and task.head is not None and is_alike(task.head, head):
+            task.head.names = rebuilt_head(head).called_or_none
+            task.head.restore(head["learned"])
+    module.build_heads()
+    if not module.inputs:
+        module.inputs = inputs_of(description, module.encoder)

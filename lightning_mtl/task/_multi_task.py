@@ -1,0 +1,132 @@
+"""What callbacks, data modules and checkpoints know of a module for several tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeGuard, runtime_checkable
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from ..gradients import Balance, BalancedModule, Scope, Step
+from ..inputs import Inputs
+from ._routing import Batch, Routing
+from ._task import Task
+
+
+@runtime_checkable
+class Log(Protocol):
+    """The log of training."""
+
+    extra_values: list[Callable[[], dict[str, float]]]
+    listeners: list[Callable[[int, dict[str, float]], None]]
+
+
+@runtime_checkable
+class Steps(Protocol):
+    """What is known of the steps of training."""
+
+    def last(self) -> tuple[Sequence[int], Tensor]:
+        """Return the tasks of the last step, and their losses; their mean over the ranks counts."""
+
+    def tasks_of_step(self) -> set[int]:
+        """Return the tasks of the batches that make this optimizer step, on any rank."""
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """What is known of evaluations."""
+
+    scored: dict[str, int]
+
+
+@runtime_checkable
+class MultiTask(BalancedModule, Protocol):
+    """A module for several tasks, as it is known outside of its package; `lightning_mtl.modules.TaskModule` is one."""
+
+    inputs: dict[str, Inputs]
+    """How rows of each source become what the encoder reads."""
+    penalties: list[Callable[[Batch], Tensor | None]]
+    """Functions that return what is added to the loss of a training batch."""
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """The tasks, in the order of their numbers."""
+
+    @property
+    def routing(self) -> Routing:
+        """Which task reads which source."""
+
+    @property
+    def train_log(self) -> Log:
+        """The log of training."""
+
+    @property
+    def step_loss(self) -> Steps:
+        """The loss of a step."""
+
+    @property
+    def evaluation(self) -> Scores:
+        """The latest evaluation."""
+
+    @property
+    def balancer(self) -> Any:
+        """How the tasks of a step share it."""
+
+    @property
+    def balance(self) -> Balance | None:
+        """How the last step was balanced."""
+
+    @property
+    def scope(self) -> Scope | None:
+        """Where a gradient balancer measures."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+
+    @property
+    def training(self) -> bool:
+        """Whether it is in training mode."""
+
+    def run(self, batch: Batch) -> Step:
+        """Compute the losses of the tasks that have labels in a batch."""
+
+    def assess(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Return the scores of the tasks on these batches."""
+
+    def scores(self) -> dict[str, float]:
+        """Return the latest validation scores."""
+
+    def kind(self) -> str:
+        """Return the name of the class of this library that it is of."""
+
+    def balancing(self) -> dict[str, Any]:
+        """Return the arguments that say how the tasks share a step."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments beside tasks, encoder and balancing."""
+
+    def build_encoder(self) -> None:
+        """Make the layers of the encoder that depend on the data."""
+
+    def build_heads(self) -> None:
+        """Make the layers of the heads that are known."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all weights."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
+        """Take weights."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Return all parameters by their names."""
+
+    def buffers(self) -> Iterator[Tensor]:
+        """Return all buffers."""
+
+
+def is_multi_task(module: L.LightningModule) -> TypeGuard[MultiTask]:
+    """Return whether a module is one of the library's."""
+    return hasattr(module, "step_loss")
