@@ -1,4 +1,4 @@
-"""Datasets in, batches of all sources out."""
+"""From datasets to batches of all sources."""
 
 from ._arguments import refuse_bad_sources
 from ._datamodule import MultiTaskDataModule

@@ -1,4 +1,4 @@
-"""Named datasets in, a loader of `{source: batch}` out."""
+"""The data module of several sources: from named datasets to loaders of `{source: batch}`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _STAGES = {"fit": ("train", "validation"), "validate": ("validation",), "test": 
 
 @runtime_checkable
 class _Module(Protocol):
-    """What the data module asks of the model, where the model is one of ours."""
+    """What the data module needs of the model, where the model is one of ours."""
 
     tasks: tuple[Task, ...]
     encoder: Any
@@ -60,27 +60,28 @@ class _Module(Protocol):
 class MultiTaskDataModule(L.LightningDataModule):
     """Feed several sources to a multi-task module.
 
-    A step holds one batch of every source, `{source: {column: tensor}}`, and an epoch is one pass of the longest; shorter ones
-    start over in a new order. `sampling` and `batches` choose otherwise: which sources a step holds, and how often. On several processes each reads its own part of every global batch: nothing
-    is read twice, nothing is left out. Before training the data are checked against the tasks, and a table is printed.
+    By default a step holds one batch of every source, `{source: {column: tensor}}`, and an epoch is one pass of the longest
+    source; shorter ones start again in a new order. `sampling` and `batches` change which sources a step holds, and how often.
+    With several processes every global batch is sharded: no row is read twice, and none is left out. Before training the data
+    are checked against the tasks, and a table is printed.
 
     Args:
         sources: {name: source}; a source is a `Source`, a dataset, a `DataLoader` over one, or {split: dataset}.
         batch_size: Rows in a step on each process: of each source whose batch the step holds, or of all sources together with
             "stratified" and "mixed" batches.
         num_workers: Processes that read ahead, for all sources together.
-        pin_memory: Whether batches are laid where a GPU fetches them faster. Default: where the Trainer has a GPU.
-        sampling: How often each source is drawn: a rule of `lightning_mtl.samplers`. Default: all alike.
-        batches: What a step holds: "all", a batch of every source; "homogeneous", a batch of one source, drawn anew in each
-            step; "stratified", rows of every source in fixed numbers, as the rates say; "mixed", rows whose source is
-            drawn for each. Default: "homogeneous" where `sampling` is given, else "all".
+        pin_memory: Whether batches are put into pinned memory, which a GPU reads faster. Default: where the Trainer has a GPU.
+        sampling: How often each source is drawn: a rule of `lightning_mtl.samplers`. Default: all equally often.
+        batches: What a step holds: "all", a batch of every source; "homogeneous", a batch of one source, drawn in each
+            step; "stratified", rows of every source, in fixed numbers that follow the rates; "mixed", rows whose sources are
+            drawn one by one. Default: "homogeneous" where `sampling` is given, else "all".
         steps_per_epoch: Steps in an epoch: a number; "longest" or "shortest", a pass of the source that takes most or fewest
             steps; "proportional", as many as all sources have batches; or {source: passes}. Default: "longest" where a step
             holds a batch of every source, else "proportional".
-        seed: Makes another order of the examples. Default: that of `seed_everything`, or 0.
+        seed: Other seeds give other orders of the examples. Default: that of `seed_everything`, or 0.
         tokenizer: Turns texts into tensors. Default: the encoder's.
-        bucket: Whether texts of similar length come together in a batch, which spares padding; the batches of a pass come
-            in random order all the same.
+        bucket: Whether texts of similar length come together in a batch, which saves padding; the batches of a pass still come
+            in random order.
         summary: Whether to print the table of tasks before training.
 
     Raises:
@@ -131,18 +132,18 @@ class MultiTaskDataModule(L.LightningDataModule):
         self.bucket = bucket
         self.summary = summary
         self.not_inputs: set[str] = set()
-        """Columns that no encoder may read beside the targets of its own tasks, e.g. the targets of other runs."""
+        """Columns that are no inputs, beside the targets of the tasks, e.g. the targets of other runs."""
         self.sampler: MultiTaskSampler | None = None
-        """What plans the steps of training, once there is a loader."""
+        """The sampler of training, once there is a loader."""
         self.labelled: dict[str, int] = {}
-        """How many training rows have a label for each task, once they are read; estimated where only the first were looked at."""
+        """How many training rows have a label for each task, once they are read; estimated where only the first rows were read."""
         self._splits = Splits(self.sources, {})
 
     def setup(self, stage: str) -> None:
         """Read the splits of this stage, check them against the tasks, and print the table before training.
 
         Raises:
-            ValueError: What is wrong with which source, row and column, and what to do.
+            ValueError: The data do not fit the tasks; the message names source, row and column, and a remedy.
         """
         if self.trainer is not None:
             self.trainer.callbacks[:0] = missing_callbacks(self._callbacks(), self.sources)  # type: ignore[attr-defined]
@@ -190,7 +191,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         """Return whether every step of training holds a label for every task."""
         return (
             all(of.seen == of.rows == of.labelled for of in counts.values())
-            # All labels of a row of words may lie beyond what the encoder reads.
+            # All labels of a row of words may be beyond the limit of the encoder.
             and not any(task.known_head().per_position for task in tasks)
             and self.batches == "all"
             and isinstance(self._rule(), Uniform)
@@ -218,7 +219,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         return self._splits.rows["train"][source][[0]]
 
     def train_dataloader(self) -> MultiTaskLoader:
-        """Loader of the split "train": the steps of an epoch, as `sampling` and `batches` say."""
+        """Return the loader of the split "train": the steps of an epoch, as `sampling` and `batches` say."""
         frozen, ranks = overfits(self.trainer), ranks_of(self.trainer)
         streams = self._streams("train", shuffle=not frozen, bucket=not frozen and self.batches in BY_SOURCE)
         self.sampler = MultiTaskSampler(
@@ -238,21 +239,21 @@ class MultiTaskDataModule(L.LightningDataModule):
         return self._loader("train", self.sampler, self.num_workers)
 
     def val_dataloader(self) -> Any:
-        """Loader of the split "validation": every row once."""
+        """Return the loader of the split "validation": every row once."""
         return self._evaluating("validation")
 
     def test_dataloader(self) -> Any:
-        """Loader of the split "test": every row once."""
+        """Return the loader of the split "test": every row once."""
         return self._evaluating("test")
 
     def predict_dataloader(self) -> Any:
-        """Loader of the split "predict", or else "test": every row once, in order."""
+        """Return the loader of the split "predict", or else "test": every row once, in order."""
         return self._evaluating("predict")
 
     def probe(self, split: str, rows: int | None = None) -> MultiTaskLoader | None:
-        """Loader of a fixed part of a split that was read, drawn at random once, for monitors that evaluate it again and again.
+        """Return a loader of a fixed random part of a split that was read, for monitors that evaluate it again and again.
 
-        There is none where no source has the split.
+        It is None where no source has the split.
 
         Args:
             split: The split.
@@ -264,7 +265,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         return self._loader(split, self._every_row(streams, rows), workers=0)
 
     def _evaluating(self, split: str) -> MultiTaskLoader:
-        # Of a part of a split, the longest texts would come first.
+        # A part of a split sorted by length would be its longest texts.
         bucket = split != "predict" and reads_whole(self.trainer, split)
         streams = self._streams(split, shuffle=False, bucket=bucket)
         return self._loader(split, self._every_row(streams), self.num_workers)

@@ -17,15 +17,15 @@ from ._prepared import is_prepared, prefix_of
 class Examples:
     """One split of one source: `examples[row numbers]` is a batch of tensors.
 
-    What is slow to make of a row (tokens, codes) is made once where the rows are a Hugging Face dataset (see `PreparedRows`), and
-    kept in its cache; otherwise as the rows are read.
+    The slow steps of a row (tokenizing, scaling) run once where the rows are a Hugging Face dataset, and their results are in its
+    cache (see `PreparedRows`); for other rows they run at each reading.
 
     Args:
         rows: Rows by number, prepared where they can be.
-        inputs: How they become what the encoder reads.
-        targets: Columns that tasks learn from, which come along as they are. Default: every column.
-        show: Whether words come along too, to be shown beside what is predicted for them.
-        given: Whether rows are not read by number, but given: `examples[(number, row) of each]`.
+        inputs: How rows become what the encoder reads.
+        targets: Columns that tasks learn from; a batch has them as they are. Default: every column.
+        show: Whether a batch also has the words of the rows, to show them beside predictions.
+        given: Whether rows are not read by number, but passed: `examples[(number, row) of each]`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Examples:
         return dict(self.inputs.columns_of([(i, self.rows[i]) for i in picked]))
 
     def lengths(self) -> Tensor | None:
-        """Count the tokens of every row, where texts were tokenized once."""
+        """Return the number of tokens of every row, where texts were tokenized once."""
         tokens = self._tokens()
         return None if tokens is None else torch.from_numpy(pc.list_value_length(tokens).to_numpy().copy())
 
@@ -81,7 +81,7 @@ class Examples:
         return not self._prepared and any(isinstance(part, Text | Words) for part in self.inputs.parts)
 
     def largest_token(self) -> int | None:
-        """Find the largest number of a token, where texts were tokenized once."""
+        """Return the largest token id, where texts were tokenized once."""
         tokens = self._tokens()
         return None if tokens is None else pc.max(pc.list_flatten(tokens)).as_py()
 
@@ -90,27 +90,28 @@ class Examples:
         return None if name is None else self.rows.select_columns([name]).with_format("arrow")[:][name]
 
     def notes(self) -> list[str]:
-        """Say what a user should know about the rows: texts that are cut."""
+        """Return what a user should know about the rows: how many texts are truncated."""
         limit = min((part.limit for part in self.inputs.parts if part.limit), default=None)
         lengths = self.lengths()
-        if limit is None or lengths is None or not (cut := int((lengths >= limit).sum())):
+        if limit is None or lengths is None or not (truncated := int((lengths >= limit).sum())):
             return []
         return [
-            f"{cut:,} of {len(lengths):,} texts reach the limit of {limit:,} tokens; what lies beyond it is not read"
+            f"{truncated:,} of {len(lengths):,} texts reach the limit of {limit:,} tokens; what lies beyond it is not read"
         ]
 
     def _needed(self, there: Sequence[str]) -> list[str]:
+        """Return those of the columns that a batch is made of."""
         if self.targets is None or not self.inputs.columns:
             return list(there)
-        later = {name for part in self.inputs.parts if not part.once for name in part.columns}
-        needed = {*later, *self.targets, *self._prepared, *([self.shown] if self.shown else ())}
+        unprepared = {name for part in self.inputs.parts if not part.once for name in part.columns}
+        needed = {*unprepared, *self.targets, *self._prepared, *([self.shown] if self.shown else ())}
         return [name for name in there if name in needed]
 
     def _rows_of(self, part: Input, columns: Columns, numbers: Sequence[int]) -> Columns:
         if not part.once or not self._prepared:
             return part.prepare(columns, numbers)
-        place = prefix_of(self.inputs.once.index(part))
-        return {name.removeprefix(place): columns[name] for name in self._prepared if name.startswith(place)}
+        prefix = prefix_of(self.inputs.once.index(part))
+        return {name.removeprefix(prefix): columns[name] for name in self._prepared if name.startswith(prefix)}
 
     def _targets(self, columns: Mapping[str, Any], batch: Mapping[str, Any]) -> list[str]:
         wanted = columns if self.targets is None else self.targets

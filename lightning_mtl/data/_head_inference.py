@@ -1,4 +1,4 @@
-"""What a target column says of its task: the head that fits, and the names of its labels."""
+"""The head that fits a target column, and the names of its classes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..inputs import are_dates, missing
 from ..task import Task
 
 CLASSES = 20
-"""Whole numbers with more different values than this are quantities."""
+"""The largest number of classes of a column of whole numbers; with more different values they are quantities."""
 
 Features = Mapping[str, Any]
 """The types of a Hugging Face dataset's columns; empty for other data."""
 
 
 def head_for(task: Task, columns: Mapping[str, list[Any]], features: Features, *, words: bool) -> Head:
-    """Find the head that fits the target of a task.
+    """Infer the head that fits the target of a task.
 
     Args:
         task: A task without a head.
@@ -31,10 +31,10 @@ def head_for(task: Task, columns: Mapping[str, list[Any]], features: Features, *
     Raises:
         ValueError: A target that cannot be learned (one value, a value per row, dates), or that no head fits.
     """
-    return _several(task, columns, features) if len(task.columns) > 1 else _one(task, columns, features, words)
+    return _of_columns(task, columns, features) if len(task.columns) > 1 else _of_column(task, columns, features, words)
 
 
-def _one(task: Task, columns: Mapping[str, list[Any]], features: Features, words: bool) -> Head:
+def _of_column(task: Task, columns: Mapping[str, list[Any]], features: Features, words: bool) -> Head:
     (column,) = task.columns
     values, feature = columns[column], features.get(column)
     inner = getattr(feature, "feature", None)
@@ -53,24 +53,24 @@ def _one(task: Task, columns: Mapping[str, list[Any]], features: Features, words
         known = [value.tolist() for value in known]
     if isinstance(known[0], list | tuple):
         names: list[Any] | None = list(inner.names) if isinstance(inner, datasets.ClassLabel) else None
-        return _lists(task, column, known, names, words)
-    return _scalars(task, column, known)
+        return _of_lists(task, column, known, names, words)
+    return _of_scalars(task, column, known)
 
 
 def _known(values: Sequence[Any]) -> list[Any]:
-    """Leave out what is missing; -100 too, where the rest are class numbers."""
+    """Return the values without missing ones; -100 counts as missing where the others are class numbers."""
     known = [value for value in values if not missing(value)]
-    rest = [value for value in known if not _is_gap(value)]
-    numbers = all(isinstance(value, bool | int | float) and value >= 0 and float(value).is_integer() for value in rest)
-    return rest if rest and numbers else known
+    rest = [value for value in known if not _is_padding(value)]
+    classes = all(isinstance(value, bool | int | float) and value >= 0 and float(value).is_integer() for value in rest)
+    return rest if rest and classes else known
 
 
-def _is_gap(value: Any) -> bool:
+def _is_padding(value: Any) -> bool:
     return isinstance(value, int | float) and value == -100
 
 
-def complete(task: Task, columns: Mapping[str, list[Any]], features: Features) -> None:
-    """Give a head of classes the names that the column has for them, where it has none yet.
+def set_class_names(task: Task, columns: Mapping[str, list[Any]], features: Features) -> None:
+    """Give a head without class names the names in its column.
 
     Raises:
         ValueError: There are more or fewer names than the head has classes.
@@ -98,12 +98,12 @@ def complete(task: Task, columns: Mapping[str, list[Any]], features: Features) -
 
 
 def refuse_other_coding(task: Task, values: Sequence[Any], feature: Any, where: str, *, texts: bool) -> None:
-    """Look whether a split codes its labels as the head knows them.
+    """Check that a split codes its labels as the head does.
 
     Args:
         task: The task, with its head.
         values: The values of its target column.
-        feature: The type of the column, where the data say it.
+        feature: The type of the column, where the data have it.
         where: What the split is called in error messages.
         texts: Whether labels of the training split are texts.
 
@@ -118,7 +118,7 @@ def refuse_other_coding(task: Task, values: Sequence[Any], feature: Any, where: 
     if isinstance(feature, datasets.ClassLabel):
         if all(isinstance(name, str) for name in names) and list(feature.names) != list(names):
             raise ValueError(
-                f"Column {column!r} of task {task.name!r} must number its classes alike everywhere: {where} has {feature.names}, "
+                f"Column {column!r} of task {task.name!r} must number its classes in one order everywhere: {where} has {feature.names}, "
                 f"the model has {list(names)}. Encode all splits together, or keep the labels as texts."
             )
         return
@@ -130,7 +130,7 @@ def refuse_other_coding(task: Task, values: Sequence[Any], feature: Any, where: 
         )
 
 
-def _several(task: Task, columns: Mapping[str, list[Any]], features: Features) -> Head:
+def _of_columns(task: Task, columns: Mapping[str, list[Any]], features: Features) -> Head:
     known = {name: _known(columns[name]) for name in task.columns}
     for name, values in known.items():
         if not values or not isinstance(values[0], bool | int | float):
@@ -146,7 +146,7 @@ def _several(task: Task, columns: Mapping[str, list[Any]], features: Features) -
     return Regression(len(known), names=list(known), scaled=True)
 
 
-def _lists(task: Task, column: str, known: list[Any], names: list[Any] | None, words: bool) -> Head:
+def _of_lists(task: Task, column: str, known: list[Any], names: list[Any] | None, words: bool) -> Head:
     flat = _known([value for row in known for value in row])
     if not flat:
         _refuse(
@@ -159,7 +159,7 @@ def _lists(task: Task, column: str, known: list[Any], names: list[Any] | None, w
     if words:
         found: list[Any] = names or sorted(set(flat))
         if len(found) < 2:
-            _refuse(task, column, "must have two different tags at least", _some(found), "Name another `target`")
+            _refuse(task, column, "must have at least two different tags", _some(found), "Name another `target`")
         return Tagging(len(found), names=found if names or isinstance(found[0], str) else None)
     if isinstance(flat[0], str):
         return Multilabel(len(set(flat)), names=sorted(set(flat)))
@@ -178,13 +178,29 @@ def _lists(task: Task, column: str, known: list[Any], names: list[Any] | None, w
             column,
             "must hold lists of one length",
             f"lengths {_some(sorted(sizes))}",
-            "Name the source's `words`, or mend the rows",
+            "Name the source's `words`, or correct the rows",
         )
     outputs = sizes.pop()
     return Multilabel(outputs) if set(flat) <= {0, 1} else Regression(outputs, scaled=True)
 
 
-def _scalars(task: Task, column: str, known: list[Any]) -> Head:
+def _of_scalars(task: Task, column: str, known: list[Any]) -> Head:
+    _refuse_types(task, column, known)
+    different = set(known)
+    if len(different) == 1:
+        _refuse(
+            task,
+            column,
+            "must have at least two different values",
+            f"{known[0]!r} in all {len(known)} rows",
+            "Name another `target`",
+        )
+    of_kind = _of_texts if isinstance(known[0], str) else _of_numbers
+    return of_kind(task, column, known, different)
+
+
+def _refuse_types(task: Task, column: str, known: list[Any]) -> None:
+    """Reject dates, values of several types, and what is neither a text nor a number."""
     if isinstance(known[0], str):
         if are_dates(known):
             _refuse(
@@ -206,37 +222,33 @@ def _scalars(task: Task, column: str, known: list[Any]) -> Head:
             f"{found} ({known[0]!r})",
             "Convert the column; of a date, e.g. days since a first one",
         )
-    different = set(known)
-    if len(different) == 1:
+
+
+def _of_texts(task: Task, column: str, known: list[Any], different: set[Any]) -> Head:
+    if len(different) > max(CLASSES, len(known) / 2) or len(different) == len(known) > 2:
         _refuse(
             task,
             column,
-            "must have two different values at least",
-            f"{known[0]!r} in all {len(known)} rows",
-            "Name another `target`",
+            "must have classes that recur",
+            f"{len(different)} different texts in {len(known)} rows",
+            "Name another `target`; if these are classes, give the head: head=Multiclass(...)",
         )
-    if isinstance(known[0], str):
-        if len(different) > max(CLASSES, len(known) / 2) or len(different) == len(known) > 2:
-            _refuse(
-                task,
-                column,
-                "must have classes that recur",
-                f"{len(different)} different texts in {len(known)} rows",
-                "Name another `target`; if these are classes, give the head: head=Multiclass(...)",
-            )
-        return _classes(sorted(different))
+    return _classes(sorted(different))
+
+
+def _of_numbers(task: Task, column: str, known: list[Any], different: set[Any]) -> Head:
     whole = all(float(value).is_integer() for value in different)
     if whole and len(different) == len(known) > CLASSES and max(different) - min(different) == len(known) - 1:
         _refuse(
             task,
             column,
-            "must have values that say something",
-            f"a number of its own for each of {len(known)} rows",
+            "must have values that can be learned",
+            f"consecutive numbers, one in each of {len(known)} rows",
             "Name another `target`; if this is a quantity, give the head: head=Regression()",
         )
     if whole and len(different) <= min(CLASSES, max(2, len(known) // 5)):
-        truths = all(isinstance(value, bool) for value in different)
-        return _classes(sorted(different if truths else map(int, different)))
+        booleans = all(isinstance(value, bool) for value in different)
+        return _classes(sorted(different if booleans else map(int, different)))
     return Regression(scaled=True)
 
 

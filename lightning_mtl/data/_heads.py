@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ..inputs import Inputs
 from ..task import Task
 from ._examples import Examples
-from ._head_inference import complete, head_for, refuse_other_coding
+from ._head_inference import head_for, refuse_other_coding, set_class_names
 from ._label_counts import known_labels
 from ._source import Source
 
@@ -32,7 +32,7 @@ def _infer_head(source: Source, task: Task, name: str) -> None:
         return
     if task.head is None:
         task.take(head_for(task, columns, features, words=source.words is not None))
-    complete(task, columns, features)
+    set_class_names(task, columns, features)
     texts = any(isinstance(value, str) for value in columns[task.columns[0]])
     for split in source.splits:
         _refuse_other_coding(source, task, name, split, texts)

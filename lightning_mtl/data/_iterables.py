@@ -1,4 +1,4 @@
-"""The user's data as rows that come one after another."""
+"""The user's data as an iterable of rows."""
 
 from __future__ import annotations
 
@@ -14,38 +14,37 @@ from ..samplers import Flow, Once, own_copy
 from ._rows import rows_of
 
 
-def flows(data: Any) -> bool:
-    """Say whether rows come only one after another: of an iterable dataset, a generator, a ready loader of one."""
+def is_iterable(data: Any) -> bool:
+    """Return whether rows cannot be read by number: of an iterable dataset, a generator, a ready loader of one."""
     rows = data.dataset if isinstance(data, DataLoader) else data
     if isinstance(rows, IterableDataset | datasets.IterableDataset):
         return True
     return hasattr(rows, "__iter__") and not hasattr(rows, "__getitem__")
 
 
-def beginning(rows: Any, most: int | None = None) -> tuple[Any, Any]:
+def first_rows(rows: Any, most: int | None = None) -> tuple[Any, Any]:
     """Read the first rows of an iterable, or all of them.
 
     Returns:
-        The rows, by number, and the iterable, which gives them all the same.
+        The rows, by number, and the iterable, which still returns these rows too.
     """
-    own = _keeps_state(rows) and not isinstance(rows, datasets.IterableDataset)
-    read = own_copy(rows) if own else rows  # what knows where it stands may go on from where reading ended
-    iterator = iter(read)
+    copies = _keeps_state(rows) and not isinstance(rows, datasets.IterableDataset)
+    iterator = iter(own_copy(rows) if copies else rows)  # an iterable with a state may continue where reading ended
     first = list(islice(iterator, most))
-    left = Once(chain(first, iterator)) if iterator is rows else rows
+    whole = Once(chain(first, iterator)) if iterator is rows else rows
     if isinstance(rows, datasets.IterableDataset) and rows.features is not None:
-        return datasets.Dataset.from_list(first, features=rows.features), left
-    return rows_of(first), left
+        return datasets.Dataset.from_list(first, features=rows.features), whole
+    return rows_of(first), whole
 
 
 def saves_exactly(rows: Any) -> bool:
-    """Say whether an iterable keeps a state from which it reads on with the very next row."""
+    """Return whether an iterable has a state from which it resumes with exactly the next row."""
     if not _keeps_state(rows):
         return False
     inner = [getattr(rows, "_ex_iterable", None)]
     for part in inner:
         if type(part).__name__.startswith("BufferShuffled"):
-            return False  # `datasets` does not save what lies in the buffer
+            return False  # `datasets` does not save the rows in the buffer
         inner += [getattr(part, "ex_iterable", None)] * hasattr(part, "ex_iterable")
         inner += getattr(part, "ex_iterables", [])
     return True

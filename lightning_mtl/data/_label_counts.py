@@ -16,7 +16,7 @@ from ..task import ROWS, Task
 from ._examples import Examples
 
 SCAN = 10_000
-"""Rows that are looked at where a dataset has no columns to read at once."""
+"""Rows that are read where a dataset has no columns that can be read at once."""
 
 
 @dataclass
@@ -25,10 +25,10 @@ class LabelCounts:
 
     Args:
         rows: Rows of the split.
-        seen: Rows that were looked at.
-        labelled: Rows of these that have a label.
-        classes: Different labels, for heads of one class per row; else none.
-        majority: Share of the majority class, likewise.
+        seen: Rows that were read.
+        labelled: Those of them that have a label.
+        classes: Different labels, for heads of one class per row; else None.
+        majority: Share of the majority class, for the same heads.
     """
 
     rows: int
@@ -39,7 +39,7 @@ class LabelCounts:
 
     @property
     def estimate(self) -> int:
-        """How many rows of the split have a label, estimated by those that were looked at."""
+        """How many rows of the split have a label, estimated by those that were read."""
         return self.labelled * self.rows // max(self.seen, 1)
 
 
@@ -81,7 +81,7 @@ def _known(values: Tensor, rows: Tensor | None, head: Head) -> Tensor:
 
 
 def _columns(examples: Examples, targets: Sequence[str], most: int) -> dict[str, Any]:
-    """Read target columns: all rows of a Hugging Face dataset, else at most so many."""
+    """Return target columns: all rows of a Hugging Face dataset; of other rows, at most so many."""
     if isinstance(examples.rows, datasets.Dataset) and examples.inputs.whole is None:
         rows = examples.rows.select_columns(list(targets))[:]
         return {target: label_values(list(rows[target])) for target in targets}

@@ -1,4 +1,4 @@
-"""What the user's own `DataLoader` says of how its rows are read."""
+"""The batches of the user's own `DataLoader`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
-from ._iterables import flows
+from ._iterables import is_iterable
 
 
 def own_batches(loader: DataLoader[Any] | None, name: str, ranks: int) -> Any:
@@ -21,7 +21,7 @@ def own_batches(loader: DataLoader[Any] | None, name: str, ranks: int) -> Any:
     Raises:
         ValueError: The loader makes no batches, or its batches cannot be sharded.
     """
-    if loader is None or (loader.batch_sampler is not None and flows(loader)):
+    if loader is None or (loader.batch_sampler is not None and is_iterable(loader)):
         return None
     if loader.batch_sampler is None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What can be wrong with the rows of a split: inputs that are no numbers, tokens that are unknown, words without labels, copies."""
+"""Checks of the rows of a split: inputs that are NaN, unknown tokens, words without labels, copies of training rows."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from ._label_counts import SCAN
 
 
 def refuse_bad_inputs(examples: Examples, where: str, vocabulary: int | None) -> None:
-    """Reject inputs that are no numbers, and tokens that the encoder does not know.
+    """Reject inputs that are NaN, and tokens that the encoder does not know.
 
     Args:
-        examples: Rows. The first ones are read; texts that were tokenized once are all looked at.
+        examples: Rows. The first ones are read; texts that were tokenized once are all checked.
         where: What a row is called in error messages.
-        vocabulary: How many tokens the encoder knows. Default: it does not say.
+        vocabulary: How many tokens the encoder knows. Default: it is not known.
 
     Raises:
-        ValueError: An input is NaN, with source, split, row and column; or the number of a token is too large for the encoder's
-            embeddings.
+        ValueError: An input is NaN, with source, split, row and column; or a token id is too large for the encoder's embeddings.
     """
     _refuse_token(examples.largest_token(), vocabulary, where)
     rows = min(SCAN, len(examples))

@@ -14,7 +14,7 @@ from ..files import read_rows
 
 
 def rows_of(data: Any) -> Any:
-    """Read rows by number off a file, a dataset, a ready loader of one, a data frame, or a list of mappings.
+    """Return the rows of a file, a dataset, a ready loader of one, a data frame, or a list of mappings, to be read by number.
 
     Raises:
         TypeError: Rows cannot be read by number.
@@ -25,7 +25,7 @@ def rows_of(data: Any) -> Any:
     rows: Any = data.dataset if isinstance(data, DataLoader) else data
     if not hasattr(rows, "__getitem__"):
         raise TypeError(
-            f"A dataset must give rows by number and have a length, or one after another, got {type(rows).__name__}. Give a "
+            f"A dataset must have a length and return rows by number, or be an iterable, got {type(rows).__name__}. Give a "
             "`datasets.Dataset`, a list of mappings, or an iterable of mappings."
         )
     if isinstance(rows, pd.DataFrame):

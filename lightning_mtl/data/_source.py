@@ -1,4 +1,4 @@
-"""One source of examples: a dataset, its input columns, and how they become tensors."""
+"""One source of examples: a dataset and its input columns."""
 
 from __future__ import annotations
 
@@ -14,41 +14,42 @@ from ..samplers import Flow
 from ._columns import refuse_no_mapping, refuse_unknown_columns, value_in
 from ._examples import Examples
 from ._input_columns import InputColumns
-from ._iterables import beginning, flow_of, flows
+from ._iterables import first_rows, flow_of, is_iterable
 from ._prepared import PreparedRows
 from ._ready_loader import own_batches
 from ._rows import rows_of
 
 SPLITS = ("train", "validation", "test", "predict")
 SAMPLE = 10_000
-"""Rows of a stream that are looked at before training."""
+"""Rows of a stream that are read before training."""
 
 
 class Source:
-    """A dataset under a name, with its input columns.
+    """A dataset with its input columns.
 
-    Rows are mappings of columns. Where no input column is named, every column that is no task's target is an input, and
-    goes to the encoder as it is.
+    Rows are mappings of columns. Where no input column is named, every column that is no target of a task is an input, and
+    the encoder gets it as it is.
 
     Args:
-        dataset: A file (CSV, TSV, JSON, JSONL, Parquet, CoNLL-U), a Hugging Face `Dataset` or `DatasetDict`, a DataFrame, a list of mappings, any map-style dataset of mappings, a
-            ready `DataLoader` over one, an iterable of mappings (a Hugging Face or PyTorch `IterableDataset`), or a dictionary of these for the splits "train", "validation", "test" and
-            "predict". One dataset alone is the split "train". Of a ready loader, dataset, batches and collate are
-            used; the data module's workers read it. A training split that is an iterable is read as a stream: columns, labels
-            and scales are those of its first 10,000 rows. Any other split is read into memory.
+        dataset: A file (CSV, TSV, JSON, JSONL, Parquet, CoNLL-U), a Hugging Face `Dataset` or `DatasetDict`, a DataFrame, a list
+            of mappings, any map-style dataset of mappings, a ready `DataLoader` over one, an iterable of mappings (a Hugging Face
+            or PyTorch `IterableDataset`), or a dictionary of these for the splits "train", "validation", "test" and "predict".
+            One dataset alone is the split "train". Of a ready loader, the dataset, batches and collate are used; the workers of
+            the data module read it. A training split that is an iterable is read as a stream: columns, labels and scales are
+            those of its first 10,000 rows. In other splits an iterable is read into memory.
         text: Column of texts, or two columns of pairs of texts, for the encoder's tokenizer.
         words: Column of lists of words, for tasks that label each word.
-        features: Numeric and categorical columns of a table, which become one column "features", [batch, features], scaled
-            and coded as the training split says (see `lightning_mtl.inputs.Table`).
+        features: Numeric and categorical columns of a table, which become one column "features", [batch, features], with the
+            scales and categories of the training split (see `lightning_mtl.inputs.Table`).
         image: Column of images, which becomes "image", [batch, channels, height, width] (see `lightning_mtl.inputs.Image`).
-        transform: Makes the input columns yourself: from {column: list of values} of a batch to {column: tensor}.
+        transform: Your own function for the input columns: from {column: list of values} of a batch to {column: tensor}.
         batch_size: Rows of this source in a step. Default: that of the data module.
-        rows: Number of rows of a training split that is read as a stream, for rules and lengths of epochs that need it.
-        collate: Makes a batch yourself: from a list of rows to {column: tensor}, target columns included.
+        rows: Number of rows of a training split that is read as a stream, for rules and epochs that need it.
+        collate: Your own function for a whole batch: from a list of rows to {column: tensor}, target columns included.
 
     Raises:
         ValueError: An unknown split, or input columns that exclude each other.
-        TypeError: A dataset that is none.
+        TypeError: `dataset` is no dataset.
 
     Example:
         >>> rows = [{"review": "fine", "stars": 4}, {"review": "a waste of time", "stars": 1}]
@@ -93,36 +94,36 @@ class Source:
             )
         self.rows = rows
         if rows is None and self.stream is not None and len(self.splits["train"]) < SAMPLE:
-            self.rows = len(self.splits["train"])  # it ended within what was looked at
+            self.rows = len(self.splits["train"])  # all of them were read
         self._prepared = PreparedRows()
 
     def _rows(self, split: str, data: Any) -> Any:
-        if not flows(data):
+        if not is_iterable(data):
             return rows_of(data)
         iterable = data.dataset if isinstance(data, DataLoader) else data
         if split != "train":
-            return beginning(iterable)[0]
-        first, self.stream = beginning(iterable, SAMPLE)
+            return first_rows(iterable)[0]
+        first, self.stream = first_rows(iterable, SAMPLE)
         return first
 
     def flow(self, batch: int, name: str, rank: int, ranks: int) -> Flow:
-        """Make the stream of the training split ready to be drawn from.
+        """Return the training split as a stream that a sampler can draw from.
 
         Args:
             batch: Rows of a global batch.
-            name: What the source is called in error messages.
+            name: Name of the source, for error messages.
             rank: Number of this rank.
-            ranks: Number of ranks: a Hugging Face stream is split over them, of any other each keeps its part.
+            ranks: Number of ranks: a Hugging Face stream is sharded, of any other each rank keeps its part.
         """
         seen = self.splits["train"]
         return flow_of(self.stream, seen, batch, name=name, size=self.rows, rank=rank, ranks=ranks)
 
     def given(self, inputs: Inputs, targets: Sequence[str] | None) -> Examples:
-        """Make the rows of the stream, as they come, batches of tensors."""
+        """Return what turns rows of the stream into batches of tensors."""
         return Examples((), self._as_collated("train", inputs), targets, given=True)
 
     def _as_collated(self, split: str, inputs: Inputs) -> Inputs:
-        """Leave the making of batches to the split's own collate, where it has one."""
+        """Return inputs that use the collate of the split, where it has one."""
         own = self._collate(split)
         return inputs if own is None or own is inputs.whole else Inputs([], whole=own, leave_out=inputs.leave_out)
 
@@ -135,7 +136,7 @@ class Source:
         return self._input_columns().named
 
     def columns(self, split: str) -> list[str]:
-        """Name the columns of a split, as far as they can be seen."""
+        """Return the names of the columns of a split; of rows without a schema, those of the first row."""
         data = self.splits[split]
         if isinstance(data, datasets.Dataset):
             return list(data.column_names)
@@ -147,16 +148,16 @@ class Source:
     def inputs(
         self, tokenizer: Tokenizer | None, targets: Sequence[str] | None, name: str = "", not_inputs: Iterable[str] = ()
     ) -> Inputs:
-        """Say how the input columns become tensors, with what is to be learned from the training split.
+        """Return how the input columns become tensors, fitted to the training split.
 
         Args:
             tokenizer: What turns texts into tensors.
             targets: Columns that tasks learn from. Default: none is known, so every column is an input.
-            name: What the source is called in error messages.
+            name: Name of the source, for error messages.
             not_inputs: Columns that are left out unless they are targets.
 
         Raises:
-            ValueError: A text without a tokenizer, a column that there is not, or one that cannot be brought to numbers.
+            ValueError: A text without a tokenizer, a column that does not exist, or one that cannot become numbers.
         """
         split = "train" if "train" in self.splits else next(iter(self.splits))
         self._refuse_empty(split, name)
@@ -179,10 +180,10 @@ class Source:
         return inputs
 
     def is_read_by(self, inputs: Inputs, name: str) -> bool:
-        """Say whether inputs that a model has learned are those of this source.
+        """Return whether inputs that a model has learned fit this source.
 
         Raises:
-            ValueError: They were learned from other columns, whose scale the encoder knows.
+            ValueError: They were learned from other columns than this source names.
         """
         same = inputs.whole is None and bool(inputs.columns) and (not self.named or self.named == inputs.columns)
         same = same and self.transform is None and self.collate is None
@@ -194,7 +195,7 @@ class Source:
         return same
 
     def texts(self) -> Iterator[str]:
-        """Give all texts of the training split."""
+        """Return all texts of the training split."""
         for values in self.read("train", [*self.text, *([self.words] if self.words else ())]).values():
             yield from (value if isinstance(value, str) else " ".join(value) for value in values if value)
 
@@ -206,10 +207,9 @@ class Source:
         return {column: [value_in(rows[i], i, column) for i in range(len(rows))] for column in columns}
 
     def labels(self, split: str, columns: Sequence[str], name: str) -> tuple[Columns | None, Mapping[str, Any]]:
-        """Read the values of target columns, and the types of all columns where the data tell them.
+        """Return the values of target columns, and the types of all columns where the data have them.
 
-        Returns:
-            No values where rows come from a `collate` of the user's own: then targets are numbers already.
+        There are no values where the user's own `collate` makes batches: then targets are numbers already.
         """
         if self._collate(split):
             return None, {}
@@ -221,17 +221,17 @@ class Source:
     def examples(
         self, split: str, inputs: Inputs, targets: Sequence[str] | None = None, name: str = "", *, show: bool = False
     ) -> Examples:
-        """Make the rows of a split readable as batches of tensors.
+        """Return the rows of a split, to be read as batches of tensors.
 
         Args:
             split: Name of the split.
             inputs: How rows become what the encoder reads.
-            targets: Columns that tasks learn from, which come along as they are. Default: every column.
-            name: What the source is called in error messages.
-            show: Whether words come along, to be shown beside what is predicted for them.
+            targets: Columns that tasks learn from; a batch has them as they are. Default: every column.
+            name: Name of the source, for error messages.
+            show: Whether a batch also has the words of the rows, to show them beside predictions.
 
         Raises:
-            ValueError: A column that there is not, a value that does not fit, or an empty split.
+            ValueError: A column that does not exist, a value that does not fit, or an empty split.
         """
         self._refuse_empty(split, name)
         if leaks := {*self.named}.intersection(targets or ()):
@@ -259,12 +259,12 @@ class Source:
         return own_batches(self.loaders.get(split), name, ranks)
 
     def rows_per_step(self, split: str, default: int) -> int:
-        """Number the rows of a step on one rank: this source's own, its loader's, or the default."""
+        """Return the rows of a step on one rank: this source's own number, that of its loader, or the default."""
         loader = self.loaders.get(split)
         return self.batch_size or (loader.batch_size if loader is not None else None) or default
 
     def shuffled(self, split: str) -> bool:
-        """Say whether training takes the rows in random order: always, unless a ready loader has them in their own."""
+        """Return whether training draws the rows in random order: always, unless a ready loader reads them in sequence."""
         loader = self.loaders.get(split)
         return loader is None or type(loader.sampler) is not SequentialSampler
 

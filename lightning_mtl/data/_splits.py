@@ -1,4 +1,4 @@
-"""The splits of all sources: their rows are read, checked against the tasks, and handed to samplers and loaders."""
+"""The splits of all sources: reads their rows, checks them against the tasks, and makes streams and loaders of them."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ class Splits:
 
         Args:
             split: A split that was read.
-            vocabulary: How many tokens the encoder knows. Default: it does not say.
+            vocabulary: How many tokens the encoder knows. Default: it is not known.
 
         Raises:
-            ValueError: What is wrong with which source, row and column, and what to do.
+            ValueError: The data do not fit the tasks; the message names source, row and column, and a remedy.
         """
         counts = {}
         for name, examples in self.rows[split].items():
@@ -123,7 +123,7 @@ class Splits:
     def loader(
         self, split: str, sampler: MultiTaskSampler | EvaluationSampler, *, num_workers: int, pin_memory: bool
     ) -> MultiTaskLoader:
-        """Return a loader of the rows that a sampler plans; those of a training stream come from its sampler."""
+        """Return a loader of the rows that a sampler plans; the plan of a training stream holds the rows themselves."""
         examples = dict(self.rows[split])
         if split == "train":
             examples |= {

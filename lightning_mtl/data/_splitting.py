@@ -1,4 +1,4 @@
-"""Rows into splits: at random, by the values of a column, or by time."""
+"""Divides rows into splits: at random, by the values of a column, or by time."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def split(
     time: str | None = None,
     seed: int = 0,
 ) -> dict[str, datasets.Dataset]:
-    """Split rows into parts that share no row, the same on every machine.
+    """Split rows into parts that share no row, in the same way on every machine.
 
-    Each row is drawn on its own, unless `by` or `time` says what must not be torn apart: give `by` where rows belong
-    together (several rows of one patient, copies of one text), and `time` where the model will be asked about the future.
+    By default each row is drawn independently. Give `by` where rows belong together (several rows of one patient, copies of one
+    text), and `time` where the model will predict the future.
 
     Args:
         rows: A `datasets.Dataset`, a data frame, a list of mappings, or the path of a file, see `read_rows`.
-        shares: {split: share}; they add up to one. Shares of the rows, or, with `by`, of the column's values.
-        by: Column whose equal values stay in one split, letter case and outer blanks aside.
-        time: Column of numbers, dates or ISO texts. The first split gets the oldest rows, in their order, and so on; equal
-            times stay in one split. Times without a zone are read as UTC.
-        seed: Makes another split. With `time`, nothing is drawn.
+        shares: {split: share}; they add up to one. Shares of the rows, or, with `by`, of the values of the column.
+        by: Column whose equal values stay in one split; upper or lower case, and blanks at the ends, do not matter.
+        time: Column of numbers, dates or ISO texts. The first split gets the oldest rows, in the order of their times, and so on;
+            equal times stay in one split. Times without a zone are UTC.
+        seed: Other seeds give other splits. With `time`, nothing is drawn.
 
     Returns:
         {split: rows}.
 
     Raises:
-        ValueError: Shares that are not positive or do not add up to one, a column that there is not or that lacks values,
-            a time that cannot be read, `by` beside `time`, or a split that comes out empty.
+        ValueError: Shares that are not positive or do not add up to one, a column that does not exist or that lacks values,
+            a time that cannot be read, `by` beside `time`, or a split without rows.
         TypeError: `rows` is none of the above.
 
     Example:
@@ -57,7 +57,7 @@ def split(
     """
     _check_shares(shares)
     if by is not None and time is not None:
-        raise ValueError(f"`by` and `time` must not stand together, got {by!r} and {time!r}. Leave one of them out.")
+        raise ValueError(f"`by` and `time` must not both be given, got {by!r} and {time!r}. Leave one of them out.")
     data = _dataset(rows)
     if by is not None:
         parts = _by_value(_values(data, by, "by"), list(shares.values()), seed)
@@ -114,14 +114,14 @@ def _values(rows: datasets.Dataset, column: str, argument: str) -> list[Any]:
 def _by_row(count: int, shares: Sequence[float], seed: int) -> list[list[int]]:
     # numpy promises that this older generator draws the same numbers in every version.
     order = np.random.RandomState(zlib.crc32(f"{seed}/rows".encode())).permutation(count)
-    return [sorted(part.tolist()) for part in np.split(order, _cuts(count, shares))]
+    return [sorted(part.tolist()) for part in np.split(order, _bounds(count, shares))]
 
 
 def _by_value(values: Sequence[Any], shares: Sequence[float], seed: int) -> list[list[int]]:
     key = f"{seed}/" if seed else ""
     places = [zlib.crc32(f"{key}{str(value).strip().lower()}".encode()) / 2**32 for value in values]
     parts: list[list[int]] = [[] for _ in shares]
-    bounds = np.cumsum(shares)[:-1]  # the last share takes the rest, whatever rounding left
+    bounds = np.cumsum(shares)[:-1]  # the last share takes the rest, despite rounding
     for row, split in enumerate(np.searchsorted(bounds, places, side="right").tolist()):
         parts[split].append(row)
     return parts
@@ -130,19 +130,19 @@ def _by_value(values: Sequence[Any], shares: Sequence[float], seed: int) -> list
 def _by_time(times: np.ndarray, shares: Sequence[float]) -> list[list[int]]:
     order = times.argsort(kind="stable")
     ordered = times[order]
-    cuts = [_nearest_change(ordered, cut) for cut in _cuts(len(times), shares)]
-    return [part.tolist() for part in np.split(order, cuts)]
+    bounds = [_nearest_change(ordered, bound) for bound in _bounds(len(times), shares)]
+    return [part.tolist() for part in np.split(order, bounds)]
 
 
-def _nearest_change(ordered: np.ndarray, cut: int) -> int:
-    """Move a cut that would part equal times to the nearer end of their run."""
-    if cut in (0, len(ordered)):
-        return cut
-    start, end = (int(ordered.searchsorted(ordered[cut], side=side)) for side in ("left", "right"))
-    return start if cut - start <= end - cut else end
+def _nearest_change(ordered: np.ndarray, bound: int) -> int:
+    """Move a bound between equal times to the nearer end of these times."""
+    if bound in (0, len(ordered)):
+        return bound
+    start, end = (int(ordered.searchsorted(ordered[bound], side=side)) for side in ("left", "right"))
+    return start if bound - start <= end - bound else end
 
 
-def _cuts(count: int, shares: Sequence[float]) -> list[int]:
+def _bounds(count: int, shares: Sequence[float]) -> list[int]:
     return [round(count * bound) for bound in np.cumsum(shares)[:-1].tolist()]
 
 

@@ -27,7 +27,7 @@ def task_table(
         readers: The tasks that read each source.
         counts: For each split the labels of each task.
         sampler: What plans the steps of training.
-        streams: Sources that are read as streams, of whose training split only a part was looked at.
+        streams: Sources that are read as streams, of whose training split only a part was read.
     """
     draws = sampler.epoch_draws(sampler.epoch_rates())
     rows = []

@@ -549,7 +549,7 @@ LONG = 10_001
         ),
         (
             {"sampling": Proportional(), "steps_per_epoch": 5},
-            r"Proportional\(\) needs the number of rows of every source, but \['sign'\] .* Give Source\(..., rows=...\)",
+            r"Proportional\(\) needs the number of rows of every source, but that of \['sign'\] .* Give Source\(..., rows=...\)",
         ),
     ],
 )

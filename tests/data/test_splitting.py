@@ -148,7 +148,7 @@ def test_the_draw_is_the_same_in_every_version() -> None:
         ({}, {}, "`shares` must be positive"),
         (HALVES, {"by": "pateint"}, "`by` must be a column, got 'pateint'; columns are .* Did you mean 'patient'?"),
         (HALVES, {"time": "zzz"}, "`time` must be a column, got 'zzz'; columns are .* Name one of these"),
-        (HALVES, {"by": "patient", "time": "day"}, "`by` and `time` must not stand together, got 'patient' and 'day'"),
+        (HALVES, {"by": "patient", "time": "day"}, "`by` and `time` must not both be given, got 'patient' and 'day'"),
         (
             HALVES,
             {"time": "gap"},
