@@ -147,7 +147,7 @@ class Distillation(PhasedCallback, StatefulCallback):
         with torch.no_grad():
             old = self.teacher.outputs(inputs, words)
         with _fixed_statistics(module):
-            answers = module._answer(inputs, self._earlier_tasks, words)
+            answers = module.predictions(inputs, self._earlier_tasks, words)
         for name, i, new in zip(self._names, self._earlier_tasks, answers, strict=True):
             head = module.tasks[i].known_head()
             each = distances(head.kind, new, old[name], self.temperature)
@@ -162,7 +162,7 @@ class Distillation(PhasedCallback, StatefulCallback):
     def _copy_model(self, module: Any, tasks: Sequence[int]) -> None:
         self._earlier_tasks = list(tasks)
         self._names = [module.tasks[i].name for i in tasks]
-        self.teacher = module._exported(self._earlier_tasks).requires_grad_(False) if tasks else None
+        self.teacher = module.exported(self._earlier_tasks).requires_grad_(False) if tasks else None
 
     def _check(self, trainer: L.Trainer, module: Any, schedule: PhaseSchedule) -> None:
         if module.carries_gradients:

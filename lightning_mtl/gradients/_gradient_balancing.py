@@ -15,6 +15,7 @@ from .._distributed import own_group, sum_dtype, sum_over_ranks, world_size
 from .._lightning import synchronize_gradients
 from ..balancers import GradientBalancer
 from ._balance import Balance, joined
+from ._balancer_state import balancer_state, load_balancer_state, seed_balancer
 from ._cut import Cut, entries_of
 from ._measuring import Measuring, Scope
 from ._observed_losses import Losses, Moment, ObservedLosses, mean_losses
@@ -85,6 +86,7 @@ class GradientBalancing(StepBalance):
         Raises:
             ValueError: They do not go with the balancer or its scope.
         """
+        seed_balancer(self.balancer)
         refuse_accumulation(self.measuring, trainer.accumulate_grad_batches)
         refuse_frozen_encoder(module, trainer)
         self._scope = self.measuring.given_scope
@@ -258,10 +260,11 @@ class GradientBalancing(StepBalance):
         """Return how the last step was balanced."""
         return self._balance
 
-    def state(self) -> dict[str, Any]:
-        """Return the latest weights."""
-        return self.weights.state()
+    def state(self, tasks: Sequence[str]) -> dict[str, Any]:
+        """Return the seed of the balancer, and the latest weights."""
+        return {**balancer_state(self.balancer, tasks), **self.weights.state()}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take the weights of a checkpoint."""
+    def load_state(self, state: Mapping[str, Any], tasks: Sequence[str]) -> None:
+        """Resume with the seed and the weights of a checkpoint."""
+        load_balancer_state(self.balancer, state, tasks)
         self.weights.load_state(state)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor
 
 from .._distributed import world_size
 from ..balancers import LossBalancer
 from ._balance import Balance
+from ._balancer_state import balancer_state, load_balancer_state, seed_balancer
 from ._observed_losses import Losses, Moment, ObservedLosses
-from ._step_balance import StepBalance
+from ._step_balance import BalancedModule, StepBalance
 
 
 class LossBalancing(StepBalance):
@@ -35,6 +38,10 @@ class LossBalancing(StepBalance):
         """Make what the balancer keeps of the tasks."""
         self.balancer.build(names)
 
+    def prepare(self, module: BalancedModule, trainer: L.Trainer) -> None:
+        """Seed the balancer."""
+        seed_balancer(self.balancer)
+
     def start(self) -> None:
         """Forget an earlier fit."""
         self._observed.batches, self._latest = [], None
@@ -46,6 +53,14 @@ class LossBalancing(StepBalance):
             losses = _with_values(losses, tasks, means, present)
         self._latest = present, means
         return self.balancer(losses, present) if present else losses.sum()
+
+    def state(self, tasks: Sequence[str]) -> dict[str, Any]:
+        """Return the seed of the balancer."""
+        return balancer_state(self.balancer, tasks)
+
+    def load_state(self, state: Mapping[str, Any], tasks: Sequence[str]) -> None:
+        """Resume with the seed of a checkpoint."""
+        load_balancer_state(self.balancer, state, tasks)
 
     def latest(self) -> Balance | None:
         """Return how the last step was balanced."""

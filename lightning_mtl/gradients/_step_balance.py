@@ -144,12 +144,24 @@ class StepBalance(ABC):
         """Return how the last step was balanced; None before the first one."""
         return None
 
-    def state(self) -> dict[str, Any]:
-        """Return the state for a checkpoint, as plain data."""
+    def state(self, tasks: Sequence[str]) -> dict[str, Any]:
+        """Return the state for a checkpoint, as plain data; nothing where there is none.
+
+        Args:
+            tasks: Names of all tasks.
+        """
         return {}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Resume from the state of a checkpoint."""
+    def load_state(self, state: Mapping[str, Any], tasks: Sequence[str]) -> None:
+        """Resume from the state of a checkpoint.
+
+        Args:
+            state: The state, if there is one.
+            tasks: Names of all tasks.
+
+        Raises:
+            ValueError: It is of tasks in another order.
+        """
 
 
 class SumOfLosses(StepBalance):

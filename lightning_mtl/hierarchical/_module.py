@@ -339,7 +339,7 @@ class HierarchicalModule(MultiTaskModule):
             super().learner(task), self.hierarchy, lambda inputs, words: self.predictions(inputs, [task], words)[0]
         )
 
-    def _exported(self, tasks: Sequence[int]) -> Exported:
+    def exported(self, tasks: Sequence[int]) -> Exported:
         return ExportedHierarchy(self.hierarchy, self.encoder, self.tasks, tasks, self.hidden_columns(tasks))
 
 

@@ -216,9 +216,9 @@ class MetaLearningModule(MultiTaskModule):
         self._refuse_unlearned_norms("predict")
         return super().predict(rows, tasks, batch_size=batch_size)
 
-    def _exported(self, tasks: Sequence[int]) -> Exported:
+    def exported(self, tasks: Sequence[int]) -> Exported:
         self._refuse_unlearned_norms("export")
-        return super()._exported(tasks)
+        return super().exported(tasks)
 
     def _refuse_unlearned_norms(self, what: str) -> None:
         layers: Any = EpisodeNorms(self.encoder, self.norm).layers

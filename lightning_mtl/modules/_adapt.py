@@ -21,10 +21,47 @@ if TYPE_CHECKING:
     from ._multi_task import MultiTaskModule
 
 
-def adapted(
-    module: MultiTaskModule, task: Task, support: Any, method: Adaptation | None, steps: int | None, seed: int
+def adapt(
+    module: MultiTaskModule,
+    task: Task,
+    support: Any,
+    *,
+    method: Adaptation | None = None,
+    steps: int | None = None,
+    seed: int = 0,
 ) -> MultiTaskModule:
-    """Learn a task; see `MultiTaskModule.adapt`."""
+    """Learn a task that was never seen from a few examples; this module stays as it is.
+
+    Args:
+        module: The module.
+        task: The new task. Without a `head` it gets the one that its labels ask for; a meta-learned head of the same kind and size is taken over.
+        support: Rows with the columns of the source that the task reads, and its target: mappings in a list, a DataFrame, a
+            `datasets.Dataset`, or the path of a file.
+        method: How it is learned, one of `lightning_mtl.adaptation`. Default: in a `MetaLearningModule` the adaptation that it was trained
+            for; else a new head on the encoder as it is, `ANIL(rate=0.01, steps=100, optimizer=Adam())`.
+        steps: How many steps to take. Default: those of the method in evaluation.
+        seed: What the weights of a new head are drawn from.
+
+    Returns:
+        A module for this task alone, with a copy of the encoder (in a hierarchy, with the tasks that feed it): it predicts, evaluates, saves, and can
+        be trained on. Batch norms have the support's statistics, unless the method was learned with running ones.
+
+    Raises:
+        ValueError: The rows lack a column or labels, the source is not known, or the method does not suit the task.
+
+    Example:
+        >>> import lightning as L
+        >>> from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Source, Task
+        >>> rows = [{"text": "good day", "mood": "happy"}, {"text": "bad night", "mood": "sad"}] * 20
+        >>> module = MultiTaskModule([Task("mood")], HardSharing(BagOfWords()))
+        >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        >>> trainer = L.Trainer(max_epochs=20, enable_model_summary=False, accelerator="cpu", **quiet)
+        >>> trainer.fit(module, MultiTaskDataModule({"texts": Source(rows, text="text")}, batch_size=8, summary=False))
+        >>> few = [{"text": "day", "time": "light"}, {"text": "night", "time": "dark"}]
+        >>> times = module.adapt(Task("time"), few)
+        >>> times.predict("a good night")["time"]["label"]
+        'dark'
+    """
     require(isinstance(task, Task), "task", "a Task", task, "Make it: Task(name).")
     require(steps is None or steps >= 0, "steps", "at least 0", steps, "Leave it out for those of the method.")
     if not module.inputs:

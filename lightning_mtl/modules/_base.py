@@ -9,17 +9,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .._distributed import SHARDED, gather_objects, of_first_rank, sum_dtype, world_size
+from .._distributed import SHARDED, gather_objects, sum_dtype, world_size
 from .._lightning import callbacks_of, label_on_cpu, placed, sources_of_run, steps_next, trainer_of
 from .._random_state import random_state, set_random_state, unchanged_random_state
-from ..balancers import seed_of_run
 from ..callbacks import evaluating
 from ..encoders import Encoder, LevelledEncoder
 from ..gradients import Balance, Cut, Moment, Scope, Step, step_balance
 from ..saving import KEY, description_of, resume_from
 from ..task import Batch, Task, TaskMetrics
 from ._callback_functions import keep_functions_of, remove_doubles
-from ._checks import expect_missing_tasks, refuse_lost_balancer, refuse_other_order
+from ._checks import expect_missing_tasks, refuse_lost_balancer
 from ._evaluation import Evaluation
 from ._network import TaskNetwork
 from ._renamed import Renamed
@@ -141,15 +140,10 @@ class TaskModule(TaskNetwork):
             # What has to be found out about a batch is found out on the CPU, so that no step waits for the device.
             label_on_cpu(self, self._label_before_transfer)
         if stage == "fit":
-            self._prepare_balancer()
+            refuse_lost_balancer(self.lost_balancer)
+            self._balance.prepare(self, self.trainer)
             if self.has_unused_parameters or not self.routing.every_task_every_step:
                 expect_missing_tasks(strategy)
-
-    def _prepare_balancer(self) -> None:
-        refuse_lost_balancer(self.lost_balancer)
-        if self.balancer is not None:
-            self.balancer.run_seed = of_first_rank(seed_of_run())
-        self._balance.prepare(self, self.trainer)
 
     def _label_before_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch if self.trainer.predicting else self._label(batch)
@@ -274,17 +268,12 @@ class TaskModule(TaskNetwork):
         if len(self.train_log.history):
             self.train_log.history.read()
         checkpoint[_RANDOM] = gather_objects(random_state())
-        if self.balancer is not None and self._balance.needs_means:
-            names, seed = [task.name for task in self.tasks], self.balancer.run_seed
-            checkpoint[_BALANCE] = {"tasks": names, "seed": seed, **self._balance.state()}
+        if state := self._balance.state([task.name for task in self.tasks]):
+            checkpoint[_BALANCE] = state
         checkpoint[KEY] = description_of(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back what the model had learned of its data; random states are kept until training goes on."""
         self._resumed = checkpoint.get(_RANDOM)
-        state = checkpoint.get(_BALANCE)
-        if state and self.balancer is not None and self._balance.needs_means:
-            refuse_other_order([task.name for task in self.tasks], state["tasks"])
-            self.balancer.run_seed = state["seed"]
-            self._balance.load_state(state)
+        self._balance.load_state(checkpoint.get(_BALANCE, {}), [task.name for task in self.tasks])
         resume_from(self, checkpoint)

@@ -61,19 +61,6 @@ def column_sizes(encoder: Encoder, inputs: Mapping[str, Inputs]) -> dict[str, in
     return sizes
 
 
-def refuse_other_order(names: Sequence[str], saved: Sequence[str]) -> None:
-    """Check that tasks are in the order of a checkpoint, in which a balancer keeps its state.
-
-    Raises:
-        ValueError: They are not.
-    """
-    if list(saved) != list(names):
-        raise ValueError(
-            f"`tasks` must be in the order of the checkpoint, in which a balancer keeps what it knows, got {list(names)} for "
-            f"{list(saved)}. Give them in that order."
-        )
-
-
 def refuse_lost_balancer(name: str | None) -> None:
     """Check that the balancer with which a model was trained is there.
 

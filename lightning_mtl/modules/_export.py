@@ -124,3 +124,34 @@ def example_for(module: MultiTaskModule, tasks: Sequence[int]) -> dict[str, Tens
     points = any(module.tasks[i].known_head().points for i in tasks)
     hidden = module.hidden_columns(tasks) - ({WORDS} if points else set())
     return {name: column for name, column in columns.items() if name not in hidden}
+
+
+def export(
+    module: MultiTaskModule,
+    tasks: Sequence[str] | None = None,
+    *,
+    format: Format = "module",
+    example: Mapping[str, Tensor] | None = None,
+) -> Any:
+    """Cut out a model for serving: the encoder and heads, copied, in evaluation mode, in one pass for all tasks.
+
+    It takes the encoder's columns as one dictionary, {column: tensor}, and gives {task: probabilities or values}. Rows
+    become these columns by `module.inputs[source]`; the numbers of rows, and of positions of a text, stay free.
+
+    Args:
+        module: The module.
+        tasks: Names of tasks that read one source. Default: all of them.
+        format: "module" gives an `nn.Module`, "torch" a `torch.export.ExportedProgram`, "onnx" a
+            `torch.onnx.ONNXProgram` (extra `onnx`); the latter two have `save(path)`.
+        example: The columns of two rows or more, to trace with. Default: made up, where the source names its columns.
+
+    Raises:
+        ValueError: There is no such task or format, or an example is needed and not given.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"`format` must be one of {list(FORMATS)}, got {format!r}.")
+    wanted = sorted(module.numbers_of(tasks))
+    exported = module.exported(wanted)
+    if format == "module":
+        return exported
+    return traced(exported, example_for(module, wanted) if example is None else example, format)

@@ -16,9 +16,9 @@ from ..gradients import Measuring, Scope, Step
 from ..heads import through
 from ..inputs import RAW, WORDS
 from ..task import LEVELS, ROWS, Batch, Task
-from ._adapt import adapted
+from ._adapt import adapt
 from ._base import TaskModule
-from ._export import FORMATS, Exported, Format, example_for, traced
+from ._export import Exported, export
 from ._learner import Learner
 from ._prediction import predict
 from ._readable import Answer, readable
@@ -96,7 +96,7 @@ class MultiTaskModule(TaskModule):
         """Names of the tasks that `Trainer.predict` predicts. Default: all of them."""
 
     def forward(self, batch: Batch, tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Predict in the scale of the losses, e.g. logits.
+        """Predict logits, or values in the scale of the losses.
 
         Args:
             batch: {source: {column: tensor}}; target columns may be missing.
@@ -122,7 +122,7 @@ class MultiTaskModule(TaskModule):
         return answers
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Answer]]:
-        """Predict what users read: for each task (see `predict_tasks`) an answer for each row, as `predict` gives it."""
+        """Predict what users read: for each task (see `predict_tasks`) an answer for each row, as `predict` returns it."""
         predictions = self(batch, self.predict_tasks)
         answers = {}
         for source, columns in batch.items():
@@ -130,43 +130,6 @@ class MultiTaskModule(TaskModule):
                 if task.name in predictions:
                     answers[task.name] = readable(task.known_head(), predictions[task.name], columns or {})
         return answers
-
-    def predict(self, rows: Any, tasks: Sequence[str] | None = None, *, batch_size: int = 64) -> Any:
-        """Predict for rows of a user's: no data module, no Trainer, no target columns.
-
-        It runs where the model is, in evaluation mode, in batches of rows of similar length.
-
-        Args:
-            rows: A mapping {column: value}, or a text where the model reads one; or many: a list of these, a DataFrame, a
-                `datasets.Dataset`. Columns may come in any order, and others beside them.
-            tasks: Names of the tasks to predict. Default: all of them.
-            batch_size: Rows that are run together.
-
-        Returns:
-            For each row {task: answer}; for a single row not in a list. Answers are
-            {"label", "probability", "probabilities"} for one class of several,
-            {"labels", "probabilities"} for any number of labels,
-            {"value"} or {"values"} for numbers, {"words", "tags", "probabilities", "spans"} for labels of words, and
-            {"words", "heads", "probabilities"} for the words that words depend on; what lies beyond the words that the
-            encoder reads is None.
-
-        Raises:
-            ValueError: A row lacks a column or has a value that does not fit, with row and column; or the model has not
-                been given its data yet.
-
-        Example:
-            >>> from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Source, Task
-            >>> import lightning as L
-            >>> rows = [{"text": "good", "mood": "happy"}, {"text": "bad", "mood": "sad"}] * 20
-            >>> module = MultiTaskModule([Task("mood")], HardSharing(BagOfWords()))
-            >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-            >>> trainer = L.Trainer(max_epochs=40, enable_model_summary=False, accelerator="cpu", **quiet)
-            >>> data = MultiTaskDataModule({"texts": Source(rows, text="text")}, batch_size=8, summary=False)
-            >>> trainer.fit(module, data)
-            >>> module.predict("so good")["mood"]["label"]
-            'happy'
-        """
-        return predict(self, rows, tasks, batch_size)
 
     def run(self, batch: Batch) -> Step:
         """Compute the losses of the tasks that have labels in this batch; see `TaskModule`."""
@@ -194,79 +157,13 @@ class MultiTaskModule(TaskModule):
             for part, features in zip(parts, encoded, strict=True)
         ]
 
-    def export(
-        self,
-        tasks: Sequence[str] | None = None,
-        *,
-        format: Format = "module",
-        example: Mapping[str, Tensor] | None = None,
-    ) -> Any:
-        """Cut out a model for serving: the encoder and heads, copied, in evaluation mode, in one pass for all tasks.
-
-        It takes the encoder's columns as one dictionary, {column: tensor}, and gives {task: probabilities or values}. Rows
-        become these columns by `module.inputs[source]`; the numbers of rows, and of positions of a text, stay free.
+    def exported(self, tasks: Sequence[int]) -> Exported:
+        """Cut these tasks out as a plain module.
 
         Args:
-            tasks: Names of tasks that read one source. Default: all of them.
-            format: "module" gives an `nn.Module`, "torch" a `torch.export.ExportedProgram`, "onnx" a
-                `torch.onnx.ONNXProgram` (extra `onnx`); the latter two have `save(path)`.
-            example: The columns of two rows or more, to trace with. Default: made up, where the source names its columns.
-
-        Raises:
-            ValueError: There is no such task or format, or an example is needed and not given.
+            tasks: Their numbers.
         """
-        if format not in FORMATS:
-            raise ValueError(f"`format` must be one of {list(FORMATS)}, got {format!r}.")
-        wanted = sorted(self.numbers_of(tasks))
-        exported = self._exported(wanted)
-        if format == "module":
-            return exported
-        return traced(exported, example_for(self, wanted) if example is None else example, format)
-
-    def _exported(self, tasks: Sequence[int]) -> Exported:
         return Exported(self.encoder, [self.tasks[i] for i in tasks], self.hidden_columns(tasks))
-
-    def adapt(
-        self,
-        task: Task,
-        support: Any,
-        *,
-        method: Adaptation | None = None,
-        steps: int | None = None,
-        seed: int = 0,
-    ) -> MultiTaskModule:
-        """Learn a task that was never seen from a few examples; this module stays as it is.
-
-        Args:
-            task: The new task. Without a `head` it gets the one that its labels ask for; a meta-learned head of the same kind and size is taken over.
-            support: Rows with the columns of the source that the task reads, and its target: mappings in a list, a DataFrame, a
-                `datasets.Dataset`, or the path of a file.
-            method: How it is learned, one of `lightning_mtl.adaptation`. Default: in a `MetaLearningModule` the adaptation that it was trained
-                for; else a new head on the encoder as it is, `ANIL(rate=0.01, steps=100, optimizer=Adam())`.
-            steps: How many steps to take. Default: those of the method in evaluation.
-            seed: What the weights of a new head are drawn from.
-
-        Returns:
-            A module for this task alone, with a copy of the encoder (in a hierarchy, with the tasks that feed it): it predicts, evaluates, saves, and can
-            be trained on. Batch norms have the support's statistics, unless the method was learned with running ones.
-
-        Raises:
-            ValueError: The rows lack a column or labels, the source is not known, or the method does not suit the task.
-
-        Example:
-            >>> import lightning as L
-            >>> from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Source, Task
-            >>> rows = [{"text": "good day", "mood": "happy"}, {"text": "bad night", "mood": "sad"}] * 20
-            >>> module = MultiTaskModule([Task("mood")], HardSharing(BagOfWords()))
-            >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-            >>> trainer = L.Trainer(max_epochs=20, enable_model_summary=False, accelerator="cpu", **quiet)
-            >>> trainer.fit(module, MultiTaskDataModule({"texts": Source(rows, text="text")}, batch_size=8, summary=False))
-            >>> few = [{"text": "day", "time": "light"}, {"text": "night", "time": "dark"}]
-            >>> times = module.adapt(Task("time"), few)
-            >>> times.predict("a good night")["time"]["label"]
-            'dark'
-        """
-        return adapted(self, task, support, method, steps, seed)
 
     def alone(self, task: Task) -> MultiTaskModule:
         """Make a module for one task, with a copy of the encoder.
@@ -295,25 +192,11 @@ class MultiTaskModule(TaskModule):
         return ANIL(rate=0.01, steps=100, optimizer=Adam()), "running"
 
     def initial_head(self, task: Task) -> None:
-        """Return a new task a head that was learned for tasks of its kind, if there is one.
+        """Give a new task a head that was learned for tasks of its kind, if there is one.
 
         Args:
             task: The new task.
         """
-
-    def tune_thresholds(self, batches: Iterable[Batch]) -> dict[str, Any]:
-        """Choose the probability from which `Binary` and `Multilabel` heads say yes: the one with the best F1.
-
-        It counts for `predict` and for metrics from now on, and is kept in checkpoints and folders. Metrics get
-        probabilities bent so that the threshold falls on 0.5.
-
-        Args:
-            batches: Labelled batches, e.g. `data.val_dataloader()` after `fit`; on several processes each gives its part.
-
-        Returns:
-            The threshold (or thresholds) of each such task.
-        """
-        return tune_thresholds(self, batches)
 
     def _width(self, task: Task) -> int:
         if task.level != -1 or task.feeds_from:
@@ -358,3 +241,5 @@ class MultiTaskModule(TaskModule):
     def _outputs(self, features: Mapping[int, Features], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
         heads: Any = self.heads._modules  # its own look-up costs as much as a small layer
         return [through(heads[self.tasks[i].name], features[i], words) for i in tasks]
+
+    predict, tune_thresholds, export, adapt = predict, tune_thresholds, export, adapt

@@ -17,8 +17,42 @@ if TYPE_CHECKING:
     from ._multi_task import MultiTaskModule
 
 
-def predict(module: MultiTaskModule, rows: Any, tasks: Sequence[str] | None, batch_size: int) -> Any:
-    """Predict for rows; see `MultiTaskModule.predict`."""
+def predict(module: MultiTaskModule, rows: Any, tasks: Sequence[str] | None = None, *, batch_size: int = 64) -> Any:
+    """Predict for rows of a user's: no data module, no Trainer, no target columns.
+
+    It runs where the model is, in evaluation mode, in batches of rows of similar length.
+
+    Args:
+        module: The module.
+        rows: A mapping {column: value}, or a text where the model reads one; or many: a list of these, a DataFrame, a
+            `datasets.Dataset`. Columns may come in any order, and others beside them.
+        tasks: Names of the tasks to predict. Default: all of them.
+        batch_size: Rows that are run together.
+
+    Returns:
+        For each row {task: answer}; for a single row not in a list. Answers are
+        {"label", "probability", "probabilities"} for one class of several,
+        {"labels", "probabilities"} for any number of labels,
+        {"value"} or {"values"} for numbers, {"words", "tags", "probabilities", "spans"} for labels of words, and
+        {"words", "heads", "probabilities"} for the words that words depend on; what lies beyond the words that the
+        encoder reads is None.
+
+    Raises:
+        ValueError: A row lacks a column or has a value that does not fit, with row and column; or the model has not
+            been given its data yet.
+
+    Example:
+        >>> from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Source, Task
+        >>> import lightning as L
+        >>> rows = [{"text": "good", "mood": "happy"}, {"text": "bad", "mood": "sad"}] * 20
+        >>> module = MultiTaskModule([Task("mood")], HardSharing(BagOfWords()))
+        >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        >>> trainer = L.Trainer(max_epochs=40, enable_model_summary=False, accelerator="cpu", **quiet)
+        >>> data = MultiTaskDataModule({"texts": Source(rows, text="text")}, batch_size=8, summary=False)
+        >>> trainer.fit(module, data)
+        >>> module.predict("so good")["mood"]["label"]
+        'happy'
+    """
     wanted = module.numbers_of(tasks)
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
 
 def tune_thresholds(module: MultiTaskModule, batches: Iterable[Batch]) -> dict[str, Any]:
-    """Choose thresholds by F1; see `MultiTaskModule.tune_thresholds`."""
+    """Choose the probability from which `Binary` and `Multilabel` heads say yes: the one with the best F1.
+
+    It counts for `predict` and for metrics from now on, and is kept in checkpoints and folders. Metrics get
+    probabilities bent so that the threshold falls on 0.5.
+
+    Args:
+        module: The module.
+        batches: Labelled batches, e.g. `data.val_dataloader()` after `fit`; on several processes each gives its part.
+
+    Returns:
+        The threshold (or thresholds) of each such task.
+    """
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     with evaluating(module), torch.inference_mode():
         for batch in batches:
