@@ -1,4 +1,4 @@
-"""Two networks, each for all tasks, against each other."""
+"""A comparison of two networks for the same tasks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import lightning as L
 
-from .comparison import Comparison, Cost, Judged, TaskComparison, costs_of, refuse_once, run_arm
+from .comparison import Comparison, Cost, TaskComparison, TaskScore, costs_of, refuse_generators, run_arm
 from .data import MultiTaskDataModule
 from .modules import MultiTaskModule
 
@@ -25,10 +25,10 @@ def compare_arms(
     For every seed both get the same data in the same order, the same number of steps, and the same seed; see `compare`.
 
     Args:
-        arms: {name: makes a new module}; the first is what the second is measured against.
+        arms: {name: makes a new module}; the first is the baseline of the second.
         data: The data, with a split "test".
         trainer: Makes a new Trainer for the run of this name, e.g. "levels/seed0".
-        seeds: The seeds; at least two for an interval, five or more for one that means something.
+        seeds: The seeds; at least two for an interval, five or more for a useful one.
         also: Results "<name>/<metric>" that the modules may log as "test/<name>/<metric>" beside those of their tasks, e.g. of
             several tasks at once; higher is better.
         finish: Called with each Trainer when its run is over, e.g. to close its logger.
@@ -44,9 +44,9 @@ def compare_arms(
     chosen = tuple(seeds)
     if not chosen:
         raise ValueError("`seeds` must hold at least one seed, got none.")
-    refuse_once(data)
+    refuse_generators(data)
     first, second = arms
-    found: dict[str, list[dict[str, Judged]]] = {first: [], second: []}
+    found: dict[str, list[dict[str, TaskScore]]] = {first: [], second: []}
     costs: dict[str, list[Sequence[Cost | None]]] = {first: [], second: []}
     sizes: dict[str, int] = {}
     own_summary = data.summary
@@ -54,7 +54,7 @@ def compare_arms(
         for seed in chosen:
             for name in arms:
                 run = run_arm(name, arms[name], data, trainer, seed, finish, also)
-                found[name].append(run.judged)
+                found[name].append(run.scores)
                 costs[name].append([run.cost])
                 sizes[name] = sum(p.numel() for p in run.module.parameters())
                 data.summary = False
@@ -63,7 +63,7 @@ def compare_arms(
     return Comparison(chosen, _paired(found), (first, second), (sizes[first], sizes[second]), costs_of(costs))
 
 
-def _paired(found: Mapping[str, Sequence[Mapping[str, Judged]]]) -> tuple[TaskComparison, ...]:
+def _paired(found: Mapping[str, Sequence[Mapping[str, TaskScore]]]) -> tuple[TaskComparison, ...]:
     (first, ones), (second, others) = found.items()
     if not ones[0] or set(ones[0]) != set(others[0]):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Which level suits which task: each is tried at each level, with the same data, steps and seeds."""
+"""The level that suits each task: each is tried at each level, with the same data, steps and seeds."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from statistics import fmean
 import lightning as L
 
 from ._table import table
-from .comparison import Interval, Judged, refuse_once, run_arm
+from .comparison import Interval, TaskScore, refuse_generators, run_arm
 from .data import MultiTaskDataModule
 from .hierarchical import HierarchicalModule
 
 Levels = Mapping[str, int]
-Results = tuple[dict[str, Judged], ...]
-"""How the tasks did on the split "test", for each seed."""
+Results = tuple[dict[str, TaskScore], ...]
+"""The scores of the tasks on the split "test", for each seed."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A task at a level: how all tasks did there, and with the task where it was."""
+    """A task at another level: the scores of all tasks then, and with the task at its own level."""
 
     task: str
     level: int
@@ -31,14 +31,14 @@ class Tried:
     base: Results
 
     @property
-    def judged(self) -> Judged:
+    def judged(self) -> TaskScore:
         """The task's own metric, averaged over the seeds."""
         first = self.found[0][self.task]
-        return Judged(first.metric, first.sign, fmean(of[self.task].value for of in self.found))
+        return TaskScore(first.metric, first.sign, fmean(of[self.task].value for of in self.found))
 
     @property
     def difference(self) -> Interval:
-        """What the task's metric changes by, in its own unit and direction."""
+        """The change of the task's metric, in its own unit and direction."""
         pairs = zip(self.found, self.base, strict=True)
         return Interval.of([found[self.task].value - base[self.task].value for found, base in pairs])
 
@@ -50,13 +50,13 @@ class Tried:
 
     @property
     def others(self) -> Interval:
-        """What the other tasks gain, in percent of their metrics, averaged over them."""
+        """The gain of the other tasks, in percent of their metrics, averaged over them."""
         return Interval.of([_gain(found, base, self.task) for found, base in zip(self.found, self.base, strict=True)])
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What `search_placement` found; `str()` of it is the table.
+    """The result of `search_placement`; `str()` of it is the table.
 
     `refused` says why a task could not be tried at a level.
     """
@@ -141,34 +141,34 @@ def search_placement(
     seeds: Iterable[int] = range(5),
     finish: Callable[[L.Trainer], None] | None = None,
 ) -> Placement:
-    """Try each task at each level, while the others stay where they are.
+    """Try each task at each level, while the others stay at their own.
 
-    Every network gets the same data in the same order, the same steps and the same seeds. It is tested as in `compare`. What is shown
-    is the paired difference to the network in which the task sits where it did. With k levels tried for each of n tasks, one difference in
-    twenty is outside its interval by chance: confirm what you find with seeds that it was not found with.
+    Every network gets the same data in the same order, the same steps and the same seeds. It is tested as in `compare`. The table shows
+    the paired difference to the network in which the task has its own level. With k levels tried for each of n tasks, one difference in
+    twenty is outside its interval by chance: confirm a result with other seeds.
 
     Args:
-        build: Makes a new module with tasks at these levels, the others where they are; with none moved where it is given None.
+        build: Makes a new module with tasks at these levels, and the others at their own; with all at their own where it gets None.
         data: The data, with a split "test".
         trainer: Makes a new Trainer for the run of this name, e.g. "start/seed0" or "ner-at-2/seed3".
         levels: The levels to try, for some tasks. Default: all levels for all tasks.
-        seeds: The seeds; at least two for an interval, five or more for one that means something.
+        seeds: The seeds; at least two for an interval, five or more for a useful one.
         finish: Called with each Trainer when its run is over, e.g. to close its logger.
 
     Raises:
-        ValueError: There is no seed, `levels` names a task or level that there is not, or `build` leaves tasks where they were.
+        ValueError: There is no seed, `levels` names an unknown task or level, or `build` ignores the levels.
     """
     chosen = tuple(seeds)
     if not chosen:
         raise ValueError("`seeds` must hold at least one seed, got none.")
-    refuse_once(data)
-    start, wanted = _start(build(None), levels)
+    refuse_generators(data)
+    start, wanted = _levels_to_try(build(None), levels)
     train = _Runs(build, data, trainer, chosen, finish)
     own_summary = data.summary
     try:
         base, tried, refused = train.all({}), [], {}
         for task, level in [(name, level) for name in wanted for level in wanted[name] if level != start[name]]:
-            if reason := _reason(build, task, level):
+            if reason := _reason_against(build, task, level):
                 refused[task, level] = reason
             else:
                 tried.append(Tried(task, level, train.all({task: level}), base))
@@ -179,7 +179,7 @@ def search_placement(
 
 @dataclass(frozen=True)
 class _Runs:
-    """What all runs have in common."""
+    """Trains and tests networks with tasks at other levels."""
 
     build: Callable[[Levels | None], HierarchicalModule]
     data: MultiTaskDataModule
@@ -191,19 +191,19 @@ class _Runs:
         """Train and test a network for each seed."""
         return tuple(self.one(moved, seed) for seed in self.seeds)
 
-    def one(self, moved: Levels, seed: int) -> dict[str, Judged]:
+    def one(self, moved: Levels, seed: int) -> dict[str, TaskScore]:
         """Train and test one network."""
         arm = "-".join(f"{task}-at-{level}" for task, level in moved.items()) or "start"
         build = partial(self.build, moved or None)
-        found = run_arm(arm, build, self.data, self.trainer, seed, self.finish).judged
+        scores = run_arm(arm, build, self.data, self.trainer, seed, self.finish).scores
         self.data.summary = False  # one table of the tasks is enough
-        return found
+        return scores
 
 
-def _start(
+def _levels_to_try(
     module: HierarchicalModule, levels: Mapping[str, Sequence[int]] | None
 ) -> tuple[dict[str, int], Mapping[str, Sequence[int]]]:
-    """Find where the tasks are, and the levels to try for each."""
+    """Return the level of each task, and the levels to try for each."""
     count = len(module.encoder.levels)
     start = {
         task.name: top
@@ -219,8 +219,8 @@ def _start(
     return start, wanted
 
 
-def _reason(build: Callable[[Levels | None], HierarchicalModule], task: str, level: int) -> str | None:
-    """Say why a task cannot sit at a level: because of what it feeds, or is fed by."""
+def _reason_against(build: Callable[[Levels | None], HierarchicalModule], task: str, level: int) -> str | None:
+    """Return why a task cannot be at a level, if it cannot: because it feeds others, or is fed by them."""
     try:
         module = build({task: level})
     except ValueError as error:
@@ -233,8 +233,8 @@ def _reason(build: Callable[[Levels | None], HierarchicalModule], task: str, lev
     return None
 
 
-def _gain(found: Mapping[str, Judged], base: Mapping[str, Judged], but: str) -> float:
-    """Average what the other tasks gain in percent."""
+def _gain(found: Mapping[str, TaskScore], base: Mapping[str, TaskScore], but: str) -> float:
+    """Return the mean gain of the other tasks, in percent."""
     gains = [
         100 * of.sign * (of.value - base[name].value) / abs(base[name].value)
         for name, of in found.items()

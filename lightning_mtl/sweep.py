@@ -1,8 +1,8 @@
 """Search a recipe's options with Optuna, in the space that a sweep of Weights & Biases would search.
 
-`python -m lightning_mtl.sweep recipes/sweep.yaml --trials 20` reads the recipe and its options from the file's `command`, and what
-is searched from its `parameters`. Further options go to the recipe, e.g. `--data.path=my.csv`. Each trial trains the network for
-all tasks, and is told its `validate/score`.
+`python -m lightning_mtl.sweep recipes/sweep.yaml --trials 20` reads the recipe and its options from the file's `command`, and the
+search space from its `parameters`. Further options go to the recipe, e.g. `--data.path=my.csv`. Each trial trains the network for
+all tasks, and its value is `validate/score`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Any
 import yaml
 
 _LOGS = "--trainer.logger=true"
-"""A sweep of Optuna's is no sweep of Weights & Biases: CSV files, unless the user says otherwise."""
+"""Trials of Optuna are logged as CSV files, not to Weights & Biases, unless the user says otherwise."""
 
 
 def search(path: str | Path, *, trials: int = 20, seed: int = 0, options: Sequence[str] = ()) -> Any:
     """Run the trials, one after the other.
 
     Args:
-        path: A YAML file in the form of a W&B sweep, with `command`, `metric` and `parameters`.
+        path: A YAML file in the format of a W&B sweep, with `command`, `metric` and `parameters`.
         trials: How many settings to try.
-        seed: Makes Optuna try others.
+        seed: The seed of Optuna's sampler.
         options: More options of the recipe, which come last.
 
     Returns:
@@ -35,7 +35,7 @@ def search(path: str | Path, *, trials: int = 20, seed: int = 0, options: Sequen
 
     Raises:
         ModuleNotFoundError: Optuna is not installed.
-        ValueError: The file lacks something, or a parameter has a form that Optuna has no equal of.
+        ValueError: The file lacks something, or a parameter has a form that Optuna does not have.
     """
     try:
         import optuna
@@ -57,7 +57,7 @@ def search(path: str | Path, *, trials: int = 20, seed: int = 0, options: Sequen
 
 
 def recipe_of(space: Mapping[str, Any]) -> tuple[Callable[[list[str]], Any], list[str]]:
-    """Find the recipe and its options in the command of a sweep: [..., -m, <module>, <options>, ${args}].
+    """Return the recipe and its options from the command of a sweep: [..., -m, <module>, <options>, ${args}].
 
     Raises:
         ValueError: There is no such command, or no parameter to search.
@@ -75,12 +75,12 @@ def recipe_of(space: Mapping[str, Any]) -> tuple[Callable[[list[str]], Any], lis
             f"A sweep must have `parameters` and a `command` with '-m' and a recipe, got {command} and parameters "
             f"{list(space.get('parameters') or ())}. Look at recipes/sweep.yaml."
         )
-    place = command.index("-m") + 1
-    return importlib.import_module(command[place]).main, [part for part in command[place + 1 :] if "${" not in part]
+    at = command.index("-m") + 1
+    return importlib.import_module(command[at]).main, [part for part in command[at + 1 :] if "${" not in part]
 
 
 def suggest(trial: Any, name: str, of: Mapping[str, Any]) -> Any:
-    """Let a trial choose a parameter, given as W&B has it: `value`, `values`, or `min` and `max` with a `distribution`.
+    """Let a trial choose a parameter, in the format of W&B: `value`, `values`, or `min` and `max` with a `distribution`.
 
     Raises:
         ValueError: It has another form.
@@ -106,8 +106,7 @@ def _check_metric(space: Mapping[str, Any]) -> None:
     metric = space.get("metric") or {}
     if (metric.get("name"), metric.get("goal")) != ("validate/score", "maximize"):
         raise ValueError(
-            f"`metric` must be validate/score, to maximize, got {metric}. It is the mean of the tasks' first metrics, so that one "
-            "number stands for all."
+            f"`metric` must be validate/score, to maximize, got {metric}. It is the mean of the tasks' first metrics."
         )
 
 
@@ -116,9 +115,9 @@ def main(args: list[str] | None = None) -> Any:
     parser = argparse.ArgumentParser(prog="python -m lightning_mtl.sweep", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("path", help="a sweep in YAML, e.g. recipes/sweep.yaml")
     parser.add_argument("--trials", type=int, default=20, help="how many settings to try (default: 20)")
-    parser.add_argument("--seed", type=int, default=0, help="makes Optuna try others (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of Optuna's sampler (default: 0)")
     own, options = parser.parse_known_args(args)
-    sys.argv[1:] = []  # else Lightning takes them for the recipe's, and warns
+    sys.argv[1:] = []  # else Lightning takes them for the recipe's options, and warns
     try:
         study = search(own.path, trials=own.trials, seed=own.seed, options=options)
     except (ValueError, OSError) as error:

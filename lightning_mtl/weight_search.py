@@ -1,4 +1,4 @@
-"""The best fixed weights of the losses, beside a balancer that had as many trials."""
+"""A search for the best fixed weights of the losses, beside as many trials of a balancer."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from torch.quasirandom import SobolEngine
 
 from ._table import table
 from .balancers import Balancer, FromGramian, Static
-from .comparison import Judged, fit, judged, refuse_once, scored
+from .comparison import TaskScore, fit, refuse_generators, task_scores, validation_score
 from .data import MultiTaskDataModule
 from .modules import MultiTaskModule
 
 EQUAL, FIXED = "equal weights", "fixed weights"
-"""Names of the arms that there always are."""
+"""Names of the arms that every search has."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One network: `score` is its `validate/score`, `tests` says how each task did, `weights` are None with a balancer."""
+    """One network: `score` is its `validate/score`, `tests` are the tasks' metrics, `weights` are None with a balancer."""
 
     run: str
     seed: int
     score: float
-    tests: Mapping[str, Judged]
+    tests: Mapping[str, TaskScore]
     weights: Mapping[str, float] | None = None
 
 
@@ -59,11 +59,11 @@ class Arm:
 
 @dataclass(frozen=True)
 class WeightSearch:
-    """What `search_weights` found; `str()` of it is the table.
+    """The result of `search_weights`; `str()` of it is the table.
 
     Example:
         >>> def trial(arm: str, seed: int, score: float, accuracy: float, mse: float, mood: float, age: float) -> Trial:
-        ...     tests = {"mood": Judged("accuracy", 1, accuracy), "age": Judged("mse", -1, mse)}
+        ...     tests = {"mood": TaskScore("accuracy", 1, accuracy), "age": TaskScore("mse", -1, mse)}
         ...     return Trial(f"{arm}/trial{seed}", seed, score, tests, {"mood": mood, "age": age})
         >>> equal, again = (trial("equal-weights", seed, 0.70 + 0.02 * seed, 0.79, 9.2, 1.0, 1.0) for seed in (0, 1))
         >>> drawn = trial("fixed-weights", 1, 0.75, 0.81, 8.5, 0.4, 1.6)
@@ -103,7 +103,7 @@ class WeightSearch:
 
     def to_csv(self, path: str | Path) -> None:
         """Write a row for each trial of each arm."""
-        tests = [f"test/{task}/{metric}" for task, (metric, *_) in self._judged().items()]
+        tests = [f"test/{task}/{metric}" for task, (metric, *_) in self._metrics().items()]
         tasks = list(self.arms[0].best.weights or ())
         with Path(path).open("w", newline="") as file:
             write = csv.writer(file)
@@ -112,16 +112,16 @@ class WeightSearch:
             for arm in self.arms:
                 for number, trial in enumerate(arm.trials):
                     start = (arm.name, number, trial is arm.best, trial.run, trial.seed, trial.score)
-                    of = [trial.tests[task].value for task in self._judged()]
+                    of = [trial.tests[task].value for task in self._metrics()]
                     write.writerow((*start, *of, *((trial.weights or {}).get(task, "") for task in tasks)))
 
-    def _judged(self) -> Mapping[str, Judged]:
+    def _metrics(self) -> Mapping[str, TaskScore]:
         return self.arms[0].best.tests
 
     def _tests(self) -> list[tuple[str, ...]]:
         names = {
             task: f"test {task} {metric}{'' if sign > 0 else ', lower is better'}"
-            for task, (metric, sign, _) in self._judged().items()
+            for task, (metric, sign, _) in self._metrics().items()
         }
         return [(name, *(f"{arm.best.tests[task].value:.4f}" for arm in self.arms)) for task, name in names.items()]
 
@@ -133,7 +133,7 @@ class WeightSearch:
         ]
 
     def _closing(self) -> str:
-        """Say what the table can show and what not."""
+        """Return sentences on what the table can show and what it cannot."""
         seeds = [trial.seed for trial in self.arms[0].trials]
         return (
             f"Trial i of every arm has the seed {seeds[0]} + i, the same data in the same order and the same steps; the best has "
@@ -153,66 +153,68 @@ def search_weights(
     spread: float = 10.0,
     finish: Callable[[L.Trainer], None] | None = None,
 ) -> WeightSearch:
-    """Search fixed weights of the losses, and give equal weights and the balancer as many trials.
+    """Search fixed weights of the losses, beside as many trials of equal weights and of the balancer.
 
-    A balancer that is run several times, and compared with one run of equal weights, has an advantage that is none of its own:
-    the best of several runs is better than one. Here every arm has the same trials. In "equal weights" they differ by the seed
-    alone, which shows what the best of them owes to chance; in "fixed weights" trial 0 has equal weights too (it is the same run)
-    and the others draw theirs with `draw_weights`; where the module has a balancer, the third arm trains with it. Trial i of every
-    arm has the same seed, the same data in the same order and the same number of steps. Weights come on top of `Task.weight`: where one
-    loss is 1000 times smaller than another, bring them near each other with it, or give a wider `spread`.
+    A balancer that is run several times, and compared with one run of equal weights, has an unfair advantage: the best of several
+    runs is better than one. Here every arm has as many trials. In "equal weights" they differ only by the seed, which shows how
+    much of the best result is chance. In "fixed weights" trial 0 has equal weights too (it is the same run), and the others have
+    weights from `draw_weights`. Where the module has a balancer, the third arm trains with it. Trial i of every arm has the same
+    seed, the same data in the same order and the same number of steps. Weights multiply `Task.weight`: where one loss is 1000
+    times smaller than another, bring them near each other with `Task.weight`, or give a wider `spread`.
 
     In each arm the trial with the highest `validate/score` is chosen (with the weights of its best checkpoint where the Trainer
-    watches a metric, as in `compare`), and its metrics on the split "test" are shown. What is compared are trials, not time: a
-    step of a balancer may cost more. One best network for each arm is no interval: to confirm a winner, train it over several
-    seeds that the search has not seen.
+    monitors a metric, as in `compare`), and the table shows its metrics on the split "test". Arms have equal numbers of trials,
+    not equal time: a step of a balancer may cost more. One best network for each arm gives no interval: to confirm a winner,
+    train it over several seeds that the search has not used.
 
     References: Xin et al., "Do current multi-task optimization methods in deep learning even help?", NeurIPS 2022; Kurin et al.,
     "In defense of the unitary scalarization for deep multi-task learning", NeurIPS 2022.
 
     Args:
-        build: Makes a new module for all tasks with this balancer; with that of the user's choice, or none, where it is given None.
+        build: Makes a new module for all tasks with this balancer; with the user's own choice, or none, where it gets None.
         data: The data, with splits "validation" and "test".
         trainer: Makes a new Trainer for the run of this name, e.g. "fixed-weights/trial3" or "PCGrad/trial0".
         trials: How many networks each arm trains, at least two.
-        seed: The seed of trial 0, which the others count up; it draws the weights too.
-        spread: How far weights are drawn apart; see `draw_weights`.
+        seed: The seed of trial 0, and of the drawn weights; trial i has seed + i.
+        spread: How far apart the drawn weights can be; see `draw_weights`.
         finish: Called with each Trainer when its run is over, e.g. to close its logger.
 
     Returns:
         Each arm's trials, with scores, metrics of each task and weights.
 
     Raises:
-        ValueError: There are fewer than two trials or tasks, `build` does not use the balancer it is given, or a split lacks labels.
+        ValueError: There are fewer than two trials or tasks, `build` does not use the balancer that it gets, or a split lacks labels.
     """
-    found = build(None)
-    names = [task.name for task in found.tasks]
+    module = build(None)
+    names = [task.name for task in module.tasks]
     if len(names) < 2:
-        raise ValueError(f"`build` must make a module with at least two tasks, got {names}: nothing is there to weigh.")
+        raise ValueError(
+            f"`build` must make a module with at least two tasks, got {names}: there is nothing to weight."
+        )
     drawn = draw_weights(names, trials, seed=seed, spread=spread)
-    refuse_once(data)
+    refuse_generators(data)
     own_summary, train = data.summary, _Search(build, data, trainer, seed, finish)
     try:
         equal = train.arm(EQUAL, drawn[:1] * trials)
         arms = [equal, train.arm(FIXED, drawn, equal.trials[:1])]
-        if found.balancer is not None:
-            arms.append(train.arm(_name(found.balancer), [None] * trials))
+        if module.balancer is not None:
+            arms.append(train.arm(_name(module.balancer), [None] * trials))
     finally:
         data.summary = own_summary
     return WeightSearch(tuple(arms))
 
 
 def draw_weights(names: Sequence[str], trials: int, *, seed: int = 0, spread: float = 10.0) -> list[dict[str, float]]:
-    """Draw weights for each trial, which add up to the number of tasks: first equal ones, then a scrambled Sobol sequence.
+    """Draw weights for each trial, which sum to the number of tasks: first equal ones, then a scrambled Sobol sequence.
 
     Before they are scaled to their sum, the logarithms of the weights are uniform between those of 1 / spread and spread, so that
-    two weights differ by a factor of spread^2 at most. More trials go on with the same sequence.
+    two weights differ by a factor of spread^2 at most. More trials continue the same sequence.
 
     Args:
-        names: The tasks.
-        trials: How many, at least two.
-        seed: Scrambles the sequence.
-        spread: How many times greater or smaller than 1 a weight can be, before they are scaled.
+        names: The names of the tasks.
+        trials: The number of trials, at least two.
+        seed: The seed of the sequence.
+        spread: How many times greater or smaller than 1 a weight can be, before it is scaled.
 
     Raises:
         ValueError: There are fewer than two trials, or `spread` is not above 1.
@@ -225,7 +227,9 @@ def draw_weights(names: Sequence[str], trials: int, *, seed: int = 0, spread: fl
         {'mood': 1.85, 'age': 0.15}
     """
     if trials < 2:
-        raise ValueError(f"`trials` must be at least 2, got {trials}. Trial 0 has equal weights; give it company.")
+        raise ValueError(
+            f"`trials` must be at least 2, got {trials}. Trial 0 has equal weights; the others have drawn ones."
+        )
     if not 1 < spread < math.inf:
         raise ValueError(f"`spread` must be above 1 and finite, got {spread}. 10 makes weights between 1/10 and 10.")
     sobol = SobolEngine(len(names), scramble=True, seed=seed)  # type: ignore[no-untyped-call]
@@ -236,7 +240,7 @@ def draw_weights(names: Sequence[str], trials: int, *, seed: int = 0, spread: fl
 
 @dataclass(frozen=True)
 class _Search:
-    """What all trials have in common."""
+    """Trains and tests the networks of all trials."""
 
     build: Callable[[Balancer | None], MultiTaskModule]
     data: MultiTaskDataModule
@@ -245,7 +249,7 @@ class _Search:
     finish: Callable[[L.Trainer], None] | None
 
     def arm(self, name: str, weights: Sequence[Mapping[str, float] | None], done: Sequence[Trial] = ()) -> Arm:
-        """Run the trials of an arm that are not done yet."""
+        """Run the trials of an arm that are not done yet, and return the arm."""
         rest = range(len(done), len(weights))
         return Arm(name, (*done, *(self.trial(name, number, weights[number]) for number in rest)))
 
@@ -255,27 +259,27 @@ class _Search:
         L.seed_everything(seed, verbose=False)
         trainer, module = self.trainer(run), self.module(weights)
         checkpoint = fit(trainer, module, self.data)
-        score = scored(trainer, module, self.data, checkpoint)
-        tests = judged(trainer, module, self.data, checkpoint)
+        score = validation_score(trainer, module, self.data, checkpoint)
+        tests = task_scores(trainer, module, self.data, checkpoint)
         if self.finish is not None:
             self.finish(trainer)
         self.data.summary = False  # one table of the tasks is enough
         return Trial(run, seed, score, tests, weights)
 
     def module(self, weights: Mapping[str, float] | None) -> MultiTaskModule:
-        """Make a network with these weights, or with the balancer that is the user's choice."""
+        """Make a network with these weights, or with the user's own balancer for None."""
         if weights is None:
             return self.build(None)
         module = self.build(Static(dict(weights)))
         made = module.balancer
         if not isinstance(made, Static) or made.weights != weights:
             raise ValueError(
-                f"`build` must give the module the balancer that it is given, Static, got {made}. Pass it on."
+                f"`build` must make the module with the balancer that it gets, Static, got {made}. Pass it on."
             )
         return module
 
 
 def _name(balancer: Balancer) -> str:
-    """Name a balancer by its class, and a function by its own name."""
+    """Return the class name of a balancer, or the name of a function."""
     made = balancer.function if isinstance(balancer, FromGramian) else balancer
     return str(getattr(made, "__name__", type(made).__name__)).strip("<>")

@@ -21,7 +21,7 @@ from torch.testing import assert_close
 from lightning_mtl import HardSharing, MultiTaskDataModule, MultiTaskModule, Regression, Task
 from lightning_mtl.balancers import FromGramian, Static, UPGrad
 from lightning_mtl.cli import MultiTaskCLI
-from lightning_mtl.comparison import Judged
+from lightning_mtl.comparison import TaskScore
 from lightning_mtl.recipes import table
 from lightning_mtl.weight_search import Arm, Trial, WeightSearch, _name, draw_weights, search_weights
 from tests.builders import encoder, leaning, splits, tasks
@@ -75,7 +75,7 @@ def test_balancers_are_named_by_their_class_and_functions_by_their_name() -> Non
 
 def found() -> WeightSearch:
     def trial(arm: str, seed: int, score: float, weights: dict[str, float] | None) -> Trial:
-        tests = {"a": Judged("accuracy", 1, score / 2), "b": Judged("mse", -1, 3 - score)}
+        tests = {"a": TaskScore("accuracy", 1, score / 2), "b": TaskScore("mse", -1, 3 - score)}
         return Trial(f"{arm}/trial{seed}", 5 + seed, score, tests, weights)
 
     equal = tuple(trial("equal-weights", i, score, {"a": 1.0, "b": 1.0}) for i, score in enumerate((0.5, 0.7, 0.6)))
@@ -219,7 +219,7 @@ def test_a_trial_is_what_its_best_checkpoint_is(trainer: TrainerMaker, tmp_path:
     assert isinstance(best.balancer, Static)
     assert best.balancer.weights == made[2].weights
     (again,) = trainer().test(best, data, verbose=False)
-    assert {task: judged.value for task, judged in made[2].tests.items()} == pytest.approx(
+    assert {task: score.value for task, score in made[2].tests.items()} == pytest.approx(
         {"sign": again["test/sign/accuracy"], "size": again["test/size/r2"]}
     )
 
@@ -244,9 +244,9 @@ def test_modules_that_cannot_be_weighed_are_refused(trainer: TrainerMaker) -> No
     data = MultiTaskDataModule({"s": splits()}, summary=False)
     with pytest.raises(ValueError, match=r"at least two tasks, got \['sign'\]"):
         search_weights(lambda balancer: MultiTaskModule(tasks(["sign"]), encoder()), data, lambda run: trainer())
-    with pytest.raises(ValueError, match="`build` must give the module the balancer that it is given"):
+    with pytest.raises(ValueError, match="`build` must make the module with the balancer"):
         search_weights(lambda balancer: MultiTaskModule(tasks(), encoder()), data, lambda run: trainer())
-    with pytest.raises(ValueError, match="'validation' must give `validate/score`"):
+    with pytest.raises(ValueError, match="'validation' must have `validate/score`"):
         search_weights(
             lambda balancer: MultiTaskModule(tasks(metrics=[]), encoder(), balancer=balancer),
             data,

@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser
 
 from ..comparison import fit
-from ..meta import EpisodeDataModule, FewShotComparison, Judgement, MetaLearningModule, judge
+from ..meta import EpisodeDataModule, EpisodeScores, FewShotComparison, MetaLearningModule, score_episodes
 from ..saving import read_model
 from ._base import RecipeCLI, finish
 from ._options import split_names
@@ -97,7 +97,7 @@ class FewShotCLI(RecipeCLI):
                     first[setting].setdefault(method, module)
         comparison = FewShotComparison(
             {
-                of: {name: Judgement(_metric(first[of][name]), runs) for name, runs in by.items()}
+                of: {name: EpisodeScores(_metric(first[of][name]), runs) for name, runs in by.items()}
                 for of, by in found.items()
             },
             self.shown,
@@ -123,7 +123,7 @@ class FewShotCLI(RecipeCLI):
         module = module.learn(trainer, data) if hasattr(module, "learn") else learned(trainer, module, data)
         finish(trainer)
         limit = trainer.limit_test_batches
-        return module, judge(module, data, self.shown[-1], limit if isinstance(limit, int) else None)
+        return module, score_episodes(module, data, self.shown[-1], limit if isinstance(limit, int) else None)
 
     def _model(self, changes: Mapping[str, Any]) -> MetaLearningModule:
         config = deepcopy(self.config.model)

@@ -4,7 +4,7 @@ from ._compare import compare, score
 from ._cost import ArmCost, Cost, costs_of
 from ._interval import Interval, t_quantile
 from ._result import Comparison
-from ._runs import Judged, fit, judged, refuse_once, run_arm, scored
+from ._runs import TaskScore, fit, refuse_generators, run_arm, task_scores, validation_score
 from ._task_result import ALL, TaskComparison
 
 __all__ = [
@@ -12,16 +12,16 @@ __all__ = [
     "ArmCost",
     "Cost",
     "Interval",
-    "Judged",
     "TaskComparison",
+    "TaskScore",
     "compare",
     "costs_of",
     "fit",
-    "judged",
-    "refuse_once",
+    "refuse_generators",
     "run_arm",
     "score",
-    "scored",
     "t_quantile",
+    "task_scores",
+    "validation_score",
     "ALL",
 ]

@@ -1,4 +1,4 @@
-"""What the networks of an arm cost."""
+"""The costs of the networks of an arm."""
 
 from __future__ import annotations
 
@@ -13,43 +13,44 @@ from .._table import table
 
 @dataclass(frozen=True)
 class Cost:
-    """What it takes to train one network; memory in bytes."""
+    """The costs of training one network; memory in bytes."""
 
     seconds: float
-    """Wall-clock from the first step of training to the last, validation included."""
+    """Wall-clock time from the first training step to the last, with validation."""
     parameters: int
+    """The number of parameters."""
     weights: int
-    """Of parameters and buffers."""
+    """Memory of parameters and buffers."""
     gradients: int
-    """Of the parameters that are trained."""
+    """Memory of the gradients of trained parameters."""
     optimizer: int
-    """What the optimizer keeps, after training."""
+    """Memory of the optimizer's state, after training."""
     peak: int | None
-    """The most that training allocated on the GPU, activations included; None on a CPU, where no run has a figure of its own."""
+    """The most memory that training allocated on the GPU, with activations; None on a CPU, where it is not known of a single run."""
     machine: str
-    """Where the seconds were taken."""
+    """The machine on which the seconds were measured."""
 
     @property
     def training(self) -> int:
-        """Weights, gradients and what the optimizer keeps."""
+        """Memory of weights, gradients and the optimizer's state."""
         return self.weights + self.gradients + self.optimizer
 
 
 @dataclass(frozen=True)
 class ArmCost:
-    """What an arm takes: for each seed the costs of the networks that it ends in, and of one that is trained first, if it needs that."""
+    """The costs of an arm: for each seed those of its networks, and of the network that is trained before them, if there is one."""
 
     runs: tuple[tuple[Cost, ...], ...]
     first: tuple[Cost, ...] = ()
 
     @property
     def networks(self) -> int:
-        """How many networks the arm ends in."""
+        """How many networks the arm has in the end."""
         return len(self.runs[0])
 
     @property
     def seconds(self) -> float:
-        """Seconds of training of a seed, of all networks together: the median over the seeds, since one may be watched by monitors, or disturbed."""
+        """Seconds of training of all networks of a seed: the median over the seeds, since one may have monitors, or be disturbed."""
         return median(sum(of.seconds for of in run) for run in self.runs) + self._before
 
     @property
@@ -59,7 +60,7 @@ class ArmCost:
 
     @property
     def training(self) -> int:
-        """Bytes to train the largest network, one being trained after another: weights, gradients, optimizer; no activations."""
+        """Bytes to train the largest network, since they are trained one after another: weights, gradients, optimizer; no activations."""
         return max(of.training for of in self._all)
 
     @property
@@ -69,25 +70,25 @@ class ArmCost:
 
     @property
     def peak(self) -> int | None:
-        """The most that a training allocated on the GPU, in bytes; None where one was on a CPU."""
+        """The most memory that training of a network allocated on the GPU, in bytes; None where one was trained on a CPU."""
         peaks = [of.peak for of in self._all]
         return None if None in peaks else max(peak for peak in peaks if peak is not None)
 
     @property
     def machines(self) -> set[str]:
-        """Where the seconds were taken."""
+        """The machines on which the seconds were measured."""
         return {of.machine for of in self._all}
 
     @property
     def name(self) -> str:
-        """What stands in a table."""
-        said = "one network" if self.networks == 1 else f"{self.networks} networks"
-        return f"{said} after one" if self.first else said
+        """The description of the arm in a table."""
+        networks = "one network" if self.networks == 1 else f"{self.networks} networks"
+        return f"{networks} after one" if self.first else networks
 
     def record(self) -> dict[str, Any]:
-        """Give it as plain data."""
-        told = ("networks", "seconds", "parameters", "training", "serving", "peak")
-        return {**{name: getattr(self, name) for name in told}, "machines": sorted(self.machines)}
+        """Return the costs as plain data."""
+        keys = ("networks", "seconds", "parameters", "training", "serving", "peak")
+        return {**{key: getattr(self, key) for key in keys}, "machines": sorted(self.machines)}
 
     @property
     def _all(self) -> list[Cost]:
@@ -101,7 +102,7 @@ class ArmCost:
 def costs_of(
     arms: Mapping[str, Sequence[Sequence[Cost | None]]], after: Mapping[str, str] | None = None
 ) -> dict[str, ArmCost] | None:
-    """Put together what each arm took; nothing where the costs of a network are not known.
+    """Return the costs of each arm; None where the costs of a network are not known.
 
     Args:
         arms: For each arm and seed the costs of its networks.
@@ -115,11 +116,11 @@ def costs_of(
 
 
 def cost_table(costs: Mapping[str, ArmCost]) -> str:
-    """Set what arms cost side by side."""
+    """Return a table of the costs of all arms."""
     peak = any(of.peak is not None for of in costs.values())
     header = ("cost of a seed", "seconds", "parameters", "memory to train", "memory to serve", *["peak on GPU"] * peak)
-    counted = any(of.networks > 1 for of in costs.values())
-    rows = [_row(f"{name}, {of.name}" if counted else name, of, peak) for name, of in costs.items()]
+    several = any(of.networks > 1 for of in costs.values())
+    rows = [_row(f"{name}, {of.name}" if several else name, of, peak) for name, of in costs.items()]
     machines = set().union(*(of.machines for of in costs.values()))
     other = "Seconds were taken on different machines and are not to be compared.\n" if len(machines) > 1 else ""
     return f"{table(header, rows)}\n{other}Memory to train: weights, gradients, optimizer of the largest network; activations come on top."
@@ -135,7 +136,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _size(count: int) -> str:
-    """Write a number of bytes as a reader takes it in."""
+    """Write a number of bytes in the unit that fits."""
     if count < 1024:
         return f"{count} B"
     power = min(int(math.log2(count)) // 10, 4)

@@ -1,4 +1,4 @@
-"""A mean over seeds, and how sure it is."""
+"""A mean over seeds with its confidence interval."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._plain import plain
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over seeds, with its 95% interval (Student's t); without one where there is a single seed."""
+    """A mean over seeds, with its 95% confidence interval (Student's t), which is infinite for a single seed."""
 
     mean: float
     low: float
@@ -34,11 +34,11 @@ class Interval:
 
     @property
     def verdict(self) -> str:
-        """What the interval allows to say about a difference that is better when it is higher."""
+        """The verdict on a difference for which higher is better: "gains", "loses" or "no evidence"."""
         return "gains" if self.low > 0 else "loses" if self.high < 0 else "no evidence"
 
     def record(self) -> dict[str, float | None]:
-        """Give it as plain data; what is not finite is None."""
+        """Return the numbers as plain data; None for those that are not finite."""
         made: dict[str, float | None] = plain({"mean": self.mean, "low": self.low, "high": self.high})
         return made
 
@@ -50,7 +50,10 @@ class Interval:
 
 @cache
 def t_quantile(degrees: int, tail: float = 0.025) -> float:
-    """Compute beyond what `tail` of Student's t lies, by summing up its density over the angle whose tangent is t / sqrt(degrees)."""
+    """Return the value above which Student's t lies with the probability `tail`.
+
+    The density is integrated over the angle whose tangent is t / sqrt(degrees).
+    """
     angle = torch.linspace(0, math.pi / 2, 400_001, dtype=torch.float64)
     mass = torch.cumulative_trapezoid(angle.cos() ** (degrees - 1), angle)
     wanted = (1 - 2 * tail) * mass[-1]

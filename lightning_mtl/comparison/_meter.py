@@ -1,4 +1,4 @@
-"""What a training takes, measured while it runs."""
+"""The costs of training, measured while it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._cost import Cost
 
 
 class Meter(L.Callback):
-    """Measures what a training costs; `cost` stays None where it does not come to its end in this process."""
+    """Measures the costs of training; `cost` stays None where training does not end in this process."""
 
     def __init__(self) -> None:
         self.cost: Cost | None = None
@@ -23,18 +23,18 @@ class Meter(L.Callback):
         self._started = 0.0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Note what else is on the GPU."""
+        """Note how much memory of the GPU is in use before."""
         device = trainer.strategy.root_device
         self._before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start."""
+        """Start the clock."""
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
         self._started = _now(pl_module.device)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop, and count what there is."""
+        """Stop the clock, and measure memory."""
         seconds, device = _now(pl_module.device) - self._started, pl_module.device
         parameters = list(pl_module.parameters())
         self.cost = Cost(
@@ -49,22 +49,22 @@ class Meter(L.Callback):
 
 
 def _now(device: torch.device) -> float:
-    """Read the clock when the GPU has done what it was given."""
+    """Read the clock after the GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
-def _bytes(held: Any) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(held))
+def _bytes(values: Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(values))
 
 
-def _tensors(held: Any) -> Iterator[Tensor]:
-    """Find all tensors in lists and dictionaries."""
-    if isinstance(held, Tensor):
-        yield held
-    elif isinstance(held, Mapping | list | tuple):
-        for each in held.values() if isinstance(held, Mapping) else held:
+def _tensors(values: Any) -> Iterator[Tensor]:
+    """Return all tensors in lists and dictionaries."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, Mapping | list | tuple):
+        for each in values.values() if isinstance(values, Mapping) else values:
             yield from _tensors(each)
 
 

@@ -1,4 +1,4 @@
-"""The picture of a comparison."""
+"""The figure of a comparison."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def plot(path: str | Path, tasks: Sequence[TaskComparison], arms: Sequence[str],
 
 def _draw(axes: Any, task: TaskComparison, arms: Sequence[str]) -> None:
     values = [of for of in (task.single, task.multi, task.two_stage) if of is not None]
-    places = range(len(arms))
+    positions = range(len(arms))
     for line in zip(*values, strict=True):
-        axes.plot(places, line, color="#0072B2", alpha=0.35, marker="o", markersize=4, linewidth=1)
-    axes.plot(places, [fmean(of) for of in values], color="#D55E00", marker="D", linewidth=2.5)
-    axes.set_xticks(places, arms)
+        axes.plot(positions, line, color="#0072B2", alpha=0.35, marker="o", markersize=4, linewidth=1)
+    axes.plot(positions, [fmean(of) for of in values], color="#D55E00", marker="D", linewidth=2.5)
+    axes.set_xticks(positions, arms)
     axes.set_xlim(-0.35, len(arms) - 0.65)
     axes.set_title(_title(task), fontsize=9)
     axes.set_ylabel(f"{task.metric} ({'higher' if task.sign > 0 else 'lower'} is better)", fontsize=9)
@@ -43,5 +43,5 @@ def _draw(axes: Any, task: TaskComparison, arms: Sequence[str]) -> None:
 
 def _title(task: TaskComparison) -> str:
     staged = task.staged
-    said = f"{task.task}: {task.verdict}\n{task.difference}"
-    return said if staged is None else f"{said}\ntwo-stage: {staged.verdict}, {staged.difference}"
+    title = f"{task.task}: {task.verdict}\n{task.difference}"
+    return title if staged is None else f"{title}\ntwo-stage: {staged.verdict}, {staged.difference}"

@@ -1,4 +1,4 @@
-"""What a comparison found."""
+"""The result of a comparison."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ._task_result import ALL, STAGED, TaskComparison
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` or `compare_arms` found; `str()` of it is the table."""
+    """The result of `compare` or `compare_arms`; `str()` of it is the table."""
 
     seeds: tuple[int, ...]
     tasks: tuple[TaskComparison, ...]
     arms: tuple[str, str] = ("single-task", ALL)
     sizes: tuple[int, int] | None = None
-    """How many parameters the networks have, where each arm is one."""
+    """The number of parameters of each network, where each arm is one network."""
     costs: Mapping[str, ArmCost] | None = None
-    """What each arm took; None where networks were trained in processes that the Trainer started for it alone."""
+    """The costs of each arm; None where the Trainer started processes of its own for training."""
 
     cached: int | None = None
     """How many twins were read from the cache; None without one."""
@@ -38,12 +38,12 @@ class Comparison:
 
     @property
     def staged(self) -> Comparison | None:
-        """The two-stage arm in the place of the multi-task one, if there is one."""
+        """The same with the two-stage arm in place of the multi-task arm, if there is one."""
         tasks = tuple(of for task in self.tasks if (of := task.staged) is not None)
         return replace(self, tasks=tasks, arms=(self.arms[0], STAGED)) if tasks else None
 
     def __str__(self) -> str:
-        header = ["task", "metric", *self.arms, "difference [95% interval]", self._judged]
+        header = ["task", "metric", *self.arms, "difference [95% interval]", self._verdict_header]
         rows = [[t.task, t.metric, f"{fmean(t.single):.4f}", *_cells(t)] for t in self.tasks]
         if self.staged is not None:
             header += [STAGED, "difference [95% interval]", "both stages"]
@@ -63,18 +63,18 @@ class Comparison:
         return lines
 
     @property
-    def _judged(self) -> str:
+    def _verdict_header(self) -> str:
         return "sharing" if self.arms[1] == ALL else self.arms[1]
 
     def record(self) -> dict[str, Any]:
-        """Give it as plain data (JSON), e.g. for a report; what is not finite is None."""
+        """Return the result as plain data (JSON), e.g. for a report; None for numbers that are not finite."""
         staged = None if self.staged is None else self.staged.delta_m
         return {
             "seeds": list(self.seeds),
             "arms": [*self.arms, *[STAGED] * (staged is not None)],
             "tasks": [task.record() for task in self.tasks],
-            "delta_m": _judgement(self.delta_m),
-            "two_stage_delta_m": None if staged is None else _judgement(staged),
+            "delta_m": _with_verdict(self.delta_m),
+            "two_stage_delta_m": None if staged is None else _with_verdict(staged),
             "cached": self.cached,
             "costs": None if self.costs is None else {arm: of.record() for arm, of in self.costs.items()},
         }
@@ -82,7 +82,7 @@ class Comparison:
     def to_csv(self, path: str | Path) -> None:
         """Write a row for each task, and one for `delta_m`."""
         arms = ("single", "multi") if self.arms[1] == ALL else self.arms
-        header = ["task", "metric", *arms, "difference", "low", "high", self._judged, "seeds"]
+        header = ["task", "metric", *arms, "difference", "low", "high", self._verdict_header, "seeds"]
         rows = [self._row(t) for t in self.tasks] + [self._delta_row()]
         if (staged := self.staged) is not None:
             header += [f"two_stage{of}" for of in ("", "_difference", "_low", "_high", "_verdict")]
@@ -113,5 +113,5 @@ def _cells(t: TaskComparison) -> list[str]:
     return [f"{fmean(t.multi):.4f}", str(t.difference), t.verdict]
 
 
-def _judgement(of: Interval) -> dict[str, Any]:
+def _with_verdict(of: Interval) -> dict[str, Any]:
     return {**of.record(), "verdict": of.verdict}

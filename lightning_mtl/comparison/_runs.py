@@ -1,4 +1,4 @@
-"""One network, trained and judged."""
+"""One network, trained and tested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._cost import Cost
 from ._meter import Meter
 
 
-class Judged(NamedTuple):
+class TaskScore(NamedTuple):
     """A task's main metric on the split "test"; `sign` is 1 where higher is better, else -1."""
 
     metric: str
@@ -22,25 +22,34 @@ class Judged(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A network that was trained and tested; it has the weights that were tested."""
+    """A network that was trained and tested, with the weights that were tested."""
 
     module: MultiTaskModule
-    judged: dict[str, Judged]
+    scores: dict[str, TaskScore]
     cost: Cost | None
 
 
 def fit(
     trainer: L.Trainer, module: MultiTaskModule, data: L.LightningDataModule, start: str | None = None
 ) -> str | None:
-    """Train, and name the best checkpoint, if one is watched."""
+    """Train, and return the path of the best checkpoint, if the Trainer monitors a metric.
+
+    Args:
+        trainer: The Trainer.
+        module: The network.
+        data: The data.
+        start: A checkpoint from which training is resumed.
+    """
     trainer.fit(module, data, ckpt_path=start)
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    watched = getattr(trainer.checkpoint_callback, "monitor", None) is not None
-    return best if best and watched else None
+    monitored = getattr(trainer.checkpoint_callback, "monitor", None) is not None
+    return best if best and monitored else None
 
 
-def scored(trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModule, checkpoint: str | None) -> float:
-    """Give `validate/score`.
+def validation_score(
+    trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModule, checkpoint: str | None
+) -> float:
+    """Validate, and return `validate/score`.
 
     Raises:
         ValueError: There is none.
@@ -48,7 +57,7 @@ def scored(trainer: L.Trainer, module: MultiTaskModule, data: MultiTaskDataModul
     (results,) = trainer.validate(module, data, ckpt_path=checkpoint, verbose=False)
     if "validate/score" not in results:
         raise ValueError(
-            f"The split 'validation' must give `validate/score`, got {sorted(results)}. Give a task `metrics`, and rows."
+            f"The split 'validation' must have `validate/score`, got {sorted(results)}. Give a task `metrics`, and rows."
         )
     return float(results["validate/score"])
 
@@ -62,61 +71,61 @@ def run_arm(
     finish: Callable[[L.Trainer], None] | None,
     also: Sequence[str] = (),
 ) -> Run:
-    """Train and test one network with a seed; say how those of its tasks did that have a metric, and what it took.
+    """Train and test one network with a seed.
 
     Args:
-        name: What the arm is called.
+        name: The name of the arm.
         build: Makes the network.
         data: The data.
         trainer: Makes a Trainer for the run of this name.
         seed: The seed.
         finish: Called with the Trainer when the run is over.
-        also: See `judged`.
+        also: See `task_scores`.
     """
     L.seed_everything(seed, verbose=False)
     run = trainer(f"{name}/seed{seed}")
     module = build()
-    return trained(run, module, data, finish, also)
+    return train_and_test(run, module, data, finish, also)
 
 
-def trained(
+def train_and_test(
     trainer: L.Trainer,
     module: MultiTaskModule,
     data: MultiTaskDataModule,
     finish: Callable[[L.Trainer], None] | None,
     also: Sequence[str] = (),
 ) -> Run:
-    """Train and test a network that is made; see `run_arm`.
+    """Train and test a network; see `run_arm`.
 
     Args:
         trainer: The Trainer.
         module: The network.
         data: The data.
         finish: Called with the Trainer when the run is over.
-        also: See `judged`.
+        also: See `task_scores`.
     """
     meter = Meter()
     trainer.callbacks.insert(0, meter)  # type: ignore[attr-defined]
-    found = judged(trainer, module, data, fit(trainer, module, data), also)
+    scores = task_scores(trainer, module, data, fit(trainer, module, data), also)
     if finish is not None:
         finish(trainer)
-    return Run(module, found, meter.cost)
+    return Run(module, scores, meter.cost)
 
 
-def judged(
+def task_scores(
     trainer: L.Trainer,
     module: MultiTaskModule,
     data: MultiTaskDataModule,
     checkpoint: str | None,
     also: Sequence[str] = (),
-) -> dict[str, Judged]:
-    """Test, and say how those tasks did that have a metric.
+) -> dict[str, TaskScore]:
+    """Test, and return the main metric of each task that has one.
 
     Args:
         trainer: The Trainer.
         module: The network.
         data: The data.
-        checkpoint: Where its weights are. Default: those that it has.
+        checkpoint: The checkpoint with its weights; None for the weights that it has.
         also: Results "<name>/<metric>" that a module may log as "test/<name>/<metric>" beside those of its tasks; higher is better.
 
     Raises:
@@ -124,22 +133,24 @@ def judged(
     """
     (results,) = trainer.test(module, data, ckpt_path=checkpoint, verbose=False)
     mains = {task.name: main for task in module.tasks if (main := task.main_metric()) is not None}
-    found = {name: Judged(metric, sign, _result(dict(results), name, metric)) for name, (metric, sign) in mains.items()}
+    found = {
+        name: TaskScore(metric, sign, _result(dict(results), name, metric)) for name, (metric, sign) in mains.items()
+    }
     for name, metric in (key.split("/") for key in also if f"test/{key}" in results):
-        found[name] = Judged(metric, 1, float(results[f"test/{name}/{metric}"]))
+        found[name] = TaskScore(metric, 1, float(results[f"test/{name}/{metric}"]))
     return found
 
 
-def refuse_once(data: MultiTaskDataModule) -> None:
-    """Refuse generators: the second network would read on where the first one stopped.
+def refuse_generators(data: MultiTaskDataModule) -> None:
+    """Check that no source is a generator: the second network would continue where the first one stopped.
 
     Raises:
-        ValueError: A source can be read once.
+        ValueError: A source can be read only once.
     """
     if once := [name for name, source in data.sources.items() if isinstance(source.stream, Iterator)]:
         raise ValueError(
             f"`data` must give each network the same rows, got generators, which can be read once, for {once}. Give iterables that "
-            "can be read anew, e.g. by `datasets.IterableDataset.from_generator`."
+            "can be read again, e.g. by `datasets.IterableDataset.from_generator`."
         )
 
 

@@ -1,4 +1,4 @@
-"""How one task did in the arms of a comparison."""
+"""The results of one task in the arms of a comparison."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STAGED = "two-stage"
 class TaskComparison:
     """A task's metric in both arms, in the same order of seeds; `sign` is 1 where higher is better, else -1.
 
-    Of two networks for all tasks, `single` is that of the first arm, and `multi` of the second.
+    Where two networks for all tasks are compared, `single` is the metric in the first arm, and `multi` in the second.
     """
 
     task: str
@@ -28,11 +28,11 @@ class TaskComparison:
     single: tuple[float, ...]
     multi: tuple[float, ...]
     two_stage: tuple[float, ...] | None = None
-    """After the task was fine-tuned by itself from the network for all tasks."""
+    """The metric after the task was fine-tuned by itself, from the network for all tasks."""
 
     @property
     def staged(self) -> TaskComparison | None:
-        """The two-stage arm in the place of the multi-task one, with its own difference and verdict."""
+        """The same with the two-stage arm in place of the multi-task arm, so with its difference and verdict."""
         return None if self.two_stage is None else replace(self, multi=self.two_stage, two_stage=None)
 
     @property
@@ -52,7 +52,7 @@ class TaskComparison:
         return [100 * self.sign * (m - s) / abs(s) if s else math.nan for m, s in pairs]
 
     def record(self) -> dict[str, Any]:
-        """Give it as plain data, values seed by seed; what is not finite is None."""
+        """Return the values of each seed, differences and verdicts as plain data; None for numbers that are not finite."""
         staged = self.staged
         return {
             "task": self.task,

@@ -15,26 +15,26 @@ from .._distributed import of_first_rank
 from ..data import MultiTaskDataModule
 from ..modules import MultiTaskModule
 from ._cost import Cost
-from ._digest import UndescribedError
-from ._runs import Judged
+from ._digest import NoDigestError
+from ._runs import TaskScore
 from ._twin_key import twin_key
 
 FORM = 1
-"""Raise it when what is kept changes."""
+"""Version of the files; raise it when their content changes."""
 
 
 class Twin(NamedTuple):
-    """How a twin did on its task, and what it took."""
+    """The result and the costs of a twin."""
 
-    judged: Judged
+    score: TaskScore
     cost: Cost | None
 
 
 class TwinCache:
-    """Keeps the result of each twin in a small JSON file, under a key of everything that settles it.
+    """Keeps the result of each twin in a small JSON file, under a cache key of all that determines it.
 
     Args:
-        folder: Where; it is made if need be.
+        folder: The folder; it is made if it does not exist.
 
     Raises:
         ValueError: It is a file.
@@ -46,44 +46,44 @@ class TwinCache:
             raise ValueError(f"`cache` must be a folder, got {str(folder)!r}, which is a file. Name another.")
         self.read = 0
         """How many twins were read."""
-        self._told = False
+        self._warned = False
         self._splits: dict[int, str] = {}
 
     def key(self, module: MultiTaskModule, trainer: L.Trainer, data: MultiTaskDataModule, seed: int) -> str | None:
-        """Give the key of a twin that is to be trained; None where one cannot be told, which is said once."""
+        """Return the cache key of a twin before training; None, with one warning, where there can be none."""
         try:
             return twin_key(module, trainer, data, seed, self._splits)
-        except (UndescribedError, RecursionError) as error:
-            if not self._told:
+        except (NoDigestError, RecursionError) as error:
+            if not self._warned:
                 warnings.warn(f"Twins are trained and not kept in `cache`: {error}.", stacklevel=2)
-            self._told = True
+            self._warned = True
             return None
 
     def find(self, key: str | None) -> Twin | None:
-        """Read the result that is kept under a key; on several processes, what the first one finds."""
-        found: Twin | None = of_first_rank(None if key is None else self._found(self.folder / f"{key}.json"))
+        """Read the result that is kept under a key; with several processes, the first one reads it for all."""
+        found: Twin | None = of_first_rank(None if key is None else self._read_file(self.folder / f"{key}.json"))
         self.read += found is not None
         return found
 
     def keep(self, key: str | None, twin: Twin) -> None:
-        """Write a result; call it on one process."""
+        """Write a result; call it in one process only."""
         if key is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         cost = None if twin.cost is None else asdict(twin.cost)
-        made = self.folder / f"{key}.{os.getpid()}.part"
-        made.write_text(json.dumps({"form": FORM, "judged": twin.judged._asdict(), "cost": cost}, indent=1))
-        made.replace(self.folder / f"{key}.json")  # at once, so that nobody reads half of it
+        part = self.folder / f"{key}.{os.getpid()}.part"
+        part.write_text(json.dumps({"form": FORM, "judged": twin.score._asdict(), "cost": cost}, indent=1))
+        part.replace(self.folder / f"{key}.json")  # at once, so that nobody reads half of it
 
-    def _found(self, path: Path) -> Twin | None:
+    def _read_file(self, path: Path) -> Twin | None:
         if not path.exists():
             return None
         try:
-            told = json.loads(path.read_text())
-            judged, cost = Judged(**told["judged"]), told["cost"]
-            if told["form"] != FORM or not isinstance(judged.value, float):
+            content = json.loads(path.read_text())
+            score, cost = TaskScore(**content["judged"]), content["cost"]
+            if content["form"] != FORM or not isinstance(score.value, float):
                 raise ValueError("another form")
-            return Twin(judged, None if cost is None else Cost(**cost))
+            return Twin(score, None if cost is None else Cost(**cost))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"{path} of `cache` holds no result and is written anew: {error!r}.", stacklevel=2)
+            warnings.warn(f"{path} of `cache` holds no result and is written again: {error!r}.", stacklevel=2)
             return None

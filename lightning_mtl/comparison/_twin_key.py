@@ -1,4 +1,4 @@
-"""What settles how a single-task twin turns out, as one key."""
+"""The cache key of a single-task twin: a hash of all that determines its result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .._random_state import random_state, set_random_state
 from ..data import MultiTaskDataModule, Source
 from ..modules import MultiTaskModule
 from ..optim import FineTuning
-from ._digest import UndescribedError, digest
+from ._digest import NoDigestError, digest
 
 _PACKAGES = ("lightning-mtl", "torch", "lightning", "torchmetrics", "datasets", "transformers")
 _TRAINER = (
@@ -53,29 +53,29 @@ _CHECKPOINT = (
     "_save_on_train_epoch_end",
 )
 _DERIVED = ("_optimizer", "_losses", "_history", "_progress")
-"""Attributes of a module that follow from the others, or are told apart from them."""
+"""Attributes of a module that follow from the others, or are hashed apart from them."""
 
 
 def twin_key(
     module: MultiTaskModule, trainer: L.Trainer, data: MultiTaskDataModule, seed: int, known: dict[int, str]
 ) -> str:
-    """Hash the module as it was built, the Trainer, the data, the seed and the versions; random states stay as they are.
+    """Return a hash of the untrained module, the Trainer, the data, the seed and the versions; random states are not changed.
 
     Args:
         module: The twin, before training.
         trainer: Its Trainer.
-        data: The data, with the number of steps that are asked for.
+        data: The data, with the twin's `steps_per_epoch`.
         seed: The seed.
         known: Hashes of splits that were read before.
 
     Raises:
-        UndescribedError: One of these may be another the next time.
+        NoDigestError: One of these may differ the next time.
     """
     before = random_state()
     try:
         return digest(
             {
-                "module": digest(module, but=_DERIVED),
+                "module": digest(module, without=_DERIVED),
                 "optimizer": _optimizer(module),
                 "trainer": _trainer(trainer),
                 "data": _data(module, data, known),
@@ -89,7 +89,7 @@ def twin_key(
 
 
 def _optimizer(module: MultiTaskModule) -> Any:
-    """Tell what makes the optimizer, by what it makes of two numbers."""
+    """Return the optimizer's kind and settings, found by making one for two numbers."""
     make = module._optimizer
     if make is None or isinstance(make, FineTuning):
         return repr(make)
@@ -97,26 +97,26 @@ def _optimizer(module: MultiTaskModule) -> Any:
     try:
         made = make(groups)
     except Exception as error:  # a user's own function, which may need more than two numbers
-        raise UndescribedError(f"the optimizer cannot be made of two numbers: {error}") from error
-    told = [{name: of for name, of in group.items() if name != "params"} for group in made.param_groups]
-    return digest([type(made), made.defaults, told])
+        raise NoDigestError(f"the optimizer cannot be made of two numbers: {error}") from error
+    settings = [{name: of for name, of in group.items() if name != "params"} for group in made.param_groups]
+    return digest([type(made), made.defaults, settings])
 
 
 def _trainer(trainer: L.Trainer) -> str:
     settings = {name: getattr(trainer, name) for name in _TRAINER}
     parts = [trainer.strategy, trainer.accelerator, trainer.precision_plugin]
-    callbacks = [_callback(of) for of in trainer.callbacks if not _watches(of)]  # type: ignore[attr-defined]
+    callbacks = [_callback(of) for of in trainer.callbacks if not _only_observes(of)]  # type: ignore[attr-defined]
     numbers = [torch.get_default_dtype(), torch.get_float32_matmul_precision()]
     return digest([settings, [type(part) for part in parts], callbacks, numbers])
 
 
 def _callback(of: L.Callback) -> Any:
-    if isinstance(of, Checkpoint):  # where it writes to differs from run to run
+    if isinstance(of, Checkpoint):  # its folder differs from run to run
         return [type(of), {name: getattr(of, name, None) for name in _CHECKPOINT}]
     return of
 
 
-def _watches(of: L.Callback) -> bool:
+def _only_observes(of: L.Callback) -> bool:
     ours = type(of).__module__.split(".")[0] in ("lightning", "lightning_mtl")
     return isinstance(of, ProgressBar | ModelSummary) or (ours and type(of).__name__.endswith("Monitor"))
 
@@ -126,35 +126,36 @@ def _data(module: MultiTaskModule, data: MultiTaskDataModule, known: dict[int, s
     reads = {task.name: task.resolve(data.sources) for task in module.tasks}
     sources = {name: _source(name, data.sources[name], known) for name in dict.fromkeys(reads.values())}
     rule = [type(data.sampling), repr(data.sampling)]
-    own = {name: of for name, of in vars(data).items() if name not in _books(data)}
+    usual = _usual_attributes()
+    own = {name: of for name, of in vars(data).items() if name not in usual}
     return digest([type(data), settings, own, rule, sorted(data.not_inputs), reads, sources])
 
 
-def _books(data: MultiTaskDataModule) -> set[str]:
-    """Name the attributes that every data module has, so that those of a user's own are left."""
+def _usual_attributes() -> set[str]:
+    """Return the names of the attributes that every data module has; others are the user's own."""
     return {*vars(MultiTaskDataModule({"s": {"train": [{}]}})), "val_dataloader", "_hparams", "_hparams_initial"}
 
 
 def _source(name: str, source: Source, known: dict[int, str]) -> Mapping[str, Any]:
     if source.stream is not None:
-        raise UndescribedError(f"source {name!r} is a stream, whose rows are not known beforehand")
+        raise NoDigestError(f"source {name!r} is a stream, whose rows are not known beforehand")
     if source.loaders:
-        raise UndescribedError(f"source {name!r} is a ready DataLoader, which may shuffle as it likes")
+        raise NoDigestError(f"source {name!r} is a ready DataLoader, which may shuffle in its own way")
     settings = {of: getattr(source, of) for of in _SOURCE}
     return {"settings": settings, "splits": {split: _rows(of, known) for split, of in source.splits.items()}}
 
 
 def _rows(rows: Any, known: dict[int, str]) -> str:
-    """Hash the rows of a split: by the fingerprint of a Hugging Face dataset, any other by reading them all."""
+    """Return a hash of the rows of a split: from the fingerprint of a Hugging Face dataset, for any other from all rows."""
     if id(rows) not in known:
-        known[id(rows)] = digest(rows if isinstance(rows, datasets.Dataset | list) else _read(rows))
+        known[id(rows)] = digest(rows if isinstance(rows, datasets.Dataset | list) else _read_all(rows))
     return known[id(rows)]
 
 
-def _read(rows: Any) -> list[Any]:
+def _read_all(rows: Any) -> list[Any]:
     read = [rows[i] for i in range(len(rows))]
     if digest(read[:8]) != digest([rows[i] for i in range(min(8, len(rows)))]):
-        raise UndescribedError(f"rows of a {type(rows).__name__} are others each time they are read")
+        raise NoDigestError(f"rows of a {type(rows).__name__} differ each time they are read")
     return [type(rows), read]
 
 

@@ -9,18 +9,18 @@ import lightning as L
 from .._distributed import SHARDED
 from ..modules import MultiTaskModule
 
-USUAL = 0.5
-"""Share of a twin's training that fine-tuning takes if nothing is said."""
+DEFAULT_SHARE = 0.5
+"""The share of a twin's training that fine-tuning takes by default."""
 
 
-def share_of(two_stage: bool | float) -> float:
-    """Give the share of a twin's training; 0 is none.
+def fine_tuning_share(two_stage: bool | float) -> float:
+    """Return the share of a twin's training that fine-tuning takes; 0 for none.
 
     Raises:
         ValueError: It is no share.
     """
     if isinstance(two_stage, bool):
-        return USUAL * two_stage
+        return DEFAULT_SHARE * two_stage
     if not 0 <= two_stage < math.inf:
         raise ValueError(
             f"`two_stage` must be true, false or a positive share of a twin's training, got {two_stage}. 0.5 is usual."
@@ -29,7 +29,7 @@ def share_of(two_stage: bool | float) -> float:
 
 
 def fine_tuning(trainer: L.Trainer, network: MultiTaskModule, share: float) -> L.Trainer:
-    """Have a Trainer begin with the weights of a network, and end after this share of its epochs and steps, rounded up.
+    """Make a Trainer start with the weights of a network, and end after this share of its epochs and steps, rounded up.
 
     Raises:
         ValueError: Neither epochs nor steps end its training.
@@ -44,12 +44,12 @@ def fine_tuning(trainer: L.Trainer, network: MultiTaskModule, share: float) -> L
         loop.max_epochs = math.ceil(share * epochs)
     if steps > 0:
         loop.epoch_loop.max_steps = math.ceil(share * steps)
-    trainer.callbacks.insert(0, _Beginning(network))  # type: ignore[attr-defined]
+    trainer.callbacks.insert(0, _InitialWeights(network))  # type: ignore[attr-defined]
     return trainer
 
 
-class _Beginning(L.Callback):
-    """Puts the weights of another network into encoder and heads, once the data have told what heads there are."""
+class _InitialWeights(L.Callback):
+    """Loads the weights of another network into encoder and heads, once the heads are made for the data."""
 
     def __init__(self, network: MultiTaskModule) -> None:
         self._network = network
@@ -59,16 +59,16 @@ class _Beginning(L.Callback):
             return
         if isinstance(trainer.strategy, SHARDED):
             raise ValueError(
-                f"`two_stage` must be left out where parameters are cut over the ranks, got {type(trainer.strategy).__name__}. Use "
+                f"`two_stage` must be left out where parameters are sharded, got {type(trainer.strategy).__name__}. Use "
                 "strategy='ddp'."
             )
-        pl_module.configure_model()  # the Trainer would do so in a moment
-        own, there = pl_module.state_dict(), self._network.state_dict()
-        fits = [name for name in own if name in there and there[name].shape == own[name].shape]
-        if lost := [name for name in own if name.startswith(("encoder.", "heads.")) and name not in fits]:
+        pl_module.configure_model()  # the Trainer would call it in a moment
+        own, given = pl_module.state_dict(), self._network.state_dict()
+        fits = [name for name in own if name in given and given[name].shape == own[name].shape]
+        if missing := [name for name in own if name.startswith(("encoder.", "heads.")) and name not in fits]:
             raise ValueError(
-                "`build` must give a twin the encoder and the head of the network for all tasks, from which `two_stage` goes on, got "
-                f"others: {lost[:3]}. Leave `two_stage` out, or build them alike."
+                "`build` must give a twin the encoder and the head of the network for all tasks, from which `two_stage` continues, got "
+                f"others: {missing[:3]}. Leave `two_stage` out, or build them alike."
             )
-        taken = {name: there[name] for name in fits if not name.startswith("balancer.")}
+        taken = {name: given[name] for name in fits if not name.startswith("balancer.")}
         pl_module.load_state_dict(taken, strict=False)

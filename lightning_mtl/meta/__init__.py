@@ -1,13 +1,13 @@
 """Meta-learning: tasks are learned so that a new one takes a few examples."""
 
 from ._datamodule import EpisodeDataModule
-from ._few_shot import FewShotComparison, Judgement, judge
+from ._few_shot import EpisodeScores, FewShotComparison, score_episodes
 from ._module import MetaLearningModule
 
 __all__ = [
     "EpisodeDataModule",
     "FewShotComparison",
-    "Judgement",
+    "EpisodeScores",
     "MetaLearningModule",
-    "judge",
+    "score_episodes",
 ]

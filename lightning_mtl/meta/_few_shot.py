@@ -1,4 +1,4 @@
-"""Ways to learn a new task from a few examples, against each other."""
+"""A comparison of methods that learn a new task from a few examples."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ._datamodule import EpisodeDataModule
 from ._module import MetaLearningModule, Trail
 
 _DIVERGED = 10
-"""An episode has diverged whose loss is this many times the mean one before the first step."""
+"""An episode has diverged if its loss is more than so many times the mean loss before the first step."""
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """How a method did on test episodes.
+class EpisodeScores:
+    """The scores of a method on test episodes.
 
     Args:
         metric: "accuracy", or "loss".
-        seeds: For each seed the metric before the first step and after each, [steps + 1, episodes].
+        seeds: For each seed the metric before the first step and after each step, [steps + 1, episodes].
     """
 
     metric: str
@@ -36,25 +36,25 @@ class Judgement:
 
     @property
     def steps(self) -> int:
-        """Steps that were taken."""
+        """The number of inner steps."""
         return len(self.seeds[0]) - 1
 
     def diverged(self, step: int) -> float:
-        """Share of the episodes whose loss after a step is not finite, or has grown out of all bounds."""
+        """Return the share of the episodes that have diverged after a step: their loss is not finite, or very large."""
         return 1 - fmean(kept.float().mean().item() for kept in self._kept(step))
 
     def mean(self, step: int) -> float:
-        """Mean over episodes and seeds after a step; of losses, over the episodes that have not diverged."""
+        """Return the mean over episodes and seeds after a step; of losses, over the episodes that have not diverged."""
         return fmean(self._means(step))
 
     def over_episodes(self, step: int) -> float:
-        """Half of the 95% interval of the mean that comes from the choice of episodes alone."""
+        """Return half of the 95% confidence interval of the mean, for other episodes of the same seeds."""
         parts = [values[step][kept] for values, kept in zip(self.seeds, self._kept(step), strict=True)]
         errors = [(of.var(correction=1) / len(of)).item() for of in parts if len(of) > 1]
         return float(1.96 * sum(errors) ** 0.5 / len(self.seeds))
 
     def over_seeds(self, step: int) -> float | None:
-        """Half of the 95% interval (Student's t) over seeds, each with training and test episodes of its own; None for one seed."""
+        """Return half of the 95% confidence interval (Student's t) over seeds, each with training and test episodes of its own; None for one seed."""
         means = self._means(step)
         if len(means) < 2:
             return None
@@ -68,8 +68,8 @@ class Judgement:
         limits = [_DIVERGED * values[0].mean().item() if losses else float("inf") for values in self.seeds]
         return [values[step] <= limit for values, limit in zip(self.seeds, limits, strict=True)]
 
-    def shown(self, step: int) -> str:
-        """Write down the mean after a step, with its intervals, over episodes and over seeds."""
+    def summary(self, step: int) -> str:
+        """Write the mean after a step, with its intervals over episodes and over seeds."""
         text = f"{self.mean(step):.3f} ±{self.over_episodes(step):.3f}"
         seeds = self.over_seeds(step)
         text += "" if seeds is None else f" ±{seeds:.3f}"
@@ -79,34 +79,34 @@ class Judgement:
 
 @dataclass(frozen=True)
 class FewShotComparison:
-    """How methods did in some settings, e.g. shots.
+    """The scores of methods in several settings, e.g. numbers of shots.
 
     Args:
-        judgements: {setting: {method: how it did}}.
-        shown: Steps whose results are written down; for methods with fewer steps their last one.
-        published: {setting: {method: what a paper reports}}.
+        scores: {setting: {method: its scores}}.
+        shown: Inner steps whose results are in the table; a method with fewer steps has "-" there.
+        published: {setting: {method: the result that a paper reports}}.
     """
 
-    judgements: Mapping[str, Mapping[str, Judgement]]
+    scores: Mapping[str, Mapping[str, EpisodeScores]]
     shown: Sequence[int]
     published: Mapping[str, Mapping[str, str]]
 
     @property
     def tasks(self) -> list[str]:
         """Names of the settings."""
-        return list(self.judgements)
+        return list(self.scores)
 
     def __str__(self) -> str:
-        metric = next(iter(next(iter(self.judgements.values())).values())).metric
+        metric = next(iter(next(iter(self.scores.values())).values())).metric
         blocks = []
-        for setting, methods in self.judgements.items():
-            beside = self.published.get(setting, {})
-            header = [setting, *(_called(step) for step in self.shown), *(["published"] if beside else [])]
+        for setting, methods in self.scores.items():
+            published = self.published.get(setting, {})
+            header = [setting, *(_step_name(step) for step in self.shown), *(["published"] if published else [])]
             rows = [
                 [
                     name,
-                    *(of.shown(step) if step <= of.steps else "-" for step in self.shown),
-                    *([beside.get(name, "-")] if beside else []),
+                    *(of.summary(step) if step <= of.steps else "-" for step in self.shown),
+                    *([published.get(name, "-")] if published else []),
                 ]
                 for name, of in methods.items()
             ]
@@ -117,11 +117,11 @@ class FewShotComparison:
         )
 
     def to_csv(self, path: str | Path) -> None:
-        """Write a line for each setting, method, seed and step."""
+        """Write a row for each setting, method, seed and step."""
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["setting", "method", "seed", "step", "metric", "mean", "median", "episodes"])
-            for setting, methods in self.judgements.items():
+            for setting, methods in self.scores.items():
                 for method, of in methods.items():
                     for seed, values in enumerate(of.seeds):
                         for step, row in enumerate(values):
@@ -129,12 +129,12 @@ class FewShotComparison:
                             writer.writerow([setting, method, seed, step, of.metric, mean, median, len(row)])
 
     def plot(self, path: str | Path) -> None:
-        """Draw the metric by inner step, a panel for each setting (extra `recipes`)."""
+        """Draw the metric by inner step, a panel for each setting. Needs the extra `recipes`."""
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(4.5 * len(self.judgements), 3.5), layout="constrained")
-        axes = figure.subplots(1, len(self.judgements), squeeze=False)[0]
-        for panel, (setting, methods) in zip(axes, self.judgements.items(), strict=True):
+        figure = Figure(figsize=(4.5 * len(self.scores), 3.5), layout="constrained")
+        axes = figure.subplots(1, len(self.scores), squeeze=False)[0]
+        for panel, (setting, methods) in zip(axes, self.scores.items(), strict=True):
             for method, of in methods.items():
                 means = [of.mean(step) for step in range(of.steps + 1)]
                 panel.plot(range(of.steps + 1), means, marker="o" if of.steps < 12 else None, label=method)
@@ -143,10 +143,10 @@ class FewShotComparison:
         figure.savefig(path)
 
 
-def judge(
+def score_episodes(
     module: MetaLearningModule, data: EpisodeDataModule, steps: int | None = None, batches: int | None = None
 ) -> Tensor:
-    """Adapt to all test episodes, step by step.
+    """Adapt to all test episodes, and return the metric before the first inner step and after each.
 
     Args:
         module: The module, with one task.
@@ -166,9 +166,9 @@ def judge(
 
 
 def accuracy(trail: Trail) -> Tensor:
-    """Give the share of query rows whose most probable class is right, [steps + 1, episodes]."""
+    """Return the share of query rows whose most probable class is right, [steps + 1, episodes]."""
     return (trail.predictions.argmax(-1) == trail.target).float().mean(-1)
 
 
-def _called(step: int) -> str:
+def _step_name(step: int) -> str:
     return "before" if step == 0 else f"{step} step{'s' * (step > 1)}"

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from lightning_mtl import FineTuning, HardSharing, Multiclass, MultiTaskDataModule, MultiTaskModule, Regression, Task
 from lightning_mtl.comparison import Comparison, compare
-from lightning_mtl.comparison._digest import UndescribedError, digest
+from lightning_mtl.comparison._digest import NoDigestError, digest
 from lightning_mtl.comparison._twin_key import twin_key
 from lightning_mtl.samplers import Temperature
 from tests import ROOT
@@ -251,7 +251,7 @@ def test_a_file_that_holds_no_result_is_written_anew(text: str, trainer: Trainer
     files = sorted((tmp_path / "deep/cache").iterdir())
     held = files[0].read_text()
     files[0].write_text(text)
-    with pytest.warns(UserWarning, match="of `cache` holds no result and is written anew"):
+    with pytest.warns(UserWarning, match="of `cache` holds no result"):
         found, trained = Setting().compare(trainer, tmp_path / "deep/cache")
     assert (len(trained), found.cached, found.tasks) == (2, 1, first.tasks)
     assert json.loads(files[0].read_text())["judged"] == json.loads(held)["judged"]
@@ -296,7 +296,7 @@ def of_class(kind: type[Augmented]) -> dict[str, Any]:
     [
         ({"sources": ready}, "source 's' is a ready DataLoader"),
         ({"sources": stream}, "source 's' is a stream"),
-        ({"sources": lambda: of_class(Augmented)}, "rows of a Augmented are others each time"),
+        ({"sources": lambda: of_class(Augmented)}, "rows of a Augmented differ each time"),
         ({"callbacks": lambda run: [Holding()]}, "which cannot be copied"),
     ],
 )
@@ -348,7 +348,7 @@ PROGRAM = """
 import functools, enum, torch, numpy as np, datasets
 from torch import nn
 from lightning_mtl import BagOfWords, HardSharing, Recurrent, Task, Vocabulary
-from lightning_mtl._digest import digest
+from lightning_mtl.comparison._digest import digest
 torch.manual_seed(0)
 class Mine(nn.Module):
     words = {"a", "b", "c"}
@@ -407,5 +407,5 @@ def test_what_refers_to_itself_has_a_digest() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_what_may_be_another_the_next_time_has_no_digest(value: Any) -> None:
-    with pytest.raises(UndescribedError):
+    with pytest.raises(NoDigestError):
         digest({"of": value})

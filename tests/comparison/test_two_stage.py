@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from lightning_mtl import HierarchicalModule, Levels, MultiTaskDataModule, MultiTaskModule, Task
 from lightning_mtl.comparison import ArmCost, Comparison, Cost, TaskComparison, compare
-from lightning_mtl.comparison._two_stage import share_of
+from lightning_mtl.comparison._two_stage import fine_tuning_share
 from tests.builders import encoder, splits
 from tests.conftest import TrainerMaker
 
@@ -169,10 +169,10 @@ def test_its_differences_are_those_to_single_task(tmp_path: Path) -> None:
 
 
 def test_shares() -> None:
-    assert [share_of(value) for value in (False, True, 0.3)] == [0.0, 0.5, 0.3]
+    assert [fine_tuning_share(value) for value in (False, True, 0.3)] == [0.0, 0.5, 0.3]
     for wrong in (-0.5, float("inf"), float("nan")):
         with pytest.raises(ValueError, match="`two_stage` must be true, false or a positive share"):
-            share_of(wrong)
+            fine_tuning_share(wrong)
 
 
 def test_what_cannot_go_on_is_refused(trainer: TrainerMaker) -> None:

@@ -490,7 +490,7 @@ def test_ways_to_learn_from_few_examples_are_compared(tmp_path: Path, capsys: py
     found = sinusoid.main(
         [*options, "--methods=Meta-SGD,joint", "--settings=10 points", "--trainer.enable_progress_bar=false"]
     )
-    learned, joint = found.judgements["10 points"].values()
+    learned, joint = found.scores["10 points"].values()
     assert learned.mean(1) < 0.8 * learned.mean(0)
     assert joint.mean(1) > 0.8 * joint.mean(0)
     assert learned.over_seeds(1) is not None
@@ -522,8 +522,8 @@ def test_letters_are_told_apart_in_every_way(tmp_path: Path) -> None:
         "--trainer.enable_progress_bar=false",
     ]
     found = glyphs.main(options)
-    assert list(found.judgements["5 shots"]) == ["MAML", "ANIL", "Reptile", "ProtoNet", "joint"]
-    assert all(len(of.seeds[0][0]) == 4 for of in found.judgements["5 shots"].values())
+    assert list(found.scores["5 shots"]) == ["MAML", "ANIL", "Reptile", "ProtoNet", "joint"]
+    assert all(len(of.seeds[0][0]) == 4 for of in found.scores["5 shots"].values())
 
 
 @pytest.mark.parametrize(
