@@ -94,7 +94,7 @@ class ConflictMonitor(PairMonitor):
     # Hooks of Lightning
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Start anew, or resume with the results for the same tasks."""
+        """Start from scratch, or resume with the results for the same tasks."""
         super().on_train_start(trainer, pl_module)
         self._trainer, self._reads_balancer = trainer, not self._uses_probe(pl_module)
         self._last_balance = pl_module.balance if self._reads_balancer else None

@@ -88,7 +88,7 @@ class ForgettingMonitor(StatefulCallback):
     # Hooks of Lightning
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Start anew, or resume from a checkpoint; with phases, evaluate once before training."""
+        """Start from scratch, or resume from a checkpoint; with phases, evaluate once before training."""
         if not hasattr(pl_module, "train_log"):
             raise ValueError(
                 f"ForgettingMonitor must watch a module of lightning_mtl, got {type(pl_module).__name__}. Use `MultiTaskModule`."

@@ -90,7 +90,7 @@ class GapMonitor(StatefulCallback):
     # Hooks of Lightning
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Register for the losses that the module logs; start anew, or resume."""
+        """Register for the losses that the module logs; start from scratch, or resume."""
         if not hasattr(pl_module, "train_log"):
             raise ValueError(
                 f"GapMonitor must have a module of lightning_mtl, which reports the losses of tasks, got {type(pl_module).__name__}. Use one."

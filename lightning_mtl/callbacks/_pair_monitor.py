@@ -98,7 +98,7 @@ class PairMonitor(StatefulCallback, ABC):
         return "Use strategy='ddp'."
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Start anew, or resume with the results for the same tasks."""
+        """Start from scratch, or resume with the results for the same tasks."""
         names = tuple(task.name for task in pl_module.tasks)
         new_run = self.starts_new_run(trainer)
         if names != self.names or new_run:

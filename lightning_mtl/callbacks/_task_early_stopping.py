@@ -126,7 +126,7 @@ class TaskEarlyStopping(StatefulCallback):
             pl_module.routing.every_task_every_step = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Find which tasks may stop; start anew, or resume."""
+        """Find which tasks may stop; start from scratch, or resume."""
         if not trainer.enable_validation:
             raise ValueError(
                 "TaskEarlyStopping must see validation scores, got a run without validation. Give the sources a split 'validation'."

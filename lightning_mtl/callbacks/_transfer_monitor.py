@@ -95,7 +95,7 @@ class TransferMonitor(PairMonitor):
         return self._by_pair("affinity", self._affinity.mean(), both=True)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Start anew, or resume; warn of optimizers whose steps are not known."""
+        """Start from scratch, or resume; warn of optimizers whose steps are not known."""
         super().on_train_start(trainer, pl_module)
         if names := unknown_optimizers(trainer.optimizers):
             warnings.warn(

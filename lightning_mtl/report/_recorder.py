@@ -74,7 +74,7 @@ class Report(StatefulCallback):
             )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Register for the values that the module logs; start anew, or resume."""
+        """Register for the values that the module logs; start from scratch, or resume."""
         if self.starts_new_run(trainer):
             self._reset()
         self._trainer = trainer
