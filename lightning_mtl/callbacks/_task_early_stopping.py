@@ -221,7 +221,7 @@ class TaskEarlyStopping(StatefulCallback):
     def _refuse_sources(self, trainer: L.Trainer, module: Any, batch: Any) -> None:
         if sampler_of(trainer) is not None:
             loader: Any = trainer.train_dataloader
-            loader.refuse_haste()
+            loader.refuse_reading_far_ahead()
         elif isinstance(batch, Mapping):
             module.routing.settle(batch)
             sources = module.routing.sources

@@ -45,9 +45,9 @@ class MultiTaskLoader(StepLoader):
             collate=sent_by_value if num_workers else _as_is,
         )
         if isinstance(sampler, MultiTaskSampler) and sampler.rule.feedback:
-            self.refuse_haste()
+            self.refuse_reading_far_ahead()
 
-    def refuse_haste(self) -> None:
+    def refuse_reading_far_ahead(self) -> None:
         """Check that workers do not read batches before the rates of these batches are announced.
 
         Raises:

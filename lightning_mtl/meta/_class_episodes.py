@@ -14,7 +14,7 @@ from ..data import Examples
 from ..samplers import EpisodeRows, EpisodeSampler
 from ..task import ROWS, Task
 
-_KEPT = 2**31
+_MEMORY = 2**31
 """Bytes of a split up to which its rows are kept as tensors."""
 _BLOCK = 256
 """Rows that are read together."""
@@ -25,28 +25,28 @@ class ClassEpisodes:
 
     Args:
         examples: The rows.
-        sampler: What draws them.
-        task: The task that reads them.
+        sampler: What draws the rows of an episode.
+        task: The task that reads the rows.
     """
 
     def __init__(self, examples: Examples, sampler: EpisodeSampler, task: Task) -> None:
         self.examples, self.sampler, self.task = examples, sampler, task
-        self.kept = _kept(examples)
+        self.kept = _whole_split(examples)
 
     def draw(self, split: str, step: int, count: int, picked: Sequence[int]) -> Any:
-        """Draw the episodes with these numbers."""
+        """Draw the episodes with these numbers: with a leading axis where all have one size, else as a list."""
         drawn = [self.sampler.episode(split, step, number) for number in picked]
-        columns = self._read(np.concatenate([np.concatenate([of.support, of.query]) for of in drawn]))
-        sizes = {(len(of.support), len(of.query)) for of in drawn}
+        columns = self._read(np.concatenate([np.concatenate([episode.support, episode.query]) for episode in drawn]))
+        sizes = {(len(episode.support), len(episode.query)) for episode in drawn}
         if len(sizes) > 1:
-            return self._ragged(columns, drawn, step)
+            return self._listed(columns, drawn, step)
         ((shots, queries),) = sizes
         stacked = {
             name: column.reshape(len(drawn), shots + queries, *column.shape[1:]) for name, column in columns.items()
         }
         return {
-            "support": self._part(stacked, slice(None, shots), [of.support_labels for of in drawn]),
-            "query": self._part(stacked, slice(shots, None), [of.query_labels for of in drawn]),
+            "support": self._part(stacked, slice(None, shots), [episode.support_labels for episode in drawn]),
+            "query": self._part(stacked, slice(shots, None), [episode.query_labels for episode in drawn]),
             "drawn": {"seed": self.sampler.seed, "step": step},
         }
 
@@ -60,40 +60,45 @@ class ClassEpisodes:
         made: dict[str, Any] = {name: column[:, rows] for name, column in stacked.items()}
         return {**made, self.task.column: self._labels(np.stack(labels)), ROWS: {}}
 
-    def _ragged(self, columns: Mapping[str, Tensor], drawn: Sequence[EpisodeRows], step: int) -> list[Any]:
-        parts, start = [], 0
-        for of in drawn:
-            middle, end = start + len(of.support), start + len(of.support) + len(of.query)
-            cut = {"support": (slice(start, middle), of.support_labels), "query": (slice(middle, end), of.query_labels)}
-            parts.append(
+    def _listed(self, columns: Mapping[str, Tensor], drawn: Sequence[EpisodeRows], step: int) -> list[Any]:
+        episodes, start = [], 0
+        for episode in drawn:
+            middle = start + len(episode.support)
+            end = middle + len(episode.query)
+            parts = {
+                "support": (slice(start, middle), episode.support_labels),
+                "query": (slice(middle, end), episode.query_labels),
+            }
+            episodes.append(
                 {
                     name: {
                         **{key: value[rows] for key, value in columns.items()},
                         self.task.column: self._labels(labels),
                         ROWS: {},
                     }
-                    for name, (rows, labels) in cut.items()
+                    for name, (rows, labels) in parts.items()
                 }
                 | {"drawn": {"seed": self.sampler.seed, "step": step}}
             )
             start = end
-        return parts
+        return episodes
 
     def _labels(self, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(numbers).to(self.task.known_head().dtype)
 
 
-def _kept(examples: Examples) -> dict[str, Tensor] | None:
-    """Read a whole split as tensors, where its rows are data of one size.
+def _whole_split(examples: Examples) -> dict[str, Tensor] | None:
+    """Return a whole split as tensors, where all rows have one size; otherwise None.
 
-    Texts, which are padded batch by batch, are not; nor are the rows of a dataset of the user's own, which may be drawn anew at each reading.
+    Texts have different sizes, since they are padded batch by batch. Rows of the user's own dataset class are read each time,
+    because they may differ (random augmentation).
     """
     if not isinstance(examples.rows, datasets.Dataset | list):
         return None
     if examples.tokenizes or examples.lengths() is not None or examples.inputs.whole is not None:
         return None
     first = _tensors(examples[[0]])
-    if sum(column.nbytes for column in first.values()) * len(examples) > _KEPT:
+    if sum(column.nbytes for column in first.values()) * len(examples) > _MEMORY:
         return None
     blocks = [
         _tensors(examples[list(range(start, min(start + _BLOCK, len(examples))))])

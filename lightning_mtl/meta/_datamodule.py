@@ -1,4 +1,4 @@
-"""Labelled datasets and families of functions in, a loader of episodes out."""
+"""The data module of episodes: from labelled datasets and families of functions to loaders of episodes."""
 
 from __future__ import annotations
 
@@ -34,31 +34,34 @@ _STAGES = {"fit": ("train", "validation"), "validate": ("validation",), "test": 
 
 
 class EpisodeDataModule(L.LightningDataModule):
-    """Feed episodes to a `MetaLearningModule`: some examples of a task to adapt to, and others to be judged by.
+    """Feed episodes to a `MetaLearningModule`: some examples of a task to adapt to (the support), and others to evaluate on (the query).
 
-    Of a labelled dataset an episode is a new task to tell some classes apart (N-way K-shot); of a family of functions it is one function.
-    A step holds `episodes` of each source. Episodes are functions of the seed and the step: they do not depend on workers or ranks, each rank draws
-    others, and a resumed run goes on with those that the unbroken one would have drawn. Those to validate and test by are the same
-    in each pass.
+    An episode of a labelled dataset is a new task: to classify some of its classes (N-way K-shot). An episode of a family of
+    functions is one function. A step holds `episodes` of each source. Episodes are functions of the seed and the step: they do not
+    depend on the number of workers or ranks, each rank draws others, and a resumed run continues with the episodes of an
+    uninterrupted run. Episodes for validation and test are the same in each pass.
 
     Args:
-        sources: {name: source}; a source is a `Source` or dataset, {split: dataset} with classes that meet in no two splits, or a
+        sources: {name: source}; a source is a `Source` or dataset, {split: dataset} where no class is in two splits, or a
             `Family` of functions, whose splits are drawn from different seeds.
         ways: Classes of an episode.
-        shots: Examples of each class that a task is adapted to; of a function, points. Two numbers for one in between that is drawn.
-        queries: Examples of each class that it is judged by; of a function, points. Default: 15; of a function, as many as `shots`.
+        shots: Examples of each class to adapt to; for a function, points. With two numbers, a number from the first to the second
+            is drawn.
+        queries: Examples of each class to evaluate on; for a function, points. Default: 15; for a function, as many as `shots`.
         episodes: Episodes of each source in a step, on each process.
         steps_per_epoch: Steps in an epoch.
         validation_episodes: Episodes of each source in a validation.
         test_episodes: Episodes of each source in a test.
-        balanced: Whether each class of an episode has as many examples; else they come as they are in the data.
-        seed: Makes other episodes. Default: that of `seed_everything`, or 0.
+        balanced: Whether all classes of an episode have equally many examples; else its rows are drawn at random from all rows of
+            its classes.
+        seed: Other seeds draw other episodes. Default: that of `seed_everything`, or 0.
         num_workers: Processes that read ahead.
         tokenizer: Turns texts into tensors. Default: the encoder's.
-        summary: Whether to print what there is to draw from before training.
+        summary: Whether to print a table of the data before training.
 
     Raises:
-        ValueError: There is no source, or a number is out of its range; in `setup`, more ways than classes, a class with too few examples, or one that is in two splits.
+        ValueError: There is no source, or a number is out of its range; in `setup`, more ways than classes, a class with too few
+            examples, or a class that is in two splits.
 
     Example:
         >>> rows = [{"x": [float(i % 6), float(i)], "kind": "abcdef"[i % 6]} for i in range(60)]
@@ -117,7 +120,7 @@ class EpisodeDataModule(L.LightningDataModule):
         """Read the splits of this stage, and check that episodes can be drawn from them.
 
         Raises:
-            ValueError: What is wrong with which source, and what to do.
+            ValueError: No episodes can be drawn; the message names the source, and a remedy.
         """
         self.setup_for(getattr(self.trainer, "lightning_module", None), stage)
 
@@ -186,7 +189,7 @@ class EpisodeDataModule(L.LightningDataModule):
         return ClassEpisodes(source.examples(split, inputs, task.columns, name), sampler, task)
 
     def train_dataloader(self) -> EpisodeLoader:
-        """Loader of new episodes in each step."""
+        """Return the loader of training, with new episodes in each step."""
         rank, ranks = ranks_of(self.trainer)
         count = self.episodes * ranks
         share = getattr(self.trainer, "overfit_batches", 0) if self.trainer is not None else 0
@@ -196,18 +199,18 @@ class EpisodeDataModule(L.LightningDataModule):
             for step in range(first, first + self.steps_per_epoch):
                 yield step % frozen if frozen else step, count, range(rank, count, ranks)
 
-        known = self.state_dict() or self._resumed  # of a loader that is made anew, or of a checkpoint
+        state = self.state_dict() or self._resumed  # of the loader before this one, or of a checkpoint
         self._training = self._loader("train", plans, self.steps_per_epoch)
-        if known is not None:
-            self._training.load_state_dict(known)
+        if state is not None:
+            self._training.load_state_dict(state)
         return self._training
 
     def val_dataloader(self) -> Any:
-        """Loader of the episodes to validate by."""
+        """Return the loader of the validation episodes."""
         return self._evaluating("validation")
 
     def test_dataloader(self) -> Any:
-        """Loader of the episodes to test by."""
+        """Return the loader of the test episodes."""
         return self._evaluating("test")
 
     def _evaluating(self, split: str) -> EpisodeLoader:

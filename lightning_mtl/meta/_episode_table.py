@@ -1,4 +1,4 @@
-"""What is printed before training: what there is to draw episodes from."""
+"""The table that is printed before training: what episodes are drawn from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def episode_table(
     """Return a table with a row for each source and split.
 
     Args:
-        drawings: {split: {source: what its episodes are drawn by}}.
+        drawings: {split: {source: what draws its episodes}}.
         totals: Episodes of each split that is evaluated.
         episodes: Episodes of each source in a step of training.
         shots: Examples of each class, or points of a function.

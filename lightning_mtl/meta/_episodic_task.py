@@ -48,7 +48,7 @@ def _refuse_head(task: Task, ways: int) -> None:
     for name in ("class_weight", "names"):
         if getattr(head, name, None) is not None:
             raise ValueError(
-                f"`{name}` of the head of task {task.name!r} must be left out, since the numbers of classes are drawn anew in each episode, got "
+                f"`{name}` of the head of task {task.name!r} must be left out, since each episode numbers its classes anew, got "
                 f"{getattr(head, name)!r}."
             )
     classes = {"multiclass": head.outputs, "binary": 2}.get(head.kind)

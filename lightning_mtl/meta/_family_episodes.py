@@ -17,10 +17,10 @@ class FamilyEpisodes:
 
     Args:
         family: The functions.
-        shots: Points of a support; two numbers for one in between that each step draws.
+        shots: The smallest and the largest number of points of a support; each step draws one.
         queries: Points of a query.
         task: The task that reads them.
-        seed: What the draws depend on.
+        seed: Other seeds draw other functions.
     """
 
     def __init__(self, family: Family, shots: tuple[int, int], queries: int, task: Task, seed: int) -> None:
@@ -28,7 +28,7 @@ class FamilyEpisodes:
         self._last: tuple[Any, Any] = (None, None)
 
     def draw(self, split: str, step: int, count: int, picked: Sequence[int]) -> Any:
-        """Draw all functions of the step, and pick some."""
+        """Draw all functions of the step, and return those with these numbers."""
         key = (split, step, count)
         if self._last[0] != key:
             draws = random.Random(repr((self.seed, split, step)))
