@@ -10,7 +10,7 @@ from torch import Tensor
 from ..encoders import LevelledEncoder
 from ..modules import Exported
 from ..task import Task
-from ._forward import Climb
+from ._forward import ForwardPass
 from ._hierarchy import Hierarchy
 
 
@@ -43,6 +43,6 @@ class ExportedHierarchy(Exported):
     def outputs(self, inputs: dict[str, Tensor], words: Tensor | None = None) -> dict[str, Tensor]:
         """Give for each task the output of its head, see `Exported`."""
         encoder: Any = self.encoder
-        climb = Climb(self.hierarchy, encoder, self.heads._modules, inputs, self.tasks, words=words).run()
+        forward = ForwardPass(self.hierarchy, encoder, self.heads._modules, inputs, self.tasks, words=words).run()
         names = self.hierarchy.names
-        return {names[i]: climb.predictions[i] for i in self.tasks}
+        return {names[i]: forward.predictions[i] for i in self.tasks}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from ._hierarchy import Hierarchy
 from ._label_feeds import gold, soft
 
 
-class Climb:
+class ForwardPass:
     """The rows of one source on their way up, level by level; at each level heads answer, and rows that are done drop out.
 
     Args:
@@ -63,7 +63,7 @@ class Climb:
         """The level that was just run, for each task by itself, where their gradients are told apart."""
         self._taps: dict[tuple[int, int], tuple[Features, Tensor | None]] = {}
 
-    def run(self) -> Climb:
+    def run(self) -> ForwardPass:
         """Rise to the top."""
         for level in range(1, self.top + 1):
             self.step(level)
@@ -149,6 +149,25 @@ class Climb:
             return target, rows
         length = target.shape[1] if words else 1
         return target[active], _places(active, rows // length) * length + rows % length
+
+
+def run_together(passes: Sequence[ForwardPass], gates: Any, top: int) -> None:
+    """Run the forward passes of all sources of a step, level by level.
+
+    Args:
+        passes: The forward passes.
+        gates: The gates of the levels, if there are any: then all ranks lead something through each.
+        top: The highest level of a task.
+    """
+    tops = [forward.top for forward in passes] + [top] * (gates is not None)
+    for level in range(1, max(tops, default=0) + 1):
+        there = [forward for forward in passes if level <= forward.top]
+        for forward in there:
+            forward.step(level)
+        if gates is not None:
+            gates.lead(level, there, passes[0].state.hidden)
+        for forward in there:
+            forward.answer(level)
 
 
 def _read(features: Features, factor: float) -> Features:

@@ -98,6 +98,17 @@ class Hierarchy(nn.Module):
                 )
             self.fed[level] = tuple(sorted({*self.fed.get(level, ()), lower}))
 
+    def mix(self, task: str) -> dict[int, float]:
+        """Return how much each level counts for a task that reads a learned mix of them.
+
+        Raises:
+            ValueError: The task reads a single level.
+        """
+        if task not in self.mixes:
+            raise ValueError(f"`task` must have several levels, got {task!r}. Name one that does: {list(self.mixes)}.")
+        mix: Mix = self.mixes[task]  # type: ignore[assignment]
+        return dict(zip(self.levels[self.names.index(task)], mix.shares().tolist(), strict=True))
+
     def build(self, heads: Mapping[str, Any]) -> None:
         """Make the embeddings of labels, as far as heads are known."""
         for lower in {task for feeding in self.fed.values() for task in feeding}:

@@ -16,19 +16,19 @@ class LevelLearner(Learner):
     Args:
         learner: The task by itself.
         hierarchy: Who sits where.
-        climb: From inputs and words to the head's output.
+        forward: From inputs and words to the head's output.
     """
 
-    def __init__(self, learner: Learner, hierarchy: nn.Module, climb: Callable[..., Tensor]) -> None:
+    def __init__(self, learner: Learner, hierarchy: nn.Module, forward: Callable[..., Tensor]) -> None:
         super().__init__(
             learner._task, learner.encoder, learner.heads[learner._task.name], learner._loss, learner.losses
         )
         self.hierarchy = hierarchy
-        self._climb = climb
+        self._forward_pass = forward
 
     def answer(self, data: Mapping[str, Any]) -> Tensor:
         """Give the head's output."""
-        prediction: Tensor = self._climb(data["inputs"], data.get("words"))
+        prediction: Tensor = self._forward_pass(data["inputs"], data.get("words"))
         return prediction
 
     def read(self, data: Mapping[str, Any]) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..gradients import Cut
-from ._forward import Climb
+from ._forward import ForwardPass
 from ._hierarchy import Hierarchy
 
 LevelMeasure = Callable[[int, Tensor, Tensor], Tensor]
@@ -86,32 +86,32 @@ class LevelCuts(Cut):
         levels = [level for level, here in rows.at.items() if not by_level or len(here) + (level in rows.above) > 1]
         self.gates = {level: Cut(self.count, _at(level, measure)) for level in levels}
 
-    def lead(self, level: int, climbs: Sequence[Climb], like: Tensor) -> None:
-        """Lead what these climbs have reached through the gate of a level, each of its tasks by itself.
+    def lead(self, level: int, passes: Sequence[ForwardPass], like: Tensor) -> None:
+        """Lead what these passes have reached through the gate of a level, each of its tasks by itself.
 
         Args:
             level: The level.
-            climbs: Those that have reached it.
+            passes: Those that have reached it.
             like: A tensor of their type and device, for a rank without any, whose gate takes part all the same.
         """
         if level not in self.gates:
             return
         above = self.rows.above.get(level)
         features = []
-        for climb in climbs:
-            wanted = [task for task in climb.tasks if task in self.rows.at[level]]
+        for forward in passes:
+            wanted = [task for task in forward.tasks if task in self.rows.at[level]]
             features.append(
                 dict.fromkeys(
-                    [*wanted, above] if above is not None and climb.top > level else wanted, climb.state.hidden
+                    [*wanted, above] if above is not None and forward.top > level else wanted, forward.state.hidden
                 )
             )
         if not any(features):
             features = [{self.rows.at[level][0]: like.new_zeros(1, requires_grad=True)}]
-        for climb, led in zip(climbs, self.gates[level].gated(features), strict=False):
+        for forward, led in zip(passes, self.gates[level].gated(features), strict=False):
             views: dict[int, Any] = dict(led)
             if above in views:
-                climb.state = replace(climb.state, hidden=views.pop(above))
-            climb.views = views
+                forward.state = replace(forward.state, hidden=views.pop(above))
+            forward.views = views
         units = [gate.unit for gate in self.gates.values() if gate.unit is not None]
         self.unit = torch.stack(units).sum()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,20 +11,23 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .._distributed import gathers_for
-from ..balancers import Balancer, LossBalancer, Weighting
+from .._lightning import callbacks_of
+from ..balancers import Balancer, Weighting
 from ..encoders import LevelledEncoder
-from ..gradients import Measuring, Scope
-from ..inputs import WORDS
+from ..gradients import Scope
 from ..modules import Batch, Exported, Learner, MultiTaskModule, SourceAnswer, SourceBatch, Step
-from ..saving import without_lost_balancer
-from ..task import LEVELS, ROWS, Task
+from ..task import LEVELS, Task
+from ._alone import network_for
+from ._checks import refuse_balancing, refuse_two_clippings
 from ._export import ExportedHierarchy
-from ._forward import Climb
-from ._hierarchy import Hierarchy, Mix, Scale
+from ._forward import ForwardPass, run_together
+from ._hierarchy import Hierarchy, Scale
 from ._learner import LevelLearner
-from ._level_cuts import LevelCuts, LevelRows
-from ._level_map import level_map
+from ._level_cuts import LevelRows
+from ._level_map import first_rows, level_map
 from ._parameter_levels import fed_levels, task_levels, trunk_levels
+from ._plan import rows_by_level
+from ._source_passes import forward_pass, labels_of
 
 
 class HierarchicalModule(MultiTaskModule):
@@ -128,26 +130,20 @@ class HierarchicalModule(MultiTaskModule):
         )
 
     def arguments(self) -> dict[str, Any]:
-        """Give the arguments that only a hierarchy has."""
+        """Return the arguments that only a hierarchy has."""
         scales = {name: _plain(self._feeding[name]) for name in ("tap_grad", "level_grad")}
         return {**self._feeding, **scales, "clip_by_depth": self.clip_by_depth}
 
     def mix(self, task: str) -> dict[int, float]:
-        """Read how much each level counts for a task that reads a learned mix of them.
+        """Return how much each level counts for a task that reads a learned mix of them.
 
         Raises:
             ValueError: The task reads a single level.
         """
-        if task not in self.hierarchy.mixes:
-            raise ValueError(
-                f"`task` must have several levels, got {task!r}; those that do: {list(self.hierarchy.mixes)}."
-            )
-        mix: Mix = self.hierarchy.mixes[task]  # type: ignore[assignment]
-        levels = self.hierarchy.levels[self.hierarchy.names.index(task)]
-        return dict(zip(levels, mix.shares().tolist(), strict=True))
+        return self.hierarchy.mix(task)
 
     def level_map(self, batch: Batch | None = None) -> str:
-        """Write down which task sits where, what feeds it, and what share of the encoder's work it needs.
+        """Describe the level of each task, what feeds it, and what share of the encoder's work it needs.
 
         Args:
             batch: Some rows to count the work with. Default: it is left out.
@@ -157,23 +153,19 @@ class HierarchicalModule(MultiTaskModule):
         return level_map(self.hierarchy, self.encoder, sources, few)
 
     def few(self, batch: Batch) -> dict[str, Any]:
-        """Take what the encoder reads of a few rows, to count its work with."""
+        """Return what the encoder reads of a few rows, to count its work with."""
         source, columns = next(iter(self.routing.label(batch).items()))
-        return {name: _few(column) for name, column in self.routing.inputs(source, columns).items()}
+        return {name: first_rows(column) for name, column in self.routing.inputs(source, columns).items()}
 
     def levels_of_parameters(self) -> tuple[dict[nn.Parameter, int], dict[nn.Parameter, int]]:
-        """Tell at which level each parameter sits: those of the trunk, 0 being what all levels stand on; and the tasks' own."""
+        """Return the level of each parameter: those of the trunk, 0 being what all levels stand on; and the tasks' own."""
         return trunk_levels(self.hierarchy, self.encoder), task_levels(self.hierarchy, (self.heads, self.losses))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Print the level map before the first step, where the Trainer prints summaries."""
         super().on_train_batch_start(batch, batch_idx)
-        callbacks: Any = self.trainer.callbacks  # type: ignore[attr-defined]
-        if (
-            self.trainer.global_step == 0
-            and batch_idx == 0
-            and any(isinstance(callback, ModelSummary) for callback in callbacks)
-        ):
+        summarized = any(isinstance(callback, ModelSummary) for callback in callbacks_of(self.trainer))
+        if self.trainer.global_step == 0 and batch_idx == 0 and summarized:
             rank_zero_info(self.level_map(batch))
 
     def configure_gradient_clipping(
@@ -187,18 +179,14 @@ class HierarchicalModule(MultiTaskModule):
         if self.clip_by_depth is None:
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
-        if gradient_clip_val is not None:
-            raise ValueError(
-                f"`gradient_clip_val` of the Trainer must be left out with `clip_by_depth`, got {gradient_clip_val} and "
-                f"{self.clip_by_depth}. Leave one of them out."
-            )
+        refuse_two_clippings(gradient_clip_val, self.clip_by_depth)
         depth = max((self.hierarchy.top[task] for task in self.step_loss.tasks_of_step()), default=1)
         self.clip_gradients(optimizer, min(float(depth), self.clip_by_depth), "norm")
 
     # Levels
 
     def _set_tasks(self, tasks: Sequence[Task]) -> None:
-        _refuse_balancing(self.balancer, self.measuring, tasks, self._feeding["detach_feeds"])
+        refuse_balancing(self.balancer, self.measuring, tasks, self._feeding["detach_feeds"])
         old = self.hierarchy if "hierarchy" in self._modules else None
         self.hierarchy = Hierarchy(tasks, self.encoder, **self._feeding)
         if old is not None:
@@ -233,79 +221,41 @@ class HierarchicalModule(MultiTaskModule):
         return self.encoder.widths[self.hierarchy.top[self.hierarchy.names.index(task.name)] - 1]
 
     def shared(self) -> nn.Module:
-        """Give what tasks share: the encoder, and what is fed into it."""
+        """Return what tasks share: the encoder, and what is fed into it."""
         return nn.ModuleList([*self.encoder.shared_parts(), self.hierarchy.embeddings, self.hierarchy.joins])
 
     def _level_rows(self) -> LevelRows:
         return LevelRows.of(self.hierarchy)
 
     def moved_by(self, task: int) -> set[int]:
-        """Number the tasks whose heads the loss of this task moves."""
+        """Return the tasks whose heads the loss of this task moves."""
         return {task} if self.hierarchy.detach_feeds else self.hierarchy.closure([task])
 
     def _label(self, batch: Any) -> Any:
         batch = super()._label(batch)
         for source, columns in batch.items():
-            columns[LEVELS] = self._plan(columns, self.routing.present(source, columns))
+            present = self.routing.present(source, columns)
+            columns[LEVELS] = rows_by_level(self.hierarchy, self.tasks, columns, present)
         return batch
 
-    def _plan(self, columns: dict[str, Any], present: Iterable[int]) -> dict[int, Tensor]:
-        if LEVELS in columns:
-            found: dict[int, Tensor] = columns[LEVELS]
-            return found
-        rows, count = {}, 0
-        for i in present:
-            target, labelled = columns[self.tasks[i].column], columns[ROWS].get(self.tasks[i].name)
-            count = len(target)
-            if labelled is not None:
-                rows[i] = labelled // target.shape[1] if self.tasks[i].known_head().per_position else labelled
-        return self.hierarchy.rows(present, rows, count)
-
     def _answers(self, parts: Sequence[SourceBatch], step: Step) -> list[dict[int, SourceAnswer]]:
-        climbs, cut = [self._climb(part) for part in parts], self.cut
-        tops = [climb.top for climb in climbs] + [max(self.hierarchy.top)] * (cut is not None)
-        for level in range(1, max(tops, default=0) + 1):
-            there = [climb for climb in climbs if level <= climb.top]
-            for climb in there:
-                climb.step(level)
-            if isinstance(cut, LevelCuts):
-                cut.lead(level, there, climbs[0].state.hidden)
-            for climb in there:
-                climb.answer(level)
-        if climbs:
-            step.features = climbs[0].state.hidden
+        passes, cut = [self._forward_pass(part) for part in parts], self.cut
+        run_together(passes, cut, max(self.hierarchy.top))
+        if passes:
+            step.features = passes[0].state.hidden
         return [
-            {i: (climb.predictions[i], *self._labels(part, climb, i)) for i in part.answered}
-            for part, climb in zip(parts, climbs, strict=True)
+            {i: (forward.predictions[i], *labels_of(self.tasks[i], i, part, forward)) for i in part.answered}
+            for part, forward in zip(parts, passes, strict=True)
         ]
 
-    def _climb(self, part: SourceBatch) -> Climb:
+    def _forward_pass(self, part: SourceBatch) -> ForwardPass:
         share = self.hierarchy.gold_share(self.train_log.step) if self.training else 0.0
-        targets = {}
-        if share:
-            targets = {i: part.columns[self.tasks[i].column] for i in part.read if self.tasks[i].column in part.columns}
-        return Climb(
-            self.hierarchy,
-            self.encoder,
-            self.heads._modules,
-            part.inputs,
-            part.answered,
-            plan=self._plan(part.columns, part.present),
-            targets=targets,
-            share=share,
-            words=part.columns.get(WORDS),
-        )
-
-    def _labels(self, part: SourceBatch, climb: Climb, task: int) -> tuple[Any, Tensor | None]:
-        target, rows = part.labels(self.tasks[task])
-        if target is None:
-            return None, rows
-        return climb.labels(task, target, rows, words=self.tasks[task].known_head().per_position)
+        return forward_pass(self.hierarchy, self.encoder, self.heads, self.tasks, part, share)
 
     def predictions(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
         """Return the outputs of the heads of these tasks; see `MultiTaskModule`."""
-        climb = Climb(self.hierarchy, self.encoder, self.heads._modules, inputs, tasks, words=words).run()
-        return [climb.predictions[i] for i in tasks]
+        forward = ForwardPass(self.hierarchy, self.encoder, self.heads._modules, inputs, tasks, words=words).run()
+        return [forward.predictions[i] for i in tasks]
 
     def alone(self, task: Task) -> HierarchicalModule:
         """Make a module for one task at its level, with copies of the levels below it and of the tasks that feed them.
@@ -313,24 +263,10 @@ class HierarchicalModule(MultiTaskModule):
         Args:
             task: The task, with a head.
         """
-        own: dict[str, Any] = self.arguments()
-        whole = HierarchicalModule([*self.tasks, task], copy.deepcopy(self.encoder), **own)
-        whole.load_state_dict(without_lost_balancer(whole, self.state_dict()), strict=False)
-        whole.hierarchy.succeed(copy.deepcopy(self.hierarchy))
-        of = whole.hierarchy
-        sitting = {of.top.index(level) for level in of.fed if level <= of.top[-1]}  # who says what a level is fed
-        kept = [whole.tasks[i] for i in sorted({*of.closure([len(self.tasks)]), *sitting})]
-        for below in kept:
-            feeding = of.fed.get(of.top[of.names.index(below.name)], ())
-            below.feeds_from, below.auxiliary = tuple(of.names[i] for i in feeding), below.name != task.name
-        if isinstance(own["tap_grad"], Mapping):
-            own["tap_grad"] = {name: of for name, of in own["tap_grad"].items() if name in {each.name for each in kept}}
-        made = HierarchicalModule(kept, whole.encoder, **own)
-        made.load_state_dict(whole.state_dict(), strict=False)
-        return made
+        return network_for(self, task, HierarchicalModule)
 
     def learner(self, task: int) -> Learner:
-        """Give a task as something that can be adapted.
+        """Return a task as something that can be adapted.
 
         Args:
             task: Its number.
@@ -343,35 +279,6 @@ class HierarchicalModule(MultiTaskModule):
         return ExportedHierarchy(self.hierarchy, self.encoder, self.tasks, tasks, self.hidden_columns(tasks))
 
 
-def _refuse_balancing(balancer: Any, measuring: Measuring, tasks: Sequence[Task], detached: bool) -> None:
-    """Look whether gradients can be told apart where they are to be weighed.
-
-    Raises:
-        ValueError: They cannot.
-    """
-    in_rows = measuring.scope != "representation" and measuring.refresh_every == 1
-    if (
-        balancer is None
-        or isinstance(balancer, LossBalancer)
-        or (in_rows and not (measuring.sketch or measuring.gradient_memory))
-    ):
-        return
-    if measuring.weight_heads:
-        raise ValueError(
-            "`weight_heads` must go with scope='parameters' in a hierarchy, without `sketch`, `gradient_memory` and `refresh_every`, got "
-            f"{measuring}. Leave it out."
-        )
-    if not detached and any(task.feeds_from for task in tasks):
-        raise ValueError(
-            "`detach_feeds` must be true where gradients are weighed at the levels, since higher tasks reach lower ones through what these "
-            "feed, got False. Set it, or use scope='parameters'."
-        )
-
-
 def _plain(scale: Scale) -> Any:
     """Make plain data of factors, whose keys are texts."""
     return {str(key): factor for key, factor in scale.items()} if isinstance(scale, Mapping) else scale
-
-
-def _few(column: Any) -> Any:
-    return column[:2] if isinstance(column, Tensor) else column

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..adaptation import Adapting, Data, Episode, singles
+from ..adaptation import Data, Episode
 from ..heads import Head
 from ..modules import data_of
-from ..task import ROWS, Task
+from ..task import ROWS, Routing, Task
+
+if TYPE_CHECKING:
+    from ._module import MetaLearningModule
 
 PARTS = ("support", "query")
 Columns = Mapping[str, Any]
@@ -22,6 +26,35 @@ Inputs = Callable[[Columns], dict[str, Any]]
 def is_episodic(part: Any) -> bool:
     """Say whether what a batch has of a source are episodes."""
     return isinstance(part, list) or (isinstance(part, Mapping) and set(PARTS) <= part.keys())
+
+
+def has_episodes(batch: Any) -> bool:
+    """Return whether a batch holds episodes of any source."""
+    return isinstance(batch, Mapping) and any(is_episodic(part) for part in batch.values())
+
+
+def label_episodes(
+    batch: Mapping[str, Any], tasks: Sequence[Task], routing: Routing, checked: set[str]
+) -> dict[str, Any]:
+    """Label the episodes of a batch, and its ordinary sources.
+
+    Args:
+        batch: The batch.
+        tasks: All tasks.
+        routing: Which task reads which source.
+        checked: Sources whose episodes were checked; more are added.
+    """
+    routing.settle(batch)
+    labelled = dict(batch)
+    for source, part in batch.items():
+        if is_episodic(part):
+            labelled[source] = labelled_episodes(part, [tasks[i] for i in routing.readers(source)], source)
+            if source not in checked and "drawn" not in (part[0] if isinstance(part, list) else part):
+                refuse_overlap(part, source)  # once, since it takes time
+            checked.add(source)
+        elif part is not None:
+            labelled |= routing.label({source: part})
+    return labelled
 
 
 def labelled_episodes(part: Any, tasks: Sequence[Task], source: str) -> Any:
@@ -196,30 +229,18 @@ def _rows(task: Task, data: Data, rows: Tensor) -> dict[str, Any]:
     return made
 
 
-def divergence(task: str, adapter: Adapting, episodes: Any, drawn: Mapping[str, Any]) -> str:
-    """Tell where adapting to episodes of a training step stopped being finite.
+def episodes_of_rows(module: MetaLearningModule, task: int, columns: Any, inputs: Any) -> list[Episode]:
+    """Make an episode of the labelled rows of an ordinary batch: a part of them is the support, the rest the query.
 
-    Args:
-        task: Name of the task.
-        adapter: What adapts it.
-        episodes: Those of the step.
-        drawn: Of each source the seed and the step of its episodes, where that is known.
+    In evaluation there are two, so that each part is judged. Where there is a single row, there is none, with a warning.
     """
-    alone = singles(episodes) if isinstance(episodes, tuple) else episodes
-    rate = getattr(adapter.rule, "rate", None)
-    where = ", ".join(f"{source}: {of}" for source, of in drawn.items() if of) or "not of EpisodeDataModule"
-    for number, episode in enumerate(alone):
-        (outcome,) = adapter([episode], training=False, every=True)
-        finite = outcome.losses[0][0].isfinite().tolist()
-        if not all(finite):
-            first = finite.index(False)
-            what = (
-                f"after inner step {first}"
-                if first
-                else "before the first inner step: the weights it starts from have diverged"
-            )
-            return (
-                f"Adapting to task {task!r} must stay finite, got a loss that is not in episode {number} of the step ({where}), {what}, with "
-                f"`rate` {rate}. Take a smaller `rate`, fewer `steps`, or a smaller rate of the optimizer."
-            )
-    return f"The loss of task {task!r} must stay finite while it is trained, got one that is not ({where}). Take a smaller `rate`."
+    whole = module.adaptation.count(module.training) == 0
+    pair = halves(module.tasks[task], columns, inputs, 1.0 if whole else module.support)
+    if pair is None:
+        warnings.warn(
+            f"Task {module.tasks[task].name!r} had a single labelled row in a batch, which cannot be both adapted to and judged by: it is "
+            "left out there. Take a larger `batch_size`.",
+            stacklevel=2,
+        )
+        return []
+    return [pair] if module.training or whole else [pair, pair[::-1]]

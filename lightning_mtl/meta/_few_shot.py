@@ -16,7 +16,8 @@ from torch import Tensor
 from .._table import table
 from ..comparison import t_quantile
 from ._datamodule import EpisodeDataModule
-from ._module import MetaLearningModule, Trail
+from ._module import MetaLearningModule
+from ._trail import Trail
 
 _DIVERGED = 10
 """An episode has diverged if its loss is more than so many times the mean loss before the first step."""

@@ -167,10 +167,13 @@ class TaskModule(TaskNetwork):
         self._balance.start()
         self.step_loss.start()
         self.train_log.start(self.trainer)
-        self.on_train_epoch_start()  # a run that is resumed within an epoch does not start it
+        self._note_last_batch()  # a run that is resumed within an epoch does not start it
 
     def on_train_epoch_start(self) -> None:
         """Note which batch is the last one: its metrics are logged."""
+        self._note_last_batch()
+
+    def _note_last_batch(self) -> None:
         self.train_log.last_batch = self.trainer.num_training_batches - 1
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -220,8 +223,6 @@ class TaskModule(TaskNetwork):
         """Remove the functions that callbacks have put into the module."""
         keep_functions_of([], self._callback_functions)
 
-    # Evaluation
-
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add the losses and metrics of one batch."""
         self.evaluation.add(self.run(batch), "validate", self.device)
@@ -256,8 +257,6 @@ class TaskModule(TaskNetwork):
         self.log_dict(values, sync_dist=synced)
         if score is not None:
             self.log(f"{stage}/score", score, prog_bar=True, sync_dist=synced)
-
-    # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add a description of the model, and the random state of every rank.

@@ -15,7 +15,7 @@ from transformers import AutoModel
 from lightning_mtl import HierarchicalModule, HuggingFace, HuggingFaceLevels, LevelledEncoder, Multiclass, Tagging, Task
 from lightning_mtl.encoders import State
 from lightning_mtl.hierarchical import level_work
-from lightning_mtl.hierarchical._forward import Climb
+from lightning_mtl.hierarchical._forward import ForwardPass
 from tests.hierarchical.levels import ENCODERS, columns, folder_of, labels, module, recurrent, tasks
 
 Batch = dict[str, dict[str, Any]]
@@ -298,11 +298,11 @@ def test_shares_of_work_are_those_of_the_layers(name: str) -> None:
         assert work[1] == work[2] == work[3] / 2
 
 
-def test_a_climb_without_tasks_runs_the_first_level_for_the_sake_of_other_ranks() -> None:
+def test_a_forward_pass_without_tasks_runs_the_first_level_for_the_sake_of_other_ranks() -> None:
     of = module("recurrent")
-    climb = Climb(of.hierarchy, of.encoder, of.heads._modules, columns("recurrent"), ()).run()
-    assert climb.state.hidden.requires_grad
-    assert not climb.predictions
+    forward = ForwardPass(of.hierarchy, of.encoder, of.heads._modules, columns("recurrent"), ()).run()
+    assert forward.state.hidden.requires_grad
+    assert not forward.predictions
 
 
 def test_rows_that_rise_can_be_found_before_the_batch_goes_to_a_device() -> None:

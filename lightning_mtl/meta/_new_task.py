@@ -1,0 +1,33 @@
+"""What a new task takes over from a module that was meta-learned."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from ..adaptation import Adaptation, Norm
+from ..task import Task
+
+if TYPE_CHECKING:
+    from ._module import MetaLearningModule
+
+
+def usual_method(module: MetaLearningModule, task: Task) -> tuple[Adaptation, Norm]:
+    """Return the adaptation that was trained for; what it learned for the head of a single task goes to that of the new one."""
+    rule = copy.deepcopy(module.adaptation)
+    if len(module.tasks) == 1:
+        own = {f"heads.{task.name}.{name}": value for name, value in task.known_head().named_parameters()}
+        rule.succeed(f"heads.{module.tasks[0].name}.", f"heads.{task.name}.", own)
+    return rule, module.norm
+
+
+def initial_head(module: MetaLearningModule, task: Task) -> None:
+    """Give a new task the head that the others start from, if it predicts as many numbers of the same kind."""
+    head, found = module.tasks[0].known_head(), task.known_head()
+    if len(module.tasks) > 1 or (head.kind, head.outputs) != (found.kind, found.outputs):
+        return
+    if head.kind == "regression":  # its scale is part of what was learned
+        task.head = copy.deepcopy(head)
+        task.head.fitted = True
+    else:
+        found.layers, found.readout = copy.deepcopy(head.layers), head.readout
