@@ -226,14 +226,14 @@ class MultiTaskDataModule(L.LightningDataModule):
             streams,
             self._rule() if len(streams) > 1 else Uniform(),
             batches=self.batches,
-            batch=self.batch_size * ranks.count,
+            batch=self.batch_size * ranks.world,
             steps=self.steps_per_epoch,
             epochs=last_epoch(self.trainer),
             limit=getattr(self.trainer, "limit_train_batches", None) or 1.0,
             frozen=frozen,
             fill=shards_parameters(self.trainer),
             seed=seed_or_global(self.seed),
-            num_replicas=ranks.count,
+            num_replicas=ranks.world,
             rank=ranks.rank,
         )
         return self._loader("train", self.sampler, self.num_workers)
@@ -272,7 +272,7 @@ class MultiTaskDataModule(L.LightningDataModule):
 
     def _every_row(self, streams: Mapping[str, Stream], rows: int | None = None) -> EvaluationSampler:
         ranks = ranks_of(self.trainer)
-        return EvaluationSampler(streams, rows=rows, num_replicas=ranks.count, rank=ranks.rank)
+        return EvaluationSampler(streams, rows=rows, num_replicas=ranks.world, rank=ranks.rank)
 
     def _streams(self, split: str, *, shuffle: bool, bucket: bool) -> dict[str, Stream]:
         return self._splits.streams(

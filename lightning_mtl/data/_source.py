@@ -87,14 +87,13 @@ class Source:
         self.loaders = {split: data for split, data in splits.items() if isinstance(data, DataLoader)}
         self.stream: Any = None
         """The training split, where it can only be read as a stream."""
+        self.rows: int | None = None
         self.splits = {split: self._rows(split, data) for split, data in splits.items()}
         if rows is not None and (rows < 1 or self.stream is None):
             raise ValueError(
                 f"`rows` must be the number of rows of a training split that is read as a stream, got {rows}. Leave it out."
             )
-        self.rows = rows
-        if rows is None and self.stream is not None and len(self.splits["train"]) < SAMPLE:
-            self.rows = len(self.splits["train"])  # all of them were read
+        self.rows = self.rows if rows is None else rows
         self._prepared = PreparedRows()
 
     def _rows(self, split: str, data: Any) -> Any:
@@ -104,6 +103,7 @@ class Source:
         if split != "train":
             return first_rows(iterable)[0]
         first, self.stream = first_rows(iterable, SAMPLE)
+        self.rows = len(first) if len(first) < SAMPLE else None
         return first
 
     def flow(self, batch: int, name: str, rank: int, ranks: int) -> Flow:

@@ -36,9 +36,9 @@ def stream_of(
     Raises:
         ValueError: Batches of the source's own where a step mixes sources, or fewer rows than ranks.
     """
-    rows_per_step = source.rows_per_step(split, batch_size) * ranks.count
+    rows_per_step = source.rows_per_step(split, batch_size) * ranks.world
     as_stream = split == "train" and source.stream is not None
-    ready = None if as_stream else source.ready_batches(split, name, ranks.count)
+    ready = None if as_stream else source.ready_batches(split, name, ranks.world)
     own = ready is not None or source.batch_size is not None
     if own and split == "train" and batches not in BY_SOURCE:
         raise ValueError(
@@ -46,10 +46,10 @@ def stream_of(
             "into one. Give its dataset without `batch_size`, or use batches='homogeneous'."
         )
     if as_stream:
-        return source.flow(rows_per_step, name, ranks.rank, ranks.count)
-    if len(examples) < ranks.count:
+        return source.flow(rows_per_step, name, ranks.rank, ranks.world)
+    if len(examples) < ranks.world:
         raise ValueError(
-            f"Source {name!r} must have a row for each process in split {split!r}, got {len(examples)} for {ranks.count}. Add rows, "
+            f"Source {name!r} must have a row for each process in split {split!r}, got {len(examples)} for {ranks.world}. Add rows, "
             "or use fewer processes."
         )
     if ready is not None:
@@ -61,5 +61,5 @@ def stream_of(
         shuffle=shuffle and source.shuffled(split),
         lengths=examples.lengths() if bucket else None,
         sort=not shuffle,
-        ranks=ranks.count,
+        ranks=ranks.world,
     )

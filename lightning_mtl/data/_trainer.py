@@ -14,7 +14,7 @@ class Ranks(NamedTuple):
     """The number of this rank, and how many ranks there are."""
 
     rank: int
-    count: int
+    world: int
 
 
 def ranks_of(trainer: Any) -> Ranks:
