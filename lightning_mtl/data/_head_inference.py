@@ -70,7 +70,7 @@ def _is_padding(value: Any) -> bool:
 
 
 def set_class_names(task: Task, columns: Mapping[str, list[Any]], features: Features) -> None:
-    """Give a head without class names the names in its column.
+    """Set the class names of a head from its column, where it has none.
 
     Raises:
         ValueError: There are more or fewer names than the head has classes.

@@ -20,7 +20,7 @@ from ._step_loader import StepLoader
 class MultiTaskLoader(StepLoader):
     """Iterates over `{source: batch}`, read by one pool of workers; Lightning leaves it as it is.
 
-    Its state is that of the sampler after the last batch that was handed out, whatever the workers have read ahead.
+    Its state is that of the sampler after the last batch that was delivered, however far the workers have read ahead.
 
     Raises:
         ValueError: Workers read further ahead than new rates are announced.
@@ -68,7 +68,7 @@ class MultiTaskLoader(StepLoader):
         yield from super().__iter__()
 
     def deliver(self) -> None:
-        """Count the batch that is handed out next."""
+        """Count the batch that is delivered next."""
         self.sampler.deliver()
 
     def read(self, plan: Plan) -> dict[str, dict[str, Any]]:
@@ -94,7 +94,7 @@ class MultiTaskLoader(StepLoader):
         return state | {"streams": gather_objects(state["streams"])} if self.sampler.stateful else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume with the step after the last one that was handed out.
+        """Resume with the step after the last delivered one.
 
         Raises:
             ValueError: The state is of other sources, sizes or batches, or of another number of ranks where a source has a
@@ -107,7 +107,7 @@ class MultiTaskLoader(StepLoader):
             saved, ranks = state["streams"], self.sampler.num_replicas
             if len(saved) != ranks and any(stream.own for stream in self.sampler.streams.values()):
                 raise ValueError(
-                    f"A checkpoint whose processes read streams of their own must be resumed on as many, got {ranks} today and "
+                    f"A checkpoint whose processes read streams of their own must be resumed on as many processes, got {ranks} today and "
                     f"{len(saved)} in the checkpoint. Use {len(saved)}."
                 )
             state = state | {"streams": saved[self.sampler.rank % len(saved)]}

@@ -26,7 +26,7 @@ def rule_in_use(
 
     Args:
         callbacks: The callbacks of the Trainer.
-        sampling: The rule of the data module. Default: all sources are drawn alike.
+        sampling: The rule of the data module. Default: all sources are drawn equally often.
         sources: Names of the sources.
         batches: What a step holds.
 

@@ -104,8 +104,12 @@ class Binary(ClassHead):
 
     def judged(self, prediction: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
         """Stretch probabilities so that the threshold becomes one half, the threshold of metrics; their order stays."""
-        cut = self._threshold
-        return prediction if cut == 0.5 else centered(prediction, at_least_float32(prediction).new_full((), cut))
+        threshold = self._threshold
+        return (
+            prediction
+            if threshold == 0.5
+            else centered(prediction, at_least_float32(prediction).new_full((), threshold))
+        )
 
     def answers(self, prediction: Float[Tensor, "batch"], words: Tensor | None = None) -> list[dict[str, Any]]:
         """Turn probabilities of a yes into one answer for each row.
@@ -123,8 +127,8 @@ class Binary(ClassHead):
 
     @property
     def _threshold(self) -> float:
-        cut: float = self._learned.get("threshold", self.threshold)
-        return cut
+        threshold: float = self._learned.get("threshold", self.threshold)
+        return threshold
 
     def _set_pos_weight(self, pos_weight: float | Literal["balanced"]) -> None:
         if self.class_weight is not None:

@@ -54,6 +54,6 @@ def _refuse_head(task: Task, ways: int) -> None:
     classes = {"multiclass": head.outputs, "binary": 2}.get(head.kind)
     if classes != ways:
         raise ValueError(
-            f"`head` of task {task.name!r} must tell as many classes apart as an episode has `ways`, {ways}, got "
+            f"`head` of task {task.name!r} must have as many classes as an episode has `ways`, {ways}, got "
             f"{type(head).__name__} with {head.outputs} outputs. Leave it out, or give Multiclass({ways})."
         )

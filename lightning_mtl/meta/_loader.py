@@ -30,7 +30,7 @@ class Drawing(Protocol):
 
 
 class EpisodeLoader(StepLoader):
-    """Iterates over `{source: episodes}`; its state is how many steps it handed out, whatever workers have read ahead.
+    """Iterates over `{source: episodes}`; its state is how many steps it delivered, however far workers have read ahead.
 
     Args:
         drawings: What draws the episodes of each source.
@@ -57,15 +57,15 @@ class EpisodeLoader(StepLoader):
         return self._length
 
     def deliver(self) -> None:
-        """Count the step that is handed out next."""
+        """Count the step that is delivered next."""
         self.delivered += 1
 
     def state_dict(self) -> dict[str, int]:
-        """Return how many steps were handed out."""
+        """Return how many steps were delivered."""
         return {"delivered": self.delivered}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Resume after the last step that was handed out."""
+        """Resume after the last delivered step."""
         self.delivered = state["delivered"]
 
 

@@ -16,8 +16,8 @@ from ._rule import Rule
 from ._stream import Stream
 
 Batches = Literal["all", "homogeneous", "stratified", "mixed"]
-"""What a step holds: a batch of every source; a batch of one source, drawn anew in each step; rows of every source in fixed
-numbers; rows whose source is drawn anew for each."""
+"""What a step holds: a batch of every source; a batch of one source, drawn in each step; rows of every source in fixed
+numbers; rows whose sources are drawn one by one."""
 BATCHES: tuple[Batches, ...] = get_args(Batches)
 BY_SOURCE: tuple[Batches, ...] = ("all", "homogeneous")
 """Kinds that hold a whole batch of each of their sources, of that source's own size."""

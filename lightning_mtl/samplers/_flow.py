@@ -110,7 +110,7 @@ class Flow(Stream):
         if self._taken == 0 or isinstance(self.iterable, Once):
             raise ValueError(
                 f"Source {self.name!r} must give rows pass after pass, got an end after {self._taken} rows of pass {self._number}. "
-                "Give an iterable that can be read anew (a generator cannot; `datasets.IterableDataset.from_generator` can), or "
+                "Give an iterable that can be read again (a generator cannot; `datasets.IterableDataset.from_generator` can), or "
                 "train for fewer steps."
             )
         self._number, self._taken = self._number + 1, 0
@@ -146,7 +146,7 @@ class Flow(Stream):
             if again > self._taken:
                 raise ValueError(
                     f"Source {self.name!r} must give rows again from number {self._taken} on, since not all that was read ahead was "
-                    f"trained on, got a generator that has given {again}. Give an iterable that can be read anew "
+                    f"trained on, got a generator that has given {again}. Give an iterable that can be read again "
                     "(`datasets.IterableDataset.from_generator`), or let epochs end by `steps_per_epoch`, without workers."
                 )
             self._rows = islice(self._rows, self._taken - again, None)

@@ -107,4 +107,4 @@ class Rates:
             self.rule.load_state_dict(state["remembers"])
             self._announced = [(step, list(rates)) for step, rates in state["announced"]]
         else:
-            warnings.warn(f"Sampling goes on by {self.rule}; it was saved under {state['rule']}.", stacklevel=2)
+            warnings.warn(f"Sampling continues by {self.rule}; it was saved under {state['rule']}.", stacklevel=2)

@@ -40,7 +40,7 @@ class Task:
             `head.predict` (of words: the labelled ones, [words, tags]). The first one counts for `<stage>/score`.
             Default: accuracy and macro F1 for classes, R² and mean absolute error for numbers, F1 of spans for tags
             such as B-PER, accuracy for dependency arcs (unlabelled attachment score). An empty list means none.
-        weight: Factor of its loss, for the trunk and the head alike.
+        weight: Factor of its loss, for the trunk and for the head.
         level: The level of a `HierarchicalModule` at which it is supervised: its number (negative from the top) or its name; or a
             list of these, of which the task reads a learned mix.
         auxiliary: Whether it is only trained, for the benefit of the other tasks, and not evaluated.

@@ -250,7 +250,7 @@ def test_too_few_rows_are_refused_with_source_and_split() -> None:
     [
         (
             Task("kind", head=Multiclass(4)),
-            "`head` of task 'kind' must tell as many classes apart as an episode has `ways`, 3, got Multiclass with 4",
+            "`head` of task 'kind' must have as many classes as an episode has `ways`, 3, got Multiclass with 4",
         ),
         (Task("kind", "others"), "Task 'kind' reads source 'others'; sources are"),
     ],

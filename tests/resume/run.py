@@ -275,7 +275,7 @@ def is_successor() -> bool:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    warnings.filterwarnings("error", message="Sampling goes on by")
+    warnings.filterwarnings("error", message="Sampling continues by")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     given = json.loads(sys.argv[2])

@@ -156,7 +156,7 @@ def test_a_run_under_another_rule_reads_each_source_on(whole: Whole, tmp_path: P
     case = Case()
     unbroken, folder = whole(case)
     with pytest.warns(
-        UserWarning, match=r"goes on by Uniform\(\); it was saved under Temperature\(temperature=2.0, cap=None\)"
+        UserWarning, match=r"continues by Uniform\(\); it was saved under Temperature\(temperature=2.0, cap=None\)"
     ):
         resumed = going_on(case, checkpoint(folder, WITHIN), tmp_path, rule=Uniform())
     assert {tuple(step["rates"]) for step in resumed.steps} == {(1 / 3, 1 / 3, 1 / 3)}
@@ -209,7 +209,9 @@ def test_a_stream_of_each_rank_is_resumed_on_as_many_ranks(own: bool) -> None:
 
     state = loader(1).state_dict()
     if own:
-        with pytest.raises(ValueError, match="must be resumed on as many, got 2 today and 1 in the checkpoint"):
+        with pytest.raises(
+            ValueError, match="must be resumed on as many processes, got 2 today and 1 in the checkpoint"
+        ):
             loader(2).load_state_dict(state)
     else:
         loader(2).load_state_dict(state)

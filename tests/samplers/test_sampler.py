@@ -507,7 +507,7 @@ def test_another_rule_goes_on_from_the_same_place() -> None:
     plan = sampler({"a": 33, "b": 8}, "mixed", Uniform())
     steps = read(plan, 5)
     other = sampler({"a": 33, "b": 8}, "mixed", Explicit({"a": 1.0, "b": 0.0}), seed=4)
-    with pytest.warns(UserWarning, match=r"Sampling goes on by Explicit\(rates=.*; it was saved under Uniform\(\)"):
+    with pytest.warns(UserWarning, match=r"Sampling continues by Explicit\(rates=.*; it was saved under Uniform\(\)"):
         goes_on(other, plan.state_dict())
     rest = read(other, 6)
     assert not rows_of(rest, "b")
