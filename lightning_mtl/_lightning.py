@@ -84,17 +84,15 @@ def shorten(trainer: L.Trainer, epochs: int | None = None, steps: int | None = N
         trainer.fit_loop.epoch_loop.max_steps = steps
 
 
-def show_val_dataloader(data: L.LightningDataModule, shown: bool) -> None:
-    """Let a data module have validation or none: Lightning skips validation where the method is that of its own class."""
-    if shown:
-        vars(data).pop("val_dataloader", None)
-    else:
-        hidden = super(type(data), data).val_dataloader
-        data.val_dataloader = hidden  # type: ignore[method-assign]
+def hide_val_dataloader(data: L.LightningDataModule, hide: bool) -> None:
+    """Take `val_dataloader` away from a data module, or return it: Lightning skips validation only where there is none."""
+    vars(data).pop("val_dataloader", None)
+    if hide:
+        vars(data)["val_dataloader"] = L.LightningDataModule.val_dataloader.__get__(data)
 
 
-class WorkersOf:
-    """A loader around a `DataLoader`, whose workers Lightning ends when a run is over."""
+class WorkersOfLoader:
+    """The base of loaders around a `DataLoader`, whose workers Lightning ends when a run is over."""
 
     _loader: DataLoader[Any]
 

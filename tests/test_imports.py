@@ -24,15 +24,18 @@ MAY_IMPORT = {  # of our own packages; a package comes after all that it imports
     "inputs": {"encoders"},
     "gradients": {"balancers", "encoders"},
     "optim": NO_PACKAGE,
-    "task": {"heads", "inputs", "metrics"},
-    "callbacks": {"balancers", "gradients", "inputs", "metrics", "samplers"},
+    "task": {"gradients", "heads", "inputs", "metrics"},
+    "callbacks": {"balancers", "gradients", "inputs", "metrics", "samplers", "task"},
     "data": {"callbacks", "encoders", "files", "heads", "inputs", "samplers", "task"},
-    "saving": {"balancers", "encoders", "heads", "inputs", "task"},
+    "saving": {"encoders", "heads", "inputs", "task"},
     "modules": {
         *("adaptation", "balancers", "encoders", "heads", "inputs"),
         *("callbacks", "data", "gradients", "optim", "saving", "task"),
     },
-    "hierarchical": {"balancers", "callbacks", "encoders", "gradients", "heads", "inputs", "modules", "task"},
+    "hierarchical": {
+        *("balancers", "encoders", "gradients", "heads", "inputs"),
+        *("callbacks", "modules", "saving", "task"),
+    },
     "comparison": {"data", "modules", "optim"},
     "meta": {
         *("adaptation", "balancers", "encoders", "families", "heads", "inputs", "samplers"),
@@ -53,7 +56,7 @@ OF_FOUNDATIONS = {"_distributed": NO_PACKAGE, "_lightning": {"_distributed"}}
 TORCH_ONLY = {"adaptation", "balancers", "encoders", "families", "heads", "metrics", "samplers"}
 FRAMEWORKS = {"lightning", "torchmetrics", "datasets", "transformers"}
 EXTRA = {"encoders/_hugging_face.py": {"transformers"}}
-FREE = {"__init__", "recipes"}
+FREE = {"__init__", "_former_paths", "recipes"}
 FILES = sorted(HOUSE.rglob("*.py"))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .._checks import require
 from .._distributed import SHARDED
+from ..task import MultiTask
 from ._phased import PhasedCallback
 from ._stateful import StatefulCallback
 
@@ -39,7 +40,7 @@ class Anchored(PhasedCallback, StatefulCallback):
         self._names: dict[nn.Parameter, str] = {}
 
     @abstractmethod
-    def hold(self, trainer: L.Trainer, module: Any, ended: int) -> None:
+    def hold(self, trainer: L.Trainer, module: MultiTask, ended: int) -> None:
         """Set the anchors for the steps to come.
 
         Args:

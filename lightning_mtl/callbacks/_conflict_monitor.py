@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .._plain import plain
 from ..balancers import GradientBalancer
+from ..task import MultiTask
 from ._cosine_history import CosineHistory
 from ._pair_monitor import PairMonitor
 from ._pairs import PairMeans, cosines, magnitude_similarities
@@ -143,7 +144,7 @@ class ConflictMonitor(PairMonitor):
 
     # Measurements
 
-    def _uses_probe(self, module: Any) -> bool:
+    def _uses_probe(self, module: MultiTask) -> bool:
         if self._given is not None or not isinstance(module.balancer, GradientBalancer):
             return True
         # At a level of a hierarchy, tasks are balanced against the gradient from above, not against tasks of other levels.
@@ -156,7 +157,7 @@ class ConflictMonitor(PairMonitor):
         self._means = PairMeans(3, tasks, tasks)
         self._unread, self._history = [], CosineHistory()
 
-    def _measure(self, trainer: L.Trainer, module: Any) -> int:
+    def _measure(self, trainer: L.Trainer, module: MultiTask) -> int:
         with without_side_effects(module):
             found = self._probe.measure(trainer, module)
         gramian = found.rows.gramian().cpu().double()

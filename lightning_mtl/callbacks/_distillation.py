@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .._checks import require
 from .._distributed import sum_dtype, sum_over_ranks, world_size
 from ..inputs import WORDS
+from ..task import MultiTask
 from ._anchored import refuse_sharded
 from ._distances import KINDS, distances
 from ._phase_schedule import PhaseSchedule, ScheduledPhase
@@ -164,7 +165,7 @@ class Distillation(PhasedCallback, StatefulCallback):
         self._names = [module.tasks[i].name for i in tasks]
         self.teacher = module.exported(self._earlier_tasks).requires_grad_(False) if tasks else None
 
-    def _check(self, trainer: L.Trainer, module: Any, schedule: PhaseSchedule) -> None:
+    def _check(self, trainer: L.Trainer, module: MultiTask, schedule: PhaseSchedule) -> None:
         if module.carries_gradients:
             raise ValueError(
                 f"Distillation must have a module that predicts without being adapted, got {type(module).__name__}. Use `MultiTaskModule`."
@@ -178,7 +179,7 @@ class Distillation(PhasedCallback, StatefulCallback):
                     refuse_other_inputs(data, module, before, now)
 
 
-def _readers(module: Any, sources: Sequence[str]) -> set[int]:
+def _readers(module: MultiTask, sources: Sequence[str]) -> set[int]:
     """Return the numbers of the tasks that read these sources."""
     return {i for source in sources for i in module.routing.reads(source)}
 

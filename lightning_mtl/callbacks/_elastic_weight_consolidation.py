@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .._checks import require
 from ..samplers import Phases
+from ..task import MultiTask
 from ._anchored import Anchored
 from ._fisher import fisher
 from ._kept_rows import kept_rows, read_rows, refuse_unreadable
@@ -59,7 +60,7 @@ class ElasticWeightConsolidation(Anchored):
         )
         self.rows = rows
 
-    def hold(self, trainer: L.Trainer, module: Any, ended: int) -> None:
+    def hold(self, trainer: L.Trainer, module: MultiTask, ended: int) -> None:
         """Add the term of a phase: to the sum of all F, and to that of F * theta'."""
         assert self._schedule is not None
         named = {name: p for p, name in self._names.items()}
@@ -88,7 +89,7 @@ class ElasticWeightConsolidation(Anchored):
         for number in numbers[sampler.rank :: sampler.num_replicas]:
             yield read_rows(trainer, {source: [number]})
 
-    def _check(self, trainer: L.Trainer, module: Any, schedule: PhaseSchedule) -> None:
+    def _check(self, trainer: L.Trainer, module: MultiTask, schedule: PhaseSchedule) -> None:
         who, rule = type(self).__name__, schedule.sampler.rule
         assert isinstance(rule, Phases)
         once = "Train each phase once, or use WeightAnchor, which holds what the last phase left."

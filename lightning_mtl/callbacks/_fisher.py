@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from .._distributed import sum_over_ranks
+from ..task import MultiTask
 from ._probe import without_side_effects
 
 
-def fisher(module: Any, rows: Iterable[Any], parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+def fisher(module: MultiTask, rows: Iterable[Any], parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """Average the squared gradients of the losses of single rows, over the labelled rows of all ranks.
 
     Args:

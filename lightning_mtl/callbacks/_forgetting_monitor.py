@@ -14,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from .._plain import plain
 from ..metrics import Drop, DropAlarm
 from ..samplers import MultiTaskSampler, Phases
+from ..task import MultiTask, is_multi_task
 from ._best_checkpoints import best_folder, write_checkpoints
 from ._run_sampler import phase_of, sampler_of
 from ._stages import Stages
@@ -89,7 +90,7 @@ class ForgettingMonitor(StatefulCallback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start from scratch, or resume from a checkpoint; with phases, evaluate once before training."""
-        if not hasattr(pl_module, "train_log"):
+        if not is_multi_task(pl_module):
             raise ValueError(
                 f"ForgettingMonitor must watch a module of lightning_mtl, got {type(pl_module).__name__}. Use `MultiTaskModule`."
             )
@@ -204,7 +205,7 @@ class ForgettingMonitor(StatefulCallback):
     def _new_alarm(self) -> DropAlarm:
         return DropAlarm(self.tolerance, noise=self.noise)
 
-    def _evaluate(self, module: Any) -> list[float]:
+    def _evaluate(self, module: MultiTask) -> list[float]:
         found = module.assess(self._probe)
         return [found.get(name, math.nan) for name in self.names]
 
@@ -242,7 +243,7 @@ class ForgettingMonitor(StatefulCallback):
             reached = {"step": trainer.global_step, "score": score, "scores": list(scores)}
             self.best[name] = {**reached, "path": str(paths[name]) if paths else None}
 
-    def _end_stage(self, trainer: L.Trainer, module: Any) -> None:
+    def _end_stage(self, trainer: L.Trainer, module: MultiTask) -> None:
         """Add the phase that has ended to the matrix."""
         sampler = _sequential_sampler(trainer)
         assert sampler is not None

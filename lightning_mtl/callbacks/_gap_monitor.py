@@ -14,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from .._plain import plain
 from ..metrics import Drop, DropAlarm
+from ..task import is_multi_task
 from ._stateful import StatefulCallback
 
 
@@ -91,7 +92,7 @@ class GapMonitor(StatefulCallback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Register for the losses that the module logs; start from scratch, or resume."""
-        if not hasattr(pl_module, "train_log"):
+        if not is_multi_task(pl_module):
             raise ValueError(
                 f"GapMonitor must have a module of lightning_mtl, which reports the losses of tasks, got {type(pl_module).__name__}. Use one."
             )

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import lightning as L
 from torch import Tensor
 
 from .._distributed import SHARDED
+from ..task import MultiTask, is_multi_task
 from ._probe import Probe
 from ._stateful import StatefulCallback
 
 _MOST_TASKS = 8
 """Up to so many tasks each pair is logged by itself."""
-
-
-@runtime_checkable
-class _Module(Protocol):
-    """What the monitors need of the model."""
-
-    tasks: Any
-    train_log: Any
-    balancer: Any
-    carries_gradients: bool
-
-    def shared(self) -> Any: ...
-
-    def run(self, batch: Any) -> Any: ...
 
 
 class PairMonitor(StatefulCallback, ABC):
@@ -66,10 +53,10 @@ class PairMonitor(StatefulCallback, ABC):
         """Remove all results, and prepare for so many tasks."""
 
     @abstractmethod
-    def _measure(self, trainer: L.Trainer, module: Any) -> int:
+    def _measure(self, trainer: L.Trainer, module: MultiTask) -> int:
         """Measure once, and return how many tasks had labels."""
 
-    def _uses_probe(self, module: Any) -> bool:
+    def _uses_probe(self, module: MultiTask) -> bool:
         """Return whether batches are run once more for measurements."""
         return True
 
@@ -80,7 +67,7 @@ class PairMonitor(StatefulCallback, ABC):
         if stage != "fit":
             return
         kind, strategy = type(self).__name__, type(trainer.strategy).__name__
-        if not isinstance(pl_module, _Module):
+        if not is_multi_task(pl_module):
             raise ValueError(
                 f"{kind} must watch a module of several tasks, got {type(pl_module).__name__}. Use a module of lightning_mtl."
             )
@@ -149,7 +136,7 @@ class PairMonitor(StatefulCallback, ABC):
 
     # Measurements
 
-    def _measure_now(self, trainer: L.Trainer, module: Any) -> None:
+    def _measure_now(self, trainer: L.Trainer, module: MultiTask) -> None:
         self._measured_at = trainer.global_step
         if len(self.names) > 1 and any(p.requires_grad for p in module.shared().parameters()):
             self._count += self._measure(trainer, module) > 1

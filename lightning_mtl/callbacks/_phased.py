@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import lightning as L
 
 from ..samplers import MultiTaskSampler, Phases
+from ..task import MultiTask, is_multi_task
 from ._phase_schedule import PhaseSchedule, ScheduledPhase
 from ._run_sampler import sampler_of
-
-
-@runtime_checkable
-class _Module(Protocol):
-    """What these callbacks need of the model."""
-
-    tasks: Any
-    routing: Any
 
 
 class PhasedCallback(L.Callback):
@@ -51,7 +44,7 @@ class PhasedCallback(L.Callback):
         super().teardown(trainer, pl_module, stage)
         self._schedule = None
 
-    def _check(self, trainer: L.Trainer, module: Any, schedule: PhaseSchedule) -> None:
+    def _check(self, trainer: L.Trainer, module: MultiTask, schedule: PhaseSchedule) -> None:
         """Check that the callback can do its work in this run."""
 
 
@@ -61,7 +54,7 @@ def _schedule_of(trainer: L.Trainer, module: Any, who: str) -> PhaseSchedule | N
     Raises:
         ValueError: There is no schedule of phases.
     """
-    if not isinstance(module, _Module):
+    if not is_multi_task(module):
         raise ValueError(
             f"{who} must have a module of lightning_mtl, got {type(module).__name__}. Use `MultiTaskModule`."
         )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .._distributed import sum_dtype, sum_over_ranks
 from .._random_state import random_state, set_random_state
 from ..gradients import Rows, Step, gradients_of, is_compiled, wide_type
+from ..task import MultiTask
 from ._evaluating import evaluating
 
 
@@ -58,7 +59,7 @@ class Probe:
         """Release the batches."""
         self._latest = {}
 
-    def measure(self, trainer: L.Trainer, module: Any) -> Measurement:
+    def measure(self, trainer: L.Trainer, module: MultiTask) -> Measurement:
         """Measure losses and gradients of all tasks; all ranks must call it together.
 
         A rank's loss is a mean over its labelled rows, so the sum over the ranks weights each rank's gradients by these rows.
@@ -86,7 +87,7 @@ class Probe:
         return Measurement((totals / counts).cpu().double(), rows)
 
     @torch.no_grad()
-    def losses(self, trainer: L.Trainer, module: Any) -> Tensor:
+    def losses(self, trainer: L.Trainer, module: MultiTask) -> Tensor:
         """Measure the losses of all tasks without gradients; all ranks must call it together.
 
         Args:
@@ -99,7 +100,7 @@ class Probe:
         counts, totals = sum_over_ranks(sums).unbind()
         return (totals / counts).cpu().double()
 
-    def _forward_passes(self, trainer: L.Trainer, module: Any) -> Iterator[Any]:
+    def _forward_passes(self, trainer: L.Trainer, module: MultiTask) -> Iterator[Any]:
         """Run one source after the other, so that one graph is held at a time."""
         for source, columns in self._latest.items():
             with trainer.precision_plugin.train_step_context():
@@ -108,7 +109,7 @@ class Probe:
 
 
 @contextmanager
-def without_side_effects(module: nn.Module) -> Iterator[None]:
+def without_side_effects(module: Any) -> Iterator[None]:
     """Run what is within in evaluation mode, and leave modes, buffers and random generators as they were.
 
     Nothing is compiled for it. cuDNN is switched off for recurrent layers: there, their backward pass needs training mode.
@@ -153,7 +154,7 @@ def temporary_step(parameters: Sequence[nn.Parameter], steps: Sequence[Tensor]) 
             p.data = values
 
 
-def _zero_sums(module: Any) -> Tensor:
+def _zero_sums(module: MultiTask) -> Tensor:
     """Return zeros for the numbers of labelled rows and the sums of losses, [2, tasks]."""
     return torch.zeros(2, len(module.tasks), dtype=sum_dtype(module.device), device=module.device)
 

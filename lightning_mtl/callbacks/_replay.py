@@ -8,6 +8,7 @@ import lightning as L
 
 from .._checks import require
 from ..samplers import MultiTaskSampler, Plan, Rows, StandIn
+from ..task import MultiTask
 from ._kept_rows import kept_rows, read_rows, refuse_unreadable
 from ._phase_schedule import PhaseSchedule
 from ._phased import PhasedCallback
@@ -101,6 +102,6 @@ class Replay(PhasedCallback):
             self._kept[key] = numbers, order
         return self._kept[key]
 
-    def _check(self, trainer: L.Trainer, module: Any, schedule: PhaseSchedule) -> None:
+    def _check(self, trainer: L.Trainer, module: MultiTask, schedule: PhaseSchedule) -> None:
         replayed = [name for phase in schedule.phases() for name in phase.earlier]
         refuse_unreadable(schedule.sampler, replayed, "Replay")

@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ..task import MultiTask
 
-def refuse_other_inputs(data: Any, module: Any, before: str, now: str) -> None:
+
+def refuse_other_inputs(data: Any, module: MultiTask, before: str, now: str) -> None:
     """Check that the encoder reads the same columns of two sources, of the same kinds and sizes.
 
     Args:
@@ -28,7 +30,7 @@ def refuse_other_inputs(data: Any, module: Any, before: str, now: str) -> None:
         )
 
 
-def _form(module: Any, source: str, columns: Mapping[str, Any]) -> dict[str, str]:
+def _form(module: MultiTask, source: str, columns: Mapping[str, Any]) -> dict[str, str]:
     """Return what the encoder reads of a source: names, kinds and sizes of columns."""
     return {name: _size(column) for name, column in module.routing.inputs(source, columns).items()}
 

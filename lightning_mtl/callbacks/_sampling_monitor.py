@@ -9,6 +9,7 @@ import lightning as L
 
 from .._table import table
 from ..samplers import MultiTaskSampler
+from ..task import is_multi_task
 from ._run_sampler import sampler_of
 
 
@@ -30,7 +31,7 @@ class SamplingMonitor(L.Callback):
         self._sampler = sampler if sampler is not None and len(sampler.names) > 1 else None
         if self._sampler is not None and self._prints(trainer):
             print(plan(self._sampler))
-        if self._sampler is not None and hasattr(pl_module, "train_log"):
+        if self._sampler is not None and is_multi_task(pl_module):
             self._readers = {name: pl_module.routing.readers(name) for name in self._sampler.names}
             self._names = [task.name for task in pl_module.tasks]
             pl_module.train_log.extra_values.append(self.values)

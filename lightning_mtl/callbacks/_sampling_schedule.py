@@ -11,6 +11,7 @@ from torch import Tensor
 from .._distributed import gather_objects, of_first_rank
 from .._lightning import make_due_loader
 from ..samplers import MultiTaskSampler, Rule, asked
+from ..task import MultiTask, is_multi_task
 from ._loss_history import LossHistory
 
 _COMPARED_STEPS = 3
@@ -151,7 +152,7 @@ class SamplingSchedule(L.Callback):
             self._history.clear()
             self._losses.append(losses.masked_fill(~there, torch.nan).double())
 
-    def _update_rates(self, sampler: MultiTaskSampler, module: Any) -> None:
+    def _update_rates(self, sampler: MultiTaskSampler, module: MultiTask) -> None:
         self._read_losses()
         signals, (step, places) = sampler.signals, self._updated_at
         now = sampler.delivered
@@ -167,9 +168,9 @@ class SamplingSchedule(L.Callback):
         self._losses, self._updated_at = [], (now.step, now.places)
 
 
-def _refuse_missing_feedback(rule: Rule, trainer: L.Trainer, module: Any) -> None:
+def _refuse_missing_feedback(rule: Rule, trainer: L.Trainer, module: L.LightningModule) -> None:
     name = type(rule).__name__
-    if not hasattr(module, "last_losses"):
+    if not is_multi_task(module):
         raise ValueError(
             f"{name} must see the losses of tasks, which {type(module).__name__} does not report. Use a module of lightning_mtl."
         )
@@ -178,7 +179,7 @@ def _refuse_missing_feedback(rule: Rule, trainer: L.Trainer, module: Any) -> Non
             f"{name} must see validation scores, got a run without validation. Give the sources a split 'validation', or use a "
             "rule that does without, e.g. Exp3S."
         )
-    unfit = [task.name for task in module.tasks if task.main_metric() is None or task.main_metric()[1] < 0]
+    unfit = [task.name for task in module.tasks if (task.main_metric() or ("", -1))[1] < 0]
     if rule.best_is_one and unfit:
         raise ValueError(
             f"{name} must have tasks whose first metric is best at 1, e.g. accuracy, R2 or a correlation, got others for {unfit}. "

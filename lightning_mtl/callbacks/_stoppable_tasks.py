@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from .._checks import did_you_mean, require
+from ..task import MultiTask
 
 
-def stoppable_tasks(module: Any) -> list[str]:
+def stoppable_tasks(module: MultiTask) -> list[str]:
     """Return the names of the tasks that learn and are evaluated by a metric."""
     numbered = enumerate(module.tasks)
     return [task.name for i, task in numbered if task.main_metric() is not None and not module.routing.idle(i)]
 
 
-def patience_of_tasks(patience: int | Mapping[str, int], module: Any) -> dict[str, int]:
+def patience_of_tasks(patience: int | Mapping[str, int], module: MultiTask) -> dict[str, int]:
     """Return the patience of each task that may stop.
 
     Args:

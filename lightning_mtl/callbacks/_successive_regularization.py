@@ -6,29 +6,19 @@ import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
 from ..samplers import MultiTaskSampler, Phases
+from ..task import LevelledMultiTask, is_levelled
 from ._anchored import add_penalty_gradient, refuse_fused_unscaling, refuse_sharded
 from ._run_sampler import phase_of, sampler_of
 from ._stateful import StatefulCallback
 
 Anchor = Literal["task", "epoch", "average"]
-
-
-@runtime_checkable
-class _Module(Protocol):
-    """What the callback needs of the model."""
-
-    hierarchy: Any
-
-    def levels_of_parameters(self) -> tuple[dict[nn.Parameter, int], dict[nn.Parameter, int]]: ...
-
-    step_loss: Any
 
 
 @dataclass(slots=True)
@@ -106,7 +96,7 @@ class SuccessiveRegularization(StatefulCallback):
         """Check the model, the strategy and the schedule."""
         if stage != "fit":
             return
-        if not isinstance(pl_module, _Module):
+        if not is_levelled(pl_module):
             raise ValueError(
                 f"SuccessiveRegularization must have a `HierarchicalModule`, got {type(pl_module).__name__}. Give each task its level in one."
             )
@@ -167,7 +157,7 @@ class SuccessiveRegularization(StatefulCallback):
 
     # Anchors
 
-    def _find_held(self, module: Any) -> list[_Held]:
+    def _find_held(self, module: LevelledMultiTask) -> list[_Held]:
         top = max(module.hierarchy.top)
         names = {parameter: name for name, parameter in module.named_parameters() if parameter.requires_grad}
         trunk, own = module.levels_of_parameters()

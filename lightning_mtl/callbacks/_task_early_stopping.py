@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, get_args
 
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
@@ -13,6 +13,7 @@ from torch import nn
 
 from .._checks import require
 from .._distributed import flattens
+from ..task import MultiTask, is_multi_task
 from ._frozen_heads import FrozenHeads
 from ._patience import Patience
 from ._run_sampler import sampler_of
@@ -21,18 +22,6 @@ from ._stoppable_tasks import patience_of_tasks, stoppable_tasks
 
 Action = Literal["freeze", "drop", "vote"]
 Stop = Literal["all", "any", "majority"]
-
-
-@runtime_checkable
-class _Module(Protocol):
-    """What the callback needs of the model."""
-
-    tasks: Sequence[Any]
-    encoder: nn.Module
-    heads: nn.ModuleDict
-    routing: Any
-
-    def scores(self) -> dict[str, float]: ...
 
 
 class TaskEarlyStopping(StatefulCallback):
@@ -113,7 +102,7 @@ class TaskEarlyStopping(StatefulCallback):
         """Check the model and the strategy; steps will lack tasks that are dropped, which DDP must expect from the start."""
         if stage != "fit":
             return
-        if not isinstance(pl_module, _Module):
+        if not is_multi_task(pl_module):
             raise ValueError(
                 f"TaskEarlyStopping must have a module of lightning_mtl, got {type(pl_module).__name__}. Use `EarlyStopping` of Lightning."
             )
@@ -180,7 +169,7 @@ class TaskEarlyStopping(StatefulCallback):
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Release the module."""
         super().teardown(trainer, pl_module, stage)
-        if isinstance(pl_module, _Module):
+        if is_multi_task(pl_module):
             pl_module.routing.left_out = frozenset()
         self._heads.release_norms()
 
@@ -203,11 +192,11 @@ class TaskEarlyStopping(StatefulCallback):
 
     # Tasks that stop
 
-    def _frozen(self, module: Any) -> dict[str, nn.Module]:
+    def _frozen(self, module: MultiTask) -> dict[str, nn.Module]:
         """Return the frozen heads by task."""
         return {} if self.action == "vote" else {task: module.heads[task] for task in self._progress.stopped}
 
-    def _stop(self, task: str, module: Any) -> None:
+    def _stop(self, task: str, module: MultiTask) -> None:
         best = self._progress.best.get(task, {"score": math.nan, "step": 0})
         rank_zero_info(
             f"Task {task!r} has stopped ({self.action}): its score was best at step {best['step']}, with {best['score']:.4g}."
@@ -218,7 +207,7 @@ class TaskEarlyStopping(StatefulCallback):
             self._heads.restore_best(task, module.heads[task])
         self._heads.freeze(self._frozen(module))
 
-    def _refuse_sources(self, trainer: L.Trainer, module: Any, batch: Any) -> None:
+    def _refuse_sources(self, trainer: L.Trainer, module: MultiTask, batch: Any) -> None:
         if sampler_of(trainer) is not None:
             loader: Any = trainer.train_dataloader
             loader.refuse_reading_far_ahead()
@@ -233,7 +222,7 @@ class TaskEarlyStopping(StatefulCallback):
                 f"Read {sources} by a `MultiTaskDataModule`, which can leave out one of them.",
             )
 
-    def _drop(self, trainer: L.Trainer, module: Any, stopped: Sequence[str]) -> None:
+    def _drop(self, trainer: L.Trainer, module: MultiTask, stopped: Sequence[str]) -> None:
         """Leave out the sources from which no task learns any more, and elsewhere the losses; unless nothing would be left."""
         if not self._any_task_learns(module):
             return
@@ -245,16 +234,16 @@ class TaskEarlyStopping(StatefulCallback):
             elif sampler is not None:
                 sampler.leave_out([source])
 
-    def _silence(self, module: Any) -> None:
+    def _silence(self, module: MultiTask) -> None:
         module.routing.left_out = frozenset(i for i, task in enumerate(module.tasks) if task.name in self._silent)
 
-    def _any_task_learns(self, module: Any) -> bool:
+    def _any_task_learns(self, module: MultiTask) -> bool:
         return any(
             task.name not in self._progress.stopped and not module.routing.idle(i)
             for i, task in enumerate(module.tasks)
         )
 
-    def _training_ends(self, module: Any) -> bool:
+    def _training_ends(self, module: MultiTask) -> bool:
         stopped = sum(task in self._progress.stopped for task in self._patience)
         if self.action == "drop" and not self._any_task_learns(module):
             return True

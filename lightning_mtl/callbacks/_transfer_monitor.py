@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .._plain import plain
+from ..task import MultiTask
 from ._optimizer_steps import optimizer_steps, unknown_optimizers
 from ._pair_monitor import PairMonitor
 from ._pairs import PairMeans
@@ -124,7 +125,7 @@ class TransferMonitor(PairMonitor):
         self._affinity = PairMeans(tasks, tasks)
         self._logged = 0
 
-    def _measure(self, trainer: L.Trainer, module: Any) -> int:
+    def _measure(self, trainer: L.Trainer, module: MultiTask) -> int:
         with without_side_effects(module):
             before = self._probe.measure(trainer, module)
             if len(before.labelled) > 1:
@@ -132,7 +133,7 @@ class TransferMonitor(PairMonitor):
                 self._affinity.add(((before.losses - after) / before.losses.abs()).unsqueeze(0))
         return len(before.labelled)
 
-    def _losses_after_steps(self, trainer: L.Trainer, module: Any, before: Measurement) -> Tensor:
+    def _losses_after_steps(self, trainer: L.Trainer, module: MultiTask, before: Measurement) -> Tensor:
         """Return the losses of all tasks (columns) after a step for each (rows)."""
         after = torch.full((len(self.names), len(self.names)), torch.nan, dtype=torch.float64)
         shared = before.rows.parameters

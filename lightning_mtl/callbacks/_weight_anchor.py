@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
+from ..task import MultiTask
 from ._anchored import Anchored
 
 
@@ -41,7 +41,7 @@ class WeightAnchor(Anchored):
     def __init__(self, strength: float) -> None:
         super().__init__(strength)
 
-    def hold(self, trainer: L.Trainer, module: Any, ended: int) -> None:
+    def hold(self, trainer: L.Trainer, module: MultiTask, ended: int) -> None:
         """Set the anchors of what tasks share, and of the tasks of phases that have ended."""
         phase = self.current_phase(trainer)
         passed = () if phase is None else phase.passed
@@ -57,7 +57,7 @@ class WeightAnchor(Anchored):
         return list(away)
 
 
-def _parts(module: Any, tasks: set[int]) -> Iterator[nn.Module]:
+def _parts(module: MultiTask, tasks: set[int]) -> Iterator[nn.Module]:
     """Return what tasks share, and what belongs to these tasks alone."""
     yield module.shared()
     hierarchy = getattr(module, "hierarchy", None)

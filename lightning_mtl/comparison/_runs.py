@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import lightning as L
 
+from .._lightning import insert_callbacks
 from ..data import MultiTaskDataModule
 from ..modules import MultiTaskModule
 from ._cost import Cost
@@ -105,7 +106,7 @@ def train_and_test(
         also: See `task_scores`.
     """
     meter = Meter()
-    trainer.callbacks.insert(0, meter)  # type: ignore[attr-defined]
+    insert_callbacks(trainer, [meter])
     scores = task_scores(trainer, module, data, fit(trainer, module, data), also)
     if finish is not None:
         finish(trainer)

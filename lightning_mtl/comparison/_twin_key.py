@@ -13,7 +13,8 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from torch import nn
 
-from .._random_state import random_state, set_random_state
+from .._lightning import callbacks_of
+from .._random_state import random_state, unchanged_random_state
 from ..data import MultiTaskDataModule, Source
 from ..modules import MultiTaskModule
 from ..optim import FineTuning
@@ -52,7 +53,7 @@ _CHECKPOINT = (
     "_every_n_train_steps",
     "_save_on_train_epoch_end",
 )
-_DERIVED = ("_optimizer", "_losses", "_history", "_progress")
+_DERIVED = ("_optimizer", "_losses", "_balance", "evaluation", "step_loss", "train_log")
 """Attributes of a module that follow from the others, or are hashed apart from them."""
 
 
@@ -71,8 +72,7 @@ def twin_key(
     Raises:
         NoDigestError: One of these may differ the next time.
     """
-    before = random_state()
-    try:
+    with unchanged_random_state():
         return digest(
             {
                 "module": digest(module, without=_DERIVED),
@@ -80,12 +80,10 @@ def twin_key(
                 "trainer": _trainer(trainer),
                 "data": _data(module, data, known),
                 "seed": seed,
-                "random state": before["torch"],
+                "random state": random_state()["torch"],
                 "versions": {name: _version(name) for name in _PACKAGES},
             }
         )
-    finally:
-        set_random_state(before)
 
 
 def _optimizer(module: MultiTaskModule) -> Any:
@@ -105,7 +103,7 @@ def _optimizer(module: MultiTaskModule) -> Any:
 def _trainer(trainer: L.Trainer) -> str:
     settings = {name: getattr(trainer, name) for name in _TRAINER}
     parts = [trainer.strategy, trainer.accelerator, trainer.precision_plugin]
-    callbacks = [_callback(of) for of in trainer.callbacks if not _only_observes(of)]  # type: ignore[attr-defined]
+    callbacks = [_callback(of) for of in callbacks_of(trainer) if not _only_observes(of)]
     numbers = [torch.get_default_dtype(), torch.get_float32_matmul_precision()]
     return digest([settings, [type(part) for part in parts], callbacks, numbers])
 

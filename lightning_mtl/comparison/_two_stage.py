@@ -7,6 +7,7 @@ import math
 import lightning as L
 
 from .._distributed import SHARDED
+from .._lightning import insert_callbacks, shorten
 from ..modules import MultiTaskModule
 
 DEFAULT_SHARE = 0.5
@@ -34,17 +35,17 @@ def fine_tuning(trainer: L.Trainer, network: MultiTaskModule, share: float) -> L
     Raises:
         ValueError: Neither epochs nor steps end its training.
     """
-    loop = trainer.fit_loop
-    epochs, steps = loop.max_epochs, loop.epoch_loop.max_steps
+    epochs, steps = trainer.max_epochs, trainer.max_steps
     if (epochs is None or epochs < 0) and steps < 0:
         raise ValueError(
             f"`trainer` must end training by `max_epochs` or `max_steps` for `two_stage`, got {epochs} and {steps}. Set one."
         )
-    if epochs is not None and epochs > 0:
-        loop.max_epochs = math.ceil(share * epochs)
-    if steps > 0:
-        loop.epoch_loop.max_steps = math.ceil(share * steps)
-    trainer.callbacks.insert(0, _InitialWeights(network))  # type: ignore[attr-defined]
+    shorten(
+        trainer,
+        epochs=math.ceil(share * epochs) if epochs is not None and epochs > 0 else None,
+        steps=math.ceil(share * steps) if steps > 0 else None,
+    )
+    insert_callbacks(trainer, [_InitialWeights(network)])
     return trainer
 
 

@@ -9,7 +9,7 @@ from ._source import Source
 from ._source_inputs import fitted_tokenizer, inputs_of
 from ._splitting import split
 from ._step_loader import StepLoader
-from ._trainer import hide_val_dataloader, ranks_of, seed_or_global
+from ._trainer import ranks_of, seed_or_global
 
 __all__ = [
     "Examples",
@@ -19,7 +19,6 @@ __all__ = [
     "StepLoader",
     "fit_heads",
     "fitted_tokenizer",
-    "hide_val_dataloader",
     "infer_heads",
     "inputs_of",
     "ranks_of",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import lightning as L
 
+from .._lightning import hide_val_dataloader, insert_callbacks
 from ..encoders import Tokenizer
 from ..inputs import Inputs
 from ..samplers import (
@@ -22,7 +23,7 @@ from ..samplers import (
     refuse_rule,
     refuse_steps,
 )
-from ..task import Task
+from ..task import MultiTask, Task
 from ._arguments import refuse_bad_sources
 from ._heads import fit_heads, infer_heads
 from ._label_counts import LabelCounts
@@ -34,7 +35,6 @@ from ._source_inputs import fitted_tokenizer, inputs_of
 from ._splits import Splits
 from ._summary import summary_lines
 from ._trainer import (
-    hide_val_dataloader,
     last_epoch,
     on_gpu,
     overfits,
@@ -45,16 +45,6 @@ from ._trainer import (
 )
 
 _STAGES = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",), "predict": ("predict",)}
-
-
-@runtime_checkable
-class _Module(Protocol):
-    """What the data module needs of the model, where the model is one of ours."""
-
-    tasks: tuple[Task, ...]
-    encoder: Any
-    routing: Any
-    inputs: Any
 
 
 class MultiTaskDataModule(L.LightningDataModule):
@@ -146,8 +136,8 @@ class MultiTaskDataModule(L.LightningDataModule):
             ValueError: The data do not fit the tasks; the message names source, row and column, and a remedy.
         """
         if self.trainer is not None:
-            self.trainer.callbacks[:0] = missing_callbacks(self._callbacks(), self.sources)  # type: ignore[attr-defined]
-        module: _Module | None = getattr(self.trainer, "lightning_module", None)
+            insert_callbacks(self.trainer, missing_callbacks(self._callbacks(), self.sources))
+        module: MultiTask | None = getattr(self.trainer, "lightning_module", None)
         tasks: tuple[Task, ...] = getattr(module, "tasks", ())
         readers = readers_of(tasks, self.sources)
         inputs = self._inputs(module, readers)
@@ -179,7 +169,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         callbacks: list[L.Callback] = getattr(self.trainer, "callbacks", [])
         return callbacks
 
-    def _inputs(self, module: _Module | None, readers: Mapping[str, list[Task]]) -> dict[str, Inputs]:
+    def _inputs(self, module: MultiTask | None, readers: Mapping[str, list[Task]]) -> dict[str, Inputs]:
         """Return how the rows of each source become tensors; training splits are read where the model does not know it."""
         tokenizer = fitted_tokenizer(self.tokenizer, module, [self.sources[name] for name in readers])
         columns = {name: [of for task in tasks for of in task.columns] for name, tasks in readers.items()}

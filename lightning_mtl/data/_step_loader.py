@@ -1,4 +1,4 @@
-"""A loader that reads a batch for each planned step, and knows how many batches it handed out."""
+"""A loader that reads a batch for each planned step, and counts the batches that it delivered."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from .._lightning import WorkersOfLoader
 
-class StepLoader(ABC):
+
+class StepLoader(WorkersOfLoader, ABC):
     """Iterates over the batches of planned steps, read by one pool of workers; Lightning leaves it as it is.
 
     Its workers start at the first step, so that it is not too late for what Lightning sets after the loader was made (the epoch,
@@ -33,7 +35,7 @@ class StepLoader(ABC):
         pin_memory: bool = False,
         collate: Callable[[Any], Any] | None = None,
     ) -> None:
-        self._loader: DataLoader[Any] = DataLoader(
+        self._loader = DataLoader(
             dataset,
             batch_size=None,
             sampler=plans,
@@ -43,15 +45,6 @@ class StepLoader(ABC):
             persistent_workers=num_workers > 0,
             generator=torch.Generator().manual_seed(0),  # else it would draw from the random state of training
         )
-
-    @property
-    def _iterator(self) -> Any:
-        """What Lightning looks for to end the workers when a run is over."""
-        return self._loader._iterator
-
-    @_iterator.setter
-    def _iterator(self, iterator: Any) -> None:
-        self._loader._iterator = iterator
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._loader:
@@ -64,4 +57,4 @@ class StepLoader(ABC):
 
     @abstractmethod
     def deliver(self) -> None:
-        """Count the batch that is handed out next."""
+        """Count the batch that is delivered next."""

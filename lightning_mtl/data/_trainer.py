@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-import lightning as L
-
 from .._distributed import SHARDED
 
 
@@ -54,10 +52,3 @@ def reads_whole(trainer: Any, split: str) -> bool:
     limit = {"validation": "limit_val_batches", "test": "limit_test_batches"}[split]
     sanity = split == "validation" and bool(getattr(trainer, "sanity_checking", False))
     return getattr(trainer, limit, 1.0) == 1.0 and not sanity
-
-
-def hide_val_dataloader(data: L.LightningDataModule, hide: bool) -> None:
-    """Take `val_dataloader` away from a data module, or give it back: Lightning skips validation only where there is none."""
-    data.__dict__.pop("val_dataloader", None)
-    if hide:
-        data.val_dataloader = L.LightningDataModule.val_dataloader.__get__(data)  # type: ignore[method-assign]

@@ -8,10 +8,10 @@ from typing import Any
 import lightning as L
 
 from .._checks import require
+from .._lightning import hide_val_dataloader
 from ..data import (
     Source,
     fitted_tokenizer,
-    hide_val_dataloader,
     inputs_of,
     ranks_of,
     refuse_bad_sources,
@@ -227,11 +227,11 @@ class EpisodeDataModule(L.LightningDataModule):
         return EpisodeLoader(self._drawings[split], split, plans, length, num_workers=self.num_workers)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how many steps of training were handed out."""
+        """Return how many steps of training were delivered."""
         return {} if self._training is None else self._training.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume after the last step of training that was handed out."""
+        """Resume after the last delivered step of training."""
         self._resumed = state_dict or None
 
 

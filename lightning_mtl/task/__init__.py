@@ -2,7 +2,7 @@
 
 from ._batch_columns import LEVELS, ROWS
 from ._metrics import TaskMetrics
-from ._multi_task import MultiTask, is_multi_task
+from ._multi_task import LevelledMultiTask, MultiTask, is_levelled, is_multi_task
 from ._routing import Batch, Routing
 from ._task import Level, Loss, Task
 
@@ -10,10 +10,12 @@ __all__ = [
     "Batch",
     "Level",
     "Loss",
+    "LevelledMultiTask",
     "MultiTask",
     "Routing",
     "Task",
     "TaskMetrics",
+    "is_levelled",
     "is_multi_task",
     "LEVELS",
     "ROWS",

@@ -127,6 +127,23 @@ class MultiTask(BalancedModule, Protocol):
         """Return all buffers."""
 
 
+@runtime_checkable
+class LevelledMultiTask(MultiTask, Protocol):
+    """A module whose tasks are supervised at levels of the encoder; `HierarchicalModule` is one."""
+
+    @property
+    def hierarchy(self) -> Any:
+        """The level of each task."""
+
+    def levels_of_parameters(self) -> tuple[dict[nn.Parameter, int], dict[nn.Parameter, int]]:
+        """Return the level of each parameter: those of the trunk, and the tasks' own."""
+
+
 def is_multi_task(module: L.LightningModule) -> TypeGuard[MultiTask]:
     """Return whether a module is one of the library's."""
     return hasattr(module, "step_loss")
+
+
+def is_levelled(module: L.LightningModule) -> TypeGuard[LevelledMultiTask]:
+    """Return whether a module is a hierarchy of the library's."""
+    return is_multi_task(module) and hasattr(module, "levels_of_parameters")

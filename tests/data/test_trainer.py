@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
-import lightning as L
 import pytest
-from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lightning_mtl.data._trainer import hide_val_dataloader, last_epoch, ranks_of, reads_whole, seed_or_global
-
-
-class WithValidation(L.LightningDataModule):
-    def val_dataloader(self) -> Any:
-        return [1]
-
-
-def test_a_hidden_validation_is_skipped_and_comes_back() -> None:
-    data = WithValidation()
-    for hide in (True, True, False, True, False):
-        hide_val_dataloader(data, hide=hide)
-        assert is_overridden("val_dataloader", data) is not hide
-    assert data.val_dataloader() == [1]
+from lightning_mtl.data._trainer import last_epoch, ranks_of, reads_whole, seed_or_global
 
 
 def test_without_a_trainer_one_process_reads_everything() -> None:

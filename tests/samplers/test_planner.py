@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from lightning_mtl.samplers import BATCHES, Batches, MultiTaskSampler, Plan, Rows, StandIn
 
 
-def plans(batches: Batches, ranks: int, rank: int, **options: bool) -> list[Plan]:
+def plans(batches: Batches, ranks: int, rank: int, **options: Any) -> list[Plan]:
     streams = {"a": Rows(24, 8, name="a", ranks=4), "b": Rows(9, 4, name="b", ranks=4)}
     return list(MultiTaskSampler(streams, batches=batches, batch=8, steps=9, num_replicas=ranks, rank=rank, **options))
 

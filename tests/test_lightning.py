@@ -1,0 +1,229 @@
+"""What the library uses of Lightning's private and internal parts does what the library needs: a new release is checked here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from lightning_mtl import _lightning as adapter
+from tests.conftest import TrainerMaker
+
+
+class Line(L.LightningModule):
+    """Fits a line, and notes what it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.noted: list[Any] = []
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        self.noted.append(adapter.steps_next(self.trainer))
+        return self.layer(batch).square().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def rows(count: int = 6) -> DataLoader[Any]:
+    return DataLoader(torch.ones(count, 1), batch_size=1)  # type: ignore[arg-type]
+
+
+class Rows(L.LightningDataModule):
+    def train_dataloader(self) -> Any:
+        return rows()
+
+    def val_dataloader(self) -> Any:
+        return rows()
+
+
+def test_a_module_alone_has_no_trainer(trainer: TrainerMaker) -> None:
+    line = Line()
+    assert adapter.trainer_of(line) is None
+    run = trainer(max_steps=1)
+    run.fit(line, rows())
+    assert adapter.trainer_of(line) is run
+
+
+def test_callbacks_come_before_those_of_the_trainer(trainer: TrainerMaker) -> None:
+    calls: list[str] = []
+
+    class Noted(L.Callback):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            calls.append(self.name)
+
+    run = trainer(max_steps=1, callbacks=[Noted("own")])
+    adapter.insert_callbacks(run, [Noted("first"), Noted("second")])
+    run.fit(Line(), rows())
+    assert calls == ["first", "second", "own"]
+    assert [of.name for of in adapter.callbacks_of(run) if isinstance(of, Noted)] == calls
+
+
+@pytest.mark.parametrize(
+    ("every", "steps"), [(1, [True] * 6), (2, [False, True] * 3), (4, [False, False, False, True, False, True])]
+)
+def test_the_optimizer_steps_after_the_last_batch_of_a_window(
+    every: int, steps: list[bool], trainer: TrainerMaker
+) -> None:
+    line = Line()
+    trainer(accumulate_grad_batches=every).fit(line, rows())
+    assert line.noted == steps
+
+
+def test_ddp_expects_unused_parameters_unless_it_was_told_not_to() -> None:
+    silent, told = DDPStrategy(), DDPStrategy(find_unused_parameters=False)
+    assert adapter.expect_unused_parameters(silent)
+    assert silent._ddp_kwargs["find_unused_parameters"]
+    assert not adapter.expect_unused_parameters(told)
+
+
+def test_ddp_synchronizes_gradients_or_not() -> None:
+    strategy = DDPStrategy()
+    wrapped = nn.Linear(1, 1)
+    strategy._model = wrapped
+    for on in (False, True):
+        adapter.synchronize_gradients(strategy, on)
+        assert wrapped.require_backward_grad_sync is on
+    adapter.synchronize_gradients(SingleDeviceStrategy("cpu"), False)  # which has nothing to synchronize
+
+
+def test_published_values_reach_callbacks_loggers_and_the_bar(trainer: TrainerMaker) -> None:
+    run = trainer(max_steps=1)
+    run.fit(Line(), rows())
+    adapter.publish(run, {"a": 1.0, "b": 2.0}, ["b"])
+    assert {name: float(of) for name, of in run.callback_metrics.items()} == {"a": 1.0, "b": 2.0}
+    assert {name: float(of) for name, of in run.logged_metrics.items()} == {"a": 1.0, "b": 2.0}
+    assert run.progress_bar_metrics == {"b": 2.0}
+
+
+def test_the_sources_of_a_run_are_those_of_its_data_module(trainer: TrainerMaker) -> None:
+    found: list[Any] = []
+
+    class Named(Rows):
+        sources = ("a", "b")
+
+    class Watching(Line):
+        def on_train_start(self) -> None:
+            found.append(adapter.sources_of_run(self.trainer))
+
+    for data in (Named(), Rows()):
+        adapter.hide_val_dataloader(data, hide=True)
+        trainer(max_steps=1).fit(Watching(), data)
+    trainer(max_steps=1).fit(Watching(), rows())
+    assert found == [("a", "b"), None, None]
+
+
+def test_batches_are_labelled_before_they_move_unless_the_module_does_it_itself(trainer: TrainerMaker) -> None:
+    class Own(Line):
+        def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            return batch
+
+    seen: list[int] = []
+
+    def label(batch: Any, dataloader_idx: int) -> Any:
+        seen.append(dataloader_idx)
+        return batch
+
+    for module in (Line(), Own()):
+        adapter.label_on_cpu(module, label)
+        trainer(max_steps=2).fit(module, rows())
+    assert seen == [0, 0]
+
+
+def test_a_batch_is_placed_as_the_trainer_places_it(trainer: TrainerMaker) -> None:
+    class Doubling(Line):
+        def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            return 2 * batch
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            self.noted += [batch, adapter.placed(self, torch.ones(1, 1))]
+            return self.layer(batch).square().mean()
+
+    module = Doubling()
+    trainer(max_steps=1, precision="64-true").fit(module, rows())
+    assert [(of.dtype, of.item()) for of in module.noted] == [(torch.float64, 2.0)] * 2
+
+
+def test_a_loader_that_is_due_is_made_at_once(trainer: TrainerMaker) -> None:
+    made: list[int] = []
+
+    class Counting(L.LightningDataModule):
+        def train_dataloader(self) -> Any:
+            made.append(self.trainer.current_epoch if self.trainer else -1)
+            return rows()
+
+    class Making(Line):
+        def on_train_start(self) -> None:
+            adapter.make_due_loader(self.trainer)
+
+    trainer(max_epochs=2).fit(Making(), Counting())
+    assert made == [0]
+
+
+@pytest.mark.parametrize(("end", "steps"), [({"epochs": 2}, 12), ({"steps": 3}, 3), ({}, 18)])
+def test_a_trainer_ends_earlier(end: dict[str, int], steps: int, trainer: TrainerMaker) -> None:
+    run = trainer(max_epochs=3)
+    adapter.shorten(run, **end)
+    run.fit(Line(), rows())
+    assert run.global_step == steps
+
+
+def test_a_hidden_validation_is_skipped_and_comes_back(trainer: TrainerMaker) -> None:
+    data = Rows()
+    for hide in (True, True, False, True, False):
+        adapter.hide_val_dataloader(data, hide=hide)
+        assert is_overridden("val_dataloader", data) is not hide
+    assert isinstance(data.val_dataloader(), DataLoader)
+    adapter.hide_val_dataloader(data, hide=True)
+    run = trainer(max_steps=1)
+    run.fit(Line(), data)
+    assert not run.enable_validation
+
+
+def test_workers_of_a_loader_of_ours_end_with_the_run(trainer: TrainerMaker) -> None:
+    class Loader(adapter.WorkersOfLoader):
+        def __init__(self) -> None:
+            self._loader = DataLoader(torch.ones(4, 1), num_workers=1, persistent_workers=True)  # type: ignore[arg-type]
+
+        def __len__(self) -> int:
+            return 4
+
+        def __iter__(self) -> Any:
+            return iter(self._loader)
+
+    loader = Loader()
+    trainer().fit(Line(), loader)
+    assert loader._iterator is None
+
+
+def test_lightning_loads_a_class_that_has_a_method_of_its_own(tmp_path: Path, trainer: TrainerMaker) -> None:
+    class Own(Line):
+        @classmethod
+        def load_from_checkpoint(cls, checkpoint_path: Any, **options: Any) -> Any:  # type: ignore[override]
+            return adapter.load_by_lightning(cls, checkpoint_path, **options)
+
+    run, own = trainer(max_steps=1, enable_checkpointing=True), Own()
+    run.fit(own, rows())
+    run.save_checkpoint(tmp_path / "own.ckpt")
+    loaded = Own.load_from_checkpoint(tmp_path / "own.ckpt", map_location="cpu")
+    assert type(loaded) is Own
+    assert torch.equal(loaded.layer.weight, own.layer.weight)
+
+
+def test_a_use_has_a_test() -> None:
+    """Each function and class of the adapter is named in this file."""
+    own = {name for name, of in vars(adapter).items() if getattr(of, "__module__", "") == adapter.__name__}
+    here = Path(__file__).read_text()
+    assert own
+    assert all(f"adapter.{name}" in here for name in own)
