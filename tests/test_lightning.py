@@ -27,7 +27,8 @@ class Line(L.LightningModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         self.noted.append(adapter.steps_next(self.trainer))
-        return self.layer(batch).square().mean()
+        loss: Tensor = self.layer(batch).square().mean()
+        return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), 0.1)
@@ -90,7 +91,7 @@ def test_ddp_expects_unused_parameters_unless_it_was_told_not_to() -> None:
 
 def test_ddp_synchronizes_gradients_or_not() -> None:
     strategy = DDPStrategy()
-    wrapped = nn.Linear(1, 1)
+    wrapped: Any = nn.Linear(1, 1)
     strategy._model = wrapped
     for on in (False, True):
         adapter.synchronize_gradients(strategy, on)
@@ -148,7 +149,8 @@ def test_a_batch_is_placed_as_the_trainer_places_it(trainer: TrainerMaker) -> No
 
         def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
             self.noted += [batch, adapter.placed(self, torch.ones(1, 1))]
-            return self.layer(batch).square().mean()
+            loss: Tensor = self.layer(batch).square().mean()
+        return loss
 
     module = Doubling()
     trainer(max_steps=1, precision="64-true").fit(module, rows())
