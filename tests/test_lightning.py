@@ -150,7 +150,7 @@ def test_a_batch_is_placed_as_the_trainer_places_it(trainer: TrainerMaker) -> No
         def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
             self.noted += [batch, adapter.placed(self, torch.ones(1, 1))]
             loss: Tensor = self.layer(batch).square().mean()
-        return loss
+            return loss
 
     module = Doubling()
     trainer(max_steps=1, precision="64-true").fit(module, rows())
