@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ._allowed import allowed_class, function_name, qualified_name
+from ._allowed import allowed_class as _class
+from ._allowed import function_name, qualified_name
 from ._arguments import CONTAINERS, arguments_of
 from ._fidelity import is_faithful
 
@@ -92,7 +93,7 @@ def _object(value: Any) -> dict[str, Any]:
     kind = type(value)
     custom = {"own": qualified_name(value if inspect.isroutine(value) or isinstance(value, type) else kind)}
     try:
-        if allowed_class(qualified_name(kind)) is not kind:
+        if _class(qualified_name(kind)) is not kind:
             return custom
         args = {key: describe(each) for key, each in arguments_of(value).items()}
     except (AttributeError, ValueError):  # another's class, or an argument that is kept nowhere
