@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import torch._functorch.config as functorch
 from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -252,8 +253,10 @@ def test_a_compiled_trunk_changes_nothing(scope: str, trainer: TrainerMaker) -> 
     nets = [made(**SCOPES[scope]), made(**SCOPES[scope])]
     encoder: Any = nets[1].encoder
     encoder.trunk = torch.compile(encoder.trunk, backend="aot_eager")
+    flag = functorch.donated_buffer
     for net in nets:
         trainer(precision="64-true").fit(net, Batches())
+    assert functorch.donated_buffer is flag  # a setting of the whole process
     for p, q in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
         assert_close(p, q, rtol=1e-10, atol=1e-12)
 
