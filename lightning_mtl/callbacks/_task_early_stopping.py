@@ -212,7 +212,7 @@ class TaskEarlyStopping(StatefulCallback):
             loader: Any = trainer.train_dataloader
             loader.refuse_reading_far_ahead()
         elif isinstance(batch, Mapping):
-            module.routing.settle(batch)
+            module.routing.bind_batch(batch)
             sources = module.routing.sources
             require(
                 len(sources) < 2,

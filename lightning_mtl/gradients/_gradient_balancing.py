@@ -127,7 +127,7 @@ class GradientBalancing(StepBalance):
     def begin(self, module: BalancedModule, trainer: L.Trainer, batch: Mapping[str, Any]) -> None:
         """Decide what this batch is for, before the strategy sees it."""
         if self._scope is None:
-            module.routing.settle(batch)
+            module.routing.bind_batch(batch)
             there = [name for name, part in batch.items() if part is not None]
             self._scope = scope_for(module, levels=self.levels is not None, one_source=False, sources=there)
             refuse_scope(self._scope, self.measuring, module, trainer)

@@ -44,7 +44,7 @@ def label_episodes(
         routing: Which task reads which source.
         checked: Sources whose episodes were checked; more are added.
     """
-    routing.settle(batch)
+    routing.bind_batch(batch)
     labelled = dict(batch)
     for source, part in batch.items():
         if is_episodic(part):

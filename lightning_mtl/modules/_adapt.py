@@ -30,20 +30,20 @@ def adapt(
     steps: int | None = None,
     seed: int = 0,
 ) -> MultiTaskModule:
-    """Learn a task that was never seen from a few examples; this module stays as it is.
+    """Learn a new task from a few examples; this module does not change.
 
     Args:
         module: The module.
-        task: The new task. Without a `head` it gets the one that its labels ask for; a meta-learned head of the same kind and size is taken over.
+        task: The new task. Without a `head` it gets the one that fits its labels; a meta-learned head of the same kind and size is copied.
         support: Rows with the columns of the source that the task reads, and its target: mappings in a list, a DataFrame, a
             `datasets.Dataset`, or the path of a file.
         method: How it is learned, one of `lightning_mtl.adaptation`. Default: in a `MetaLearningModule` the adaptation that it was trained
-            for; else a new head on the encoder as it is, `ANIL(rate=0.01, steps=100, optimizer=Adam())`.
+            for; else a new head on the unchanged encoder, `ANIL(rate=0.01, steps=100, optimizer=Adam())`.
         steps: How many steps to take. Default: those of the method in evaluation.
-        seed: What the weights of a new head are drawn from.
+        seed: Seed of the weights of a new head.
 
     Returns:
-        A module for this task alone, with a copy of the encoder (in a hierarchy, with the tasks that feed it): it predicts, evaluates, saves, and can
+        A module for this task alone, with a copy of the encoder (in a hierarchy, with the tasks that feed it). It predicts, evaluates, saves, and can
         be trained on. Batch norms have the support's statistics, unless the method was learned with running ones.
 
     Raises:
@@ -76,15 +76,15 @@ def adapt(
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         columns = _columns(module, task, support, inputs, name)
         torch.default_generator.manual_seed(seed)
-        made = module.alone(task).to(like.device, like.dtype)
-        made.inputs = {name: inputs}
-        usual, norm = module.usual_method(made.tasks[-1])
-        _learn(made, columns, usual if method is None else copy.deepcopy(method), norm, steps)
-    return made.eval()
+        adapted = module.alone(task).to(like.device, like.dtype)
+        adapted.inputs = {name: inputs}
+        usual, norm = module.usual_method(adapted.tasks[-1])
+        _learn(adapted, columns, usual if method is None else copy.deepcopy(method), norm, steps)
+    return adapted.eval()
 
 
 def _columns(module: MultiTaskModule, task: Task, support: Any, inputs: Inputs, name: str) -> dict[str, Any]:
-    """Read all rows as one batch, and find the head that their labels ask for."""
+    """Read all rows as one batch, and infer the head from their labels."""
     source = Source({"train": support}, words=inputs.words)
     tasks = {name: [task]}
     given = task.head
@@ -101,24 +101,27 @@ def _columns(module: MultiTaskModule, task: Task, support: Any, inputs: Inputs, 
     return columns
 
 
-def _learn(made: MultiTaskModule, columns: dict[str, Any], rule: Adaptation, norm: Norm, steps: int | None) -> None:
-    """Adapt the last task of a module, and keep what came of it."""
-    number, task = len(made.tasks) - 1, made.tasks[-1]
-    rule.refuse(task.name, made.heads[task.name])
-    (name,) = made.inputs
-    made.routing.settle([name])
-    data = data_of(task, columns, partial(made.routing.inputs, name))
+def _learn(module: MultiTaskModule, columns: dict[str, Any], rule: Adaptation, norm: Norm, steps: int | None) -> None:
+    """Adapt the last task of a module, and keep the adapted parameters."""
+    number, task = len(module.tasks) - 1, module.tasks[-1]
+    rule.refuse(task.name, module.heads[task.name])
+    (name,) = module.inputs
+    module.routing.bind_batch([name])
+    data = data_of(task, columns, partial(module.routing.inputs, name))
     data |= {"rows": columns[ROWS][task.name]} if task.name in columns[ROWS] else {}
-    rule.refuse_support(task.name, made.heads[task.name], data["target"])
-    with evaluating(made):
-        adapting = Adapting(made.learner(number), rule, engine="loop", norm=norm)
+    rule.refuse_support(task.name, module.heads[task.name], data["target"])
+    with evaluating(module):
+        adapting = Adapting(module.learner(number), rule, engine="loop", norm=norm)
         rule.build(adapting.parameters)
-        adapting.keep(_like(move_data_to_device(data, made.device), next(made.parameters()).dtype), steps)
+        adapting.keep(_like(move_data_to_device(data, module.device), next(module.parameters()).dtype), steps)
 
 
 def _like(data: Any, dtype: torch.dtype) -> Any:
-    """Give what is read the precision of the model."""
-    return {**data, "inputs": {name: of.to(dtype) if _is_float(of) else of for name, of in data["inputs"].items()}}
+    """Return data whose inputs have the precision of the model."""
+    return {
+        **data,
+        "inputs": {name: value.to(dtype) if _is_float(value) else value for name, value in data["inputs"].items()},
+    }
 
 
 def _is_float(column: Any) -> bool:

@@ -32,7 +32,7 @@ _BALANCE = "lightning_mtl.balance"
 class TaskModule(TaskNetwork):
     """The steps of training and evaluation of several tasks; `MultiTaskModule` adds how a batch is run.
 
-    It holds its parts: the log of training, the loss of a step, how the tasks share it, and the evaluation.
+    It holds its parts: the log of training, the loss of a step, the balancing of the tasks, and the evaluation.
     """
 
     carries_gradients: ClassVar[bool] = False
@@ -45,9 +45,9 @@ class TaskModule(TaskNetwork):
     def __init__(self, tasks: Sequence[Task], encoder: Encoder, **options: Any) -> None:
         self.train_log = TrainLog()
         self.penalties: list[Callable[[Batch], Tensor | None]] = []
-        """Functions that return what is added to the loss of a training batch, or nothing; callbacks add theirs."""
+        """Functions that return a term of the loss of a training batch, or None; callbacks add theirs."""
         self.sharded = False
-        """Whether parameters are sharded over the ranks, so that each must run every source of a step, labels or not."""
+        """Whether parameters are sharded over the ranks; then each rank must run every source of a step, with or without labels."""
         self.evaluation = Evaluation()
         self._resumed: list[Any] | None = None
         super().__init__(tasks, encoder, **options)
@@ -73,18 +73,18 @@ class TaskModule(TaskNetwork):
     def run(self, batch: Batch) -> Step:
         """Compute the losses of the tasks that have labels in this batch.
 
-        Where there is a `cut`, the features that the heads read must be led through it.
+        Where there is a `cut`, the features that the heads read must pass through it.
         """
 
     def _label(self, batch: Any) -> Any:
-        """Note in a batch which rows have labels, where the loader has not done so."""
+        """Record in a batch which rows have labels, unless the loader has done so."""
         return self.routing.label(batch)
 
     # What others may read
 
     @property
     def scope(self) -> Scope | None:
-        """Where a gradient balancer measures, as far as it is known; None without one."""
+        """Where a gradient balancer measures; None without one, and until it is known."""
         return self._balance.scope
 
     @property
@@ -102,13 +102,13 @@ class TaskModule(TaskNetwork):
         return self.evaluation.scores(self.trainer.callback_metrics)
 
     def assess(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Score the tasks on these batches aside from training, of which it changes nothing; all ranks must call it together.
+        """Score the tasks on these batches without any effect on training; all ranks must call it together.
 
         Args:
             batches: Batches of this rank, e.g. of `MultiTaskDataModule.probe`.
 
         Returns:
-            The main metric of each task that has one and two labelled examples, higher is better; equal on all ranks.
+            The main metric of each task that has one and at least two labelled examples, higher is better; equal on all ranks.
         """
         precision = self.trainer.precision_plugin.forward_context()
         with unchanged_random_state(), self.routing.no_task_left_out(), evaluating(self), torch.no_grad(), precision:
@@ -118,7 +118,7 @@ class TaskModule(TaskNetwork):
     # Before training
 
     def configure_model(self) -> None:
-        """Make what only the data could tell: heads that were not given, the size of a table's features."""
+        """Make the layers that depend on the data: heads that were not given, and the encoder's layers for a table."""
         super().configure_model()
         self._set_metrics_dtype()
 
@@ -128,16 +128,16 @@ class TaskModule(TaskNetwork):
             self.metrics.to(self.device)
 
     def setup(self, stage: str) -> None:
-        """Look at the strategy before it wraps the model: where steps can omit tasks, DDP must expect it."""
+        """Read the strategy before it wraps the model; where steps can lack a task, DDP must expect unused parameters."""
         strategy = self.trainer.strategy
         self.sharded = isinstance(strategy, SHARDED)
         self.step_loss.world_size, self.step_loss.sharded = self.trainer.world_size, self.sharded
-        self.routing.left_out = frozenset()  # an earlier run may have broken off
+        self.routing.left_out = frozenset()  # an earlier run may have been interrupted
         keep_functions_of(callbacks_of(self.trainer), self._callback_functions)
         if sources_of_run(self.trainer) is None:
             self.routing.forget()  # what an earlier run was bound to
         if strategy.root_device.type != "cpu":
-            # What has to be found out about a batch is found out on the CPU, so that no step waits for the device.
+            # Labels are looked up on the CPU, so that no step waits for the device.
             label_on_cpu(self, self._label_before_transfer)
         if stage == "fit":
             refuse_lost_balancer(self.lost_balancer)
@@ -150,7 +150,7 @@ class TaskModule(TaskNetwork):
 
     @property
     def _callback_functions(self) -> list[list[Any]]:
-        """Lists into which callbacks put functions."""
+        """The lists to which callbacks add functions."""
         return [self.train_log.extra_values, self.train_log.listeners, self.penalties]
 
     # Training
@@ -158,7 +158,7 @@ class TaskModule(TaskNetwork):
     def on_train_start(self) -> None:
         """Forget an earlier fit, and resume with the random state of the checkpoint, if there is one."""
         frozen = self.encoder.frozen_parts() if isinstance(self.encoder, LevelledEncoder) else []
-        for part in [*self._frozen, *frozen]:  # no running average of what is frozen may move
+        for part in [*self._frozen, *frozen]:  # the running averages of frozen parts must not change
             part.eval()
         states, self._resumed = self._resumed, None
         if states is not None and self.trainer.ckpt_path and self.global_rank < len(states):
@@ -205,7 +205,7 @@ class TaskModule(TaskNetwork):
             self._write_log()
 
     def on_train_epoch_end(self) -> None:
-        """Log what was not logged yet, and name tasks that the epoch never trained though their source was drawn."""
+        """Log what was not logged yet; after the first epoch, warn of tasks that had no labels."""
         if len(self.train_log.history):
             self._write_log()
         self._balance.end_epoch(self.trainer.current_epoch)
@@ -216,11 +216,11 @@ class TaskModule(TaskNetwork):
         self.train_log.write(self.trainer, self.balance, self.evaluation, self.device)
 
     def on_train_end(self) -> None:
-        """Release what balancing holds."""
+        """Release the tensors of balancing."""
         self._balance.stop()
 
     def teardown(self, stage: str) -> None:
-        """Remove the functions that callbacks have put into the module."""
+        """Remove the functions that callbacks have added to the module."""
         keep_functions_of([], self._callback_functions)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -232,11 +232,11 @@ class TaskModule(TaskNetwork):
         self.evaluation.add(self.run(batch), "test", self.device)
 
     def on_validation_epoch_start(self) -> None:
-        """Forget what an interrupted evaluation left."""
+        """Discard the sums of an interrupted evaluation."""
         self.evaluation.start("validate")
 
     def on_test_epoch_start(self) -> None:
-        """Forget what an interrupted evaluation left."""
+        """Discard the sums of an interrupted evaluation."""
         self.evaluation.start("test")
 
     def on_validation_epoch_end(self) -> None:
@@ -272,7 +272,7 @@ class TaskModule(TaskNetwork):
         checkpoint[KEY] = description_of(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take back what the model had learned of its data; random states are kept until training goes on."""
+        """Restore what the model had learned of its data; random states are kept until training resumes."""
         self._resumed = checkpoint.get(_RANDOM)
         self._balance.load_state(checkpoint.get(_BALANCE, {}), [task.name for task in self.tasks])
         resume_from(self, checkpoint)

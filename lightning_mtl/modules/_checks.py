@@ -17,8 +17,8 @@ def refuse_bad_tasks(tasks: Sequence[Task]) -> None:
     """Check that there are tasks, with different names.
 
     Raises:
-        TypeError: They are no list of tasks.
-        ValueError: There is none, or two have one name.
+        TypeError: They are not a list of tasks.
+        ValueError: There is no task, or two have the same name.
     """
     if isinstance(tasks, str | Task | Mapping) or not all(isinstance(task, Task) for task in tasks):
         raise TypeError(f"`tasks` must be a list of Task, got {tasks!r}. Make them: [Task(name), ...].")
@@ -43,7 +43,7 @@ def refuse_no_encoder(encoder: Any) -> None:
 
 
 def column_sizes(encoder: Encoder, inputs: Mapping[str, Inputs]) -> dict[str, int]:
-    """Return the sizes of input columns that only the data tell.
+    """Return the sizes of input columns that depend on the data.
 
     Raises:
         ValueError: Tables that one `Tabular` reads have different numbers of features.
@@ -78,7 +78,7 @@ def expect_missing_tasks(strategy: Any) -> None:
     """Let DDP expect steps that lack labels for a task.
 
     Raises:
-        ValueError: It was told not to.
+        ValueError: `find_unused_parameters` is false.
     """
     if isinstance(strategy, DDPStrategy) and not expect_unused_parameters(strategy):
         raise ValueError(

@@ -15,7 +15,7 @@ from ..task import Routing, Task, TaskMetrics
 from ._step_loss import label_counts
 
 Gathered = tuple[TaskMetrics, Tensor]
-"""Metrics that took in predictions, and how many labels each task had on this rank."""
+"""Metrics that were updated with predictions, and the number of labels of each task, on this rank."""
 
 
 class Evaluation:
@@ -27,12 +27,12 @@ class Evaluation:
         """Labels of each task in the latest evaluation, on all ranks together."""
 
     def follow(self, tasks: Sequence[Task], heads: nn.ModuleDict, metrics: TaskMetrics) -> None:
-        """Evaluate these tasks from now on, whose heads are known."""
+        """Evaluate these tasks from now on; all heads must be known."""
         self.tasks, self.metrics, self._heads = tuple(tasks), metrics, heads
         self.main_metrics = [task.main_metric() for task in tasks]
 
     def start(self, stage: str) -> None:
-        """Forget what an interrupted evaluation left."""
+        """Discard the sums of an interrupted evaluation."""
         self._totals = None
         self.metrics.reset(stage)
 
@@ -48,10 +48,10 @@ class Evaluation:
                 self._update(self.metrics, stage, result)
 
     def finish(self, stage: str, device: torch.device) -> tuple[dict[str, float], float | None]:
-        """Return what was added, over all ranks: losses and metrics, and the score if a task has one."""
+        """Return losses and metrics over all ranks, and the score if a task has one."""
         sums, counts = sum_over_ranks(self._no_totals(device) if self._totals is None else self._totals).T.tolist()
         self._totals = None
-        self._note(counts)
+        self._set_scored(counts)
         means = {task.name: sums[i] / counts[i] for i, task in enumerate(self.tasks) if counts[i]}
         values = {f"{stage}/{name}/loss": mean for name, mean in means.items()}
         values[f"{stage}/loss"] = sum(task.weight * means[task.name] for task in self.tasks if task.name in means)
@@ -70,12 +70,12 @@ class Evaluation:
             )
 
     def gather(self, batches: Iterable[Any], run: Callable[[Any], Step], device: torch.device) -> Gathered:
-        """Gather predictions of these batches, aside from any split.
+        """Collect the predictions for these batches, apart from those of the splits.
 
         Args:
             batches: Batches of this rank.
-            run: Runs one.
-            device: Where the module is.
+            run: Runs a batch.
+            device: The device of the module.
         """
         metrics = TaskMetrics(self.tasks)
         metrics.set_dtype(sum_dtype(device))
@@ -88,10 +88,10 @@ class Evaluation:
         return metrics, counts
 
     def main_metrics_of(self, gathered: Gathered) -> dict[str, float]:
-        """Return the main metric of each task on what was gathered, over all ranks; higher is better."""
+        """Return the main metric of each task on collected predictions, over all ranks; higher is better."""
         metrics, counts = gathered
         known = sum_over_ranks(counts).tolist()
-        self._note(known)
+        self._set_scored(known)
         return self._main(metrics.compute("validate", known), "validate")
 
     def training_metrics(self, results: Sequence[TaskResult], device: torch.device) -> dict[str, float]:
@@ -114,11 +114,11 @@ class Evaluation:
     def _no_totals(self, device: torch.device) -> Tensor:
         return torch.zeros(len(self.tasks), 2, dtype=sum_dtype(device), device=device)
 
-    def _note(self, counts: Sequence[float]) -> None:
+    def _set_scored(self, counts: Sequence[float]) -> None:
         self.scored = {task.name: int(count) for task, count in zip(self.tasks, counts, strict=True)}
 
     def _main(self, found: dict[int, dict[str, Tensor]], stage: str) -> dict[str, float]:
-        """Pick the main metric of each task, higher is better."""
+        """Return the main metric of each task, higher is better."""
         scores = {}
         for i, group in found.items():
             if (main := self.main_metrics[i]) is not None:

@@ -25,8 +25,7 @@ FORMATS = ("module", "torch", "onnx")
 class Exported(nn.Module):
     """An encoder and the heads of some tasks, without Lightning: all of them in one pass of the encoder.
 
-    It takes the encoder's columns as a dictionary and gives for each task what a user reads as numbers: probabilities of
-    classes, values.
+    It takes the encoder's columns as a dictionary, and returns for each task the probabilities of classes, or values.
 
     Args:
         encoder: The shared part.
@@ -56,7 +55,7 @@ class Exported(nn.Module):
         return {name: heads[name].predict(output) for name, output in outputs.items()}
 
     def outputs(self, inputs: dict[str, Tensor], words: Tensor | None = None) -> dict[str, Tensor]:
-        """Give for each task the output of its head, in the scale of the losses, e.g. logits.
+        """Return the output of each task's head: logits, or scaled values.
 
         Args:
             inputs: The encoder's columns and no others.
@@ -67,12 +66,12 @@ class Exported(nn.Module):
 
 
 def traced(module: Exported, example: Mapping[str, Tensor], format: Format) -> Any:
-    """Trace an exported module with a batch of two rows or more; the numbers of rows and positions stay free.
+    """Trace an exported module with a batch of two rows or more; the numbers of rows and positions stay dynamic.
 
     Args:
         module: The module.
         example: The encoder's columns.
-        format: "torch" gives a `torch.export.ExportedProgram`, "onnx" a `torch.onnx.ONNXProgram`; both have `save(path)`.
+        format: "torch" returns a `torch.export.ExportedProgram`, "onnx" a `torch.onnx.ONNXProgram`; both have `save(path)`.
 
     Raises:
         ModuleNotFoundError: `onnx` or `onnxscript` is not installed.
@@ -82,10 +81,10 @@ def traced(module: Exported, example: Mapping[str, Tensor], format: Format) -> A
     batch = {name: column.to(device) for name, column in example.items()}
     shapes = {name: _free(column) for name, column in batch.items()}
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # torch's own, of parts that are on their way out
+        warnings.simplefilter("ignore")  # torch's own deprecation warnings
         try:
             program = torch.export.export(module, (batch,), dynamic_shapes=(shapes,))
-        except Exception as error:  # whatever an encoder does that cannot be traced
+        except Exception as error:  # an encoder that cannot be traced may raise anything
             raise ValueError(
                 f"`format` {format!r} needs an encoder that `torch.export` can trace, got {type(module.encoder).__name__} with "
                 f"{type(error).__name__}: {str(error)[:300]}. `Recurrent` cannot be; use format='module', or another encoder."
@@ -109,7 +108,7 @@ def _free(column: Tensor) -> dict[int, Any]:
 
 
 def example_for(module: MultiTaskModule, tasks: Sequence[int]) -> dict[str, Tensor]:
-    """Make up the columns that the encoder reads for these tasks, where their source names them.
+    """Make example columns of the encoder for these tasks, where their source defines the columns.
 
     Raises:
         ValueError: It does not, or the tasks read several sources.
@@ -133,17 +132,17 @@ def export(
     format: Format = "module",
     example: Mapping[str, Tensor] | None = None,
 ) -> Any:
-    """Cut out a model for serving: the encoder and heads, copied, in evaluation mode, in one pass for all tasks.
+    """Make a model for serving: copies of the encoder and heads, in evaluation mode, with one forward pass for all tasks.
 
-    It takes the encoder's columns as one dictionary, {column: tensor}, and gives {task: probabilities or values}. Rows
-    become these columns by `module.inputs[source]`; the numbers of rows, and of positions of a text, stay free.
+    It takes the encoder's columns as one dictionary, {column: tensor}, and returns {task: probabilities or values}. Rows
+    become these columns by `module.inputs[source]`; the numbers of rows, and of positions of a text, stay dynamic.
 
     Args:
         module: The module.
         tasks: Names of tasks that read one source. Default: all of them.
-        format: "module" gives an `nn.Module`, "torch" a `torch.export.ExportedProgram`, "onnx" a
+        format: "module" returns an `nn.Module`, "torch" a `torch.export.ExportedProgram`, "onnx" a
             `torch.onnx.ONNXProgram` (extra `onnx`); the latter two have `save(path)`.
-        example: The columns of two rows or more, to trace with. Default: made up, where the source names its columns.
+        example: The columns of two rows or more, to trace with. Default: generated, where the source defines its columns.
 
     Raises:
         ValueError: There is no such task or format, or an example is needed and not given.

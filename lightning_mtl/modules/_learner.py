@@ -1,4 +1,4 @@
-"""A task of a module as something that can be adapted."""
+"""A task of a module, for adaptation."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Learner(nn.Module):
 
     Args:
         task: The task.
-        encoder: What tasks share.
+        encoder: The shared part.
         head: The task's head.
-        loss: From predictions and targets to one number, or one for each row.
+        loss: Maps predictions and targets to one number, or one for each row.
         losses: Modules with parameters that the loss has.
     """
 
@@ -44,11 +44,11 @@ class Learner(nn.Module):
         self._loss = loss
 
     def forward(self, data: Mapping[str, Any], read: bool = False) -> Any:
-        """Return the loss, and predictions beside labels; or what the head's layers read.
+        """Return the loss, with predictions and labels; or the input of the head's layers.
 
         Args:
             data: "inputs", the columns that the encoder reads; "target"; "rows" where not all are labelled, and "words".
-            read: Whether it is only read.
+            read: Whether to return the input of the head's layers.
         """
         if read:
             return self.read(data)
@@ -66,7 +66,7 @@ class Learner(nn.Module):
         return through(head, features, data.get("words"))
 
     def read(self, data: Mapping[str, Any]) -> Tensor:
-        """Return what the head's layers read."""
+        """Return the input of the head's layers."""
         name = self._task.name
         features = self.encoder(data["inputs"], [name])[name]
         values, mask = features if isinstance(features, tuple) else (features, None)
@@ -78,7 +78,7 @@ class Learner(nn.Module):
 def labelled(
     task: Task, prediction: Tensor, target: Tensor, rows: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Pick what has a label: predictions and targets of rows, or of words with the row that each belongs to."""
+    """Return predictions and targets that have a label: of rows, or of words with the row that each belongs to."""
     if task.head is None or not task.head.per_position:
         return (prediction, target, None) if rows is None else (prediction[rows], target[rows], None)
     if prediction.shape[:2] != target.shape:

@@ -33,23 +33,23 @@ class MultiTaskModule(TaskModule):
     A batch is `{source: {column: tensor}}`: one source that several tasks read, several sources in one step, or both.
     The encoder runs once for each source. A task's loss is the mean over the examples that have a label for it; where
     none has, the task drops out of the step, and its head gets no gradient. The losses, times their weights, are added
-    up and returned as one scalar, so every flag of the Trainer does what it always does.
+    up and returned as one scalar, so all options of the Trainer work as usual.
 
     Logged are `<stage>/<task>/<metric>`, `<stage>/<task>/loss` and `<stage>/loss` for the stages train, validate and
     test, and `<stage>/score` for validate and test: every task's first metric, oriented so that higher is better,
     averaged over the tasks. While training, losses are averages over the last `log_every_n_steps`, and metrics are those
     of the last batch; with several processes all of them are over all processes.
 
-    With a `balancer` the tasks share the step by another rule: a loss balancer makes one loss of the losses; a gradient balancer
-    weighs the gradients that the tasks send into the encoder. With a single task it is left out. `balance` tells how the last step
+    A `balancer` replaces this sum by another rule: a loss balancer combines the losses into one; a gradient balancer
+    weighs the gradients that the tasks send into the encoder. With a single task it is left out. `balance` shows how the last step
     was balanced, and `train/<task>/loss_weight` is logged.
 
     Args:
         tasks: The tasks, with different names.
         encoder: The shared part.
-        balancer: How the tasks share a step: one of `lightning_mtl.balancers`, or a function from the Gramian [K, K] of the
+        balancer: How the tasks of a step are balanced: one of `lightning_mtl.balancers`, or a function from the Gramian [K, K] of the
             tasks' gradients to weights [K]. Default: losses are added up.
-        scope: Where a gradient balancer measures. "representation": at the features, within the one backward pass, at next to no
+        scope: Where a gradient balancer measures. "representation": at the features, within the one backward pass, at almost no
             cost. "parameters": the gradients of the encoder's parameters, exactly, which costs a backward pass for each task
             through the examples that it reads. Default: "representation" where the tasks of a step read one representation of the
             same examples, else "parameters".
@@ -57,14 +57,14 @@ class MultiTaskModule(TaskModule):
         refresh_every: Steps for which a gradient balancer's weights are kept.
         sketch: With the scope "parameters", the size of a random sketch of the gradients that is measured in their place: several
             processes then send no more than they do without a balancer. 4096 keeps cosines to 1 to 2 percent.
-        gradient_memory: With the scope "parameters", how much the tasks' gradients may take while they are measured, in multiples of
+        gradient_memory: With the scope "parameters", how much memory the tasks' gradients may take while they are measured, in multiples of
             the encoder's parameters; less takes more backward passes. Default: one for each task.
         optimizer: Makes the optimizer from the parameter groups "trunk" and "heads" ("balancer", if it learns). Default: AdamW at
             0.001. For more than that, override `configure_optimizers`.
 
     Raises:
-        ValueError: There is no task, two have one name, or one has no metric that says which way is better.
-        TypeError: `encoder` is no `Encoder`, or `balancer` no balancer.
+        ValueError: There is no task, two have the same name, or the direction of a metric is unknown.
+        TypeError: `encoder` is not an `Encoder`, or `balancer` not a balancer.
 
     Example:
         >>> import torch
@@ -96,7 +96,7 @@ class MultiTaskModule(TaskModule):
         """Names of the tasks that `Trainer.predict` predicts. Default: all of them."""
 
     def forward(self, batch: Batch, tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Predict logits, or values in the scale of the losses.
+        """Return the output of each task's head: logits, or scaled values.
 
         Args:
             batch: {source: {column: tensor}}; target columns may be missing.
@@ -106,10 +106,10 @@ class MultiTaskModule(TaskModule):
             For each task the output of its head, e.g. [batch, classes].
 
         Raises:
-            ValueError: A task that there is not, or a source that no task reads.
+            ValueError: A task does not exist, or no task reads a source.
         """
         wanted = self.numbers_of(tasks)
-        self.routing.settle(batch)
+        self.routing.bind_batch(batch)
         answers: dict[str, Tensor] = {}
         for source, columns in batch.items():
             readers = [i for i in self.routing.readers(source) if i in wanted]
@@ -122,7 +122,7 @@ class MultiTaskModule(TaskModule):
         return answers
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Answer]]:
-        """Predict what users read: for each task (see `predict_tasks`) an answer for each row, as `predict` returns it."""
+        """Return for each task (see `predict_tasks`) an answer for each row, as `predict` does."""
         predictions = self(batch, self.predict_tasks)
         answers = {}
         for source, columns in batch.items():
@@ -158,7 +158,7 @@ class MultiTaskModule(TaskModule):
         ]
 
     def exported(self, tasks: Sequence[int]) -> Exported:
-        """Cut these tasks out as a plain module.
+        """Return these tasks as a plain module.
 
         Args:
             tasks: Their numbers.
@@ -174,7 +174,7 @@ class MultiTaskModule(TaskModule):
         return MultiTaskModule([task], copy.deepcopy(self.encoder))
 
     def learner(self, task: int) -> Learner:
-        """Return a task as something that can be adapted.
+        """Return the network and the loss of a task, for adaptation.
 
         Args:
             task: Its number.
@@ -184,7 +184,7 @@ class MultiTaskModule(TaskModule):
         return Learner(of, self.encoder, self.heads[of.name], self._losses[task], losses)
 
     def usual_method(self, task: Task) -> tuple[Adaptation, Norm]:
-        """Return how a new task is learned if nothing is said, and how batch norms normalise then.
+        """Return the default adaptation to a new task, and how its batch norms normalise.
 
         Args:
             task: The new task.
@@ -192,7 +192,7 @@ class MultiTaskModule(TaskModule):
         return ANIL(rate=0.01, steps=100, optimizer=Adam()), "running"
 
     def initial_head(self, task: Task) -> None:
-        """Give a new task a head that was learned for tasks of its kind, if there is one.
+        """Give a new task a head that was learned for tasks of its kind, if the module has one.
 
         Args:
             task: The new task.
@@ -210,7 +210,7 @@ class MultiTaskModule(TaskModule):
         """Return the numbers of the tasks with these names; of all tasks, where none are given.
 
         Raises:
-            ValueError: There is no task of a name.
+            ValueError: No task has one of these names.
         """
         names = [task.name for task in self.tasks]
         unknown = [name for name in tasks or () if name not in names]
@@ -239,7 +239,7 @@ class MultiTaskModule(TaskModule):
         return {i: features[self.tasks[i].name] for i in tasks}
 
     def _outputs(self, features: Mapping[int, Features], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
-        heads: Any = self.heads._modules  # its own look-up costs as much as a small layer
+        heads: Any = self.heads._modules  # the look-up of `ModuleDict` costs as much as a small layer
         return [through(heads[self.tasks[i].name], features[i], words) for i in tasks]
 
     predict, tune_thresholds, export, adapt = predict, tune_thresholds, export, adapt

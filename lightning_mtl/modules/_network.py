@@ -46,19 +46,19 @@ class TaskNetwork(L.LightningModule):
         refuse_bad_tasks(tasks)
         self.encoder = encoder
         self.inputs: dict[str, Inputs] = {}
-        """How rows of each source become what the encoder reads; `MultiTaskDataModule` fills it before training."""
+        """How the rows of each source become inputs of the encoder; `MultiTaskDataModule` fills it before training."""
         self.heads = nn.ModuleDict()
         self.losses = nn.ModuleDict()
         self.balancer = own_balancer(balancer)
-        """How the tasks of a step share it; with a single task it is left out."""
+        """How the tasks of a step are balanced; not used with a single task."""
         self.lost_balancer: str | None = None
-        """Name of a balancer that the checkpoint, of which the model was loaded, could not hold."""
+        """Name of the balancer that the model's checkpoint could not hold."""
         self._frozen: list[nn.Module] = []
         self._optimizer = optimizer
         self._set_tasks([_copy_of(task) for task in tasks])
 
     def _set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Take these tasks, and make their heads as far as they are known."""
+        """Set the tasks, and make their heads as far as they are known."""
         self.tasks = tuple(tasks)
         self.routing = Routing(tasks)
         self.build_heads()
@@ -68,15 +68,15 @@ class TaskNetwork(L.LightningModule):
 
         Args:
             task: The new task.
-            freeze: Whether the encoder and the heads there are keep their weights. Then the old tasks need no data: those whose
-                source is not there are left out of training.
+            freeze: Whether to freeze the encoder and the present heads. Then the old tasks need no data: those whose
+                source is missing are left out of training.
 
         Raises:
-            ValueError: There is a task of this name.
+            ValueError: A task has this name already.
         """
         refuse_bad_tasks([*self.tasks, task])
         for old in self.tasks if self.inputs else ():
-            old.source = old.resolve(self.inputs)  # with more sources, "the one there is" may be another
+            old.source = old.resolve(self.inputs)  # with more sources, "the only source" is not defined any more
         if freeze:
             self._frozen = [self.encoder, *self.heads.values(), *self._other_parts()]
             for part in self._frozen:
@@ -125,11 +125,11 @@ class TaskNetwork(L.LightningModule):
         return None
 
     def _other_parts(self) -> Sequence[nn.Module]:
-        """Return what has parameters beside encoder, heads and losses."""
+        """Return other modules with parameters than encoder, heads and losses."""
         return ()
 
     def _learned_rules(self) -> dict[str, nn.Module]:
-        """Return what has parameters of its own beside the network's, by the name of its parameter group."""
+        """Return modules with learned parameters that are not the network's, by the names of their parameter groups."""
         return {} if self.balancer is None else {"balancer": self.balancer}
 
     def _parameter_levels(self) -> list[tuple[nn.Module, list[nn.Parameter]]]:
@@ -141,7 +141,7 @@ class TaskNetwork(L.LightningModule):
         return {}
 
     def balancing(self) -> dict[str, Any]:
-        """Return the arguments that say how the tasks share a step."""
+        """Return the arguments of balancing."""
         if self.balancer is None:
             return {}
         given: Any = self.balancer.function if isinstance(self.balancer, FromGramian) else self.balancer
@@ -150,7 +150,7 @@ class TaskNetwork(L.LightningModule):
     # Hooks of Lightning
 
     def configure_model(self) -> None:
-        """Make what only the data could tell: heads that were not given, the size of a table's features."""
+        """Make the layers that depend on the data: heads that were not given, and the encoder's layers for a table."""
         self.build_encoder()
         if len(self.heads) < len(self.tasks):
             self.build_heads()
@@ -187,7 +187,7 @@ class TaskNetwork(L.LightningModule):
 
     @classmethod
     def kind(cls) -> str:
-        """Return the name of the class of this library that it is of."""
+        """Return the name of the library's class that it is, or extends."""
         return kind_of(cls)
 
     @classmethod
@@ -205,7 +205,7 @@ class TaskNetwork(L.LightningModule):
     ) -> Module:
         """Load a trained model; the checkpoint holds all that is needed, as plain data.
 
-        A subclass with an `__init__` of its own is made by Lightning's rule, from saved hyper-parameters and `kwargs`;
+        A subclass with an `__init__` of its own is made as Lightning does it, from saved hyper-parameters and `kwargs`;
         `MultiTaskModule.load_from_checkpoint` reads its checkpoints too.
 
         Args:
@@ -220,8 +220,8 @@ class TaskNetwork(L.LightningModule):
             kwargs: Other arguments of `__init__`, e.g. `optimizer`.
 
         Raises:
-            ValueError: It is no checkpoint of this library, or of a later format, or something in the model is of a class of
-                your own, and is not given.
+            ValueError: It is not a checkpoint of this library, its format is of a later version, or a part of the model has a
+                class of your own and is not given.
         """
         options = {"map_location": map_location, "hparams_file": hparams_file, "strict": strict}
         return load_checkpoint(cls, checkpoint_path, tasks, encoder, kwargs, weights_only=weights_only, **options)
@@ -235,7 +235,7 @@ class TaskNetwork(L.LightningModule):
         encoder: Encoder | None = None,
         **kwargs: Any,
     ) -> Module:
-        """Load what `save_pretrained` wrote; it comes in evaluation mode, on the CPU.
+        """Load a model that `save_pretrained` wrote, in evaluation mode, on the CPU.
 
         Args:
             folder: The folder.
@@ -244,7 +244,7 @@ class TaskNetwork(L.LightningModule):
             kwargs: Other arguments of `__init__`, e.g. `optimizer`.
 
         Raises:
-            FileNotFoundError: The folder is not one of these.
+            FileNotFoundError: The folder holds no such model.
             ValueError: See `load_from_checkpoint`.
         """
         return load_folder(cls, folder, tasks, encoder, kwargs)

@@ -1,4 +1,4 @@
-"""Predictions of a module for rows of a user's."""
+"""Predictions of a module for raw rows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def predict(module: MultiTaskModule, rows: Any, tasks: Sequence[str] | None = None, *, batch_size: int = 64) -> Any:
-    """Predict for rows of a user's: no data module, no Trainer, no target columns.
+    """Predict for raw rows, without a data module, a Trainer or target columns.
 
-    It runs where the model is, in evaluation mode, in batches of rows of similar length.
+    It runs on the device of the model, in evaluation mode, in batches of rows of similar length.
 
     Args:
         module: The module.
         rows: A mapping {column: value}, or a text where the model reads one; or many: a list of these, a DataFrame, a
-            `datasets.Dataset`. Columns may come in any order, and others beside them.
+            `datasets.Dataset`. Columns may be in any order; other columns are ignored.
         tasks: Names of the tasks to predict. Default: all of them.
         batch_size: Rows that are run together.
 
@@ -34,8 +34,8 @@ def predict(module: MultiTaskModule, rows: Any, tasks: Sequence[str] | None = No
         {"label", "probability", "probabilities"} for one class of several,
         {"labels", "probabilities"} for any number of labels,
         {"value"} or {"values"} for numbers, {"words", "tags", "probabilities", "spans"} for labels of words, and
-        {"words", "heads", "probabilities"} for the words that words depend on; what lies beyond the words that the
-        encoder reads is None.
+        {"words", "heads", "probabilities"} for the words that words depend on; words beyond those that the
+        encoder reads get None.
 
     Raises:
         ValueError: A row lacks a column or has a value that does not fit, with row and column; or the model has not
@@ -81,14 +81,14 @@ def _refuse_other_rows(
     Raises:
         ValueError: It is.
     """
-    there = rows.column_names if isinstance(rows, datasets.Dataset) else rows[0] if len(rows) else {}
-    if isinstance(there, str) or not inputs.columns or not any(name not in there for name in inputs.columns):
+    present = rows.column_names if isinstance(rows, datasets.Dataset) else rows[0] if len(rows) else {}
+    if isinstance(present, str) or not inputs.columns or not any(name not in present for name in inputs.columns):
         return
     columns = {i: module.inputs[read].columns for i, read in reads.items()}
-    fits = [module.tasks[i].name for i, of in columns.items() if of and all(name in there for name in of)]
+    fits = [module.tasks[i].name for i, of in columns.items() if of and all(name in present for name in of)]
     if fits:
         raise ValueError(
-            f"`tasks` must be those whose source has the columns of the rows, got columns {list(there)}, which {source!r} does not "
+            f"`tasks` must be those whose source has the columns of the rows, got columns {list(present)}, which {source!r} does not "
             f"read. Predict them alone: predict(rows, {fits})."
         )
 

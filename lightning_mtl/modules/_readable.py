@@ -1,4 +1,4 @@
-"""Rows as a user has them, and predictions as a user reads them."""
+"""Raw rows as batches, and the output of heads as readable answers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..heads import Head
 from ..inputs import RAW, WORDS, Columns, Inputs
 
 Answer = dict[str, Any]
-"""What is predicted for one row and task, e.g. {"label": "positive", "probability": 0.9, "probabilities": {...}}."""
+"""The prediction for one row and task, e.g. {"label": "positive", "probability": 0.9, "probabilities": {...}}."""
 WINDOW = 64
 """Batches that are prepared, and sorted by length, at a time."""
 
 
 def readable(head: Head, prediction: Tensor, columns: Mapping[str, Any]) -> list[Answer]:
-    """Make plain answers, one for each row, of a head's output for a batch with these columns."""
+    """Turn a head's output for a batch with these columns into answers, one for each row."""
     answers = head.answers(head.predict(prediction.detach()), columns.get(WORDS))
     if RAW in columns and head.per_position:
         return [_with_words(answer, words) for answer, words in zip(answers, columns[RAW], strict=True)]
@@ -30,12 +30,12 @@ def _with_words(answer: Answer, words: Sequence[str]) -> Answer:
     gaps = {
         name: [None] * (len(words) - len(values)) for name, values in answer.items()
     }  # beyond what the encoder reads
-    told = {"words": list(words), **{name: [*values, *gaps[name]] for name, values in answer.items()}}
-    return {**told, "spans": _spans(told["tags"], words)} if "tags" in told else told
+    padded = {"words": list(words), **{name: [*values, *gaps[name]] for name, values in answer.items()}}
+    return {**padded, "spans": _spans(padded["tags"], words)} if "tags" in padded else padded
 
 
 def _spans(tags: Sequence[Any], words: Sequence[str]) -> list[dict[str, Any]]:
-    """List what IOB tags mark, e.g. {"type": "PER", "start": 0, "end": 2, "text": "Ada Lovelace"}; `end` is not in it."""
+    """Return the spans of IOB tags, e.g. {"type": "PER", "start": 0, "end": 2, "text": "Ada Lovelace"}; `end` is exclusive."""
     spans: list[dict[str, Any]] = []
     before = None
     for place, tag in enumerate(tags):
@@ -49,10 +49,10 @@ def _spans(tags: Sequence[Any], words: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def listed(rows: Any) -> tuple[Any, bool]:
-    """Make a sequence of a user's rows, and say whether it was a single one.
+    """Return rows as a sequence, and whether they were a single row.
 
     Raises:
-        TypeError: They are no rows.
+        TypeError: They are not rows.
     """
     if isinstance(rows, str | Mapping):
         return [rows], True
@@ -67,7 +67,7 @@ def listed(rows: Any) -> tuple[Any, bool]:
 
 
 def batches(rows: Any, inputs: Inputs, size: int) -> Iterator[tuple[list[int], dict[str, Any]]]:
-    """Read rows in batches of similar length: their numbers, and their tensors.
+    """Yield batches of rows of similar length: their numbers, and their tensors.
 
     Raises:
         ValueError: A row lacks a column, or has a value that does not fit.
@@ -77,8 +77,8 @@ def batches(rows: Any, inputs: Inputs, size: int) -> Iterator[tuple[list[int], d
         if inputs.whole is not None:
             for first in range(window.start, window.stop, size):
                 numbers = list(window[first - start : first - start + size])
-                made = inputs.whole([rows[i] for i in numbers])
-                yield numbers, {name: column for name, column in made.items() if name not in inputs.leave_out}
+                batch = inputs.whole([rows[i] for i in numbers])
+                yield numbers, {name: column for name, column in batch.items() if name not in inputs.leave_out}
             continue
         columns = inputs.read(rows, window)
         prepared = inputs.prepare(columns, window)
@@ -92,5 +92,5 @@ def batches(rows: Any, inputs: Inputs, size: int) -> Iterator[tuple[list[int], d
 
 
 def _length(prepared: Sequence[Columns]) -> Callable[[int], int]:
-    tokens = next((of["input_ids"] for of in prepared if "input_ids" in of), None)
+    tokens = next((columns["input_ids"] for columns in prepared if "input_ids" in columns), None)
     return (lambda place: 0) if tokens is None else (lambda place: len(tokens[place]))

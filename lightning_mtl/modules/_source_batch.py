@@ -1,4 +1,4 @@
-"""What a step runs of one source."""
+"""The part of a batch that comes from one source."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Answer = tuple[Tensor, Any, Tensor | None]
 
 @dataclass(slots=True)
 class SourceBatch:
-    """What a step runs of one source.
+    """The part of a batch that comes from one source, and the tasks that it is run for.
 
     Args:
         columns: All its columns.
         inputs: The columns that the encoder reads.
-        read: The tasks whose features the encoder makes.
+        read: The tasks whose features the encoder computes.
         present: Those that have labels.
         sharded: Whether heads are run for the sake of other ranks.
     """
@@ -45,7 +45,7 @@ class SourceBatch:
 
 
 def source_batches(batch: Batch, routing: Routing, *, sharded: bool, training: bool) -> list[SourceBatch]:
-    """Return what is run of each source of a batch."""
+    """Return the parts of a batch that are run."""
     parts = []
     for source, columns in routing.label(batch).items():
         read: Sequence[int] = routing.readers(source)
@@ -70,7 +70,7 @@ def add_results(
     Args:
         step: The step.
         number: The number of the source, whose features come from one forward pass.
-        part: What was run of it.
+        part: The part of the batch.
         answers: What the heads of its tasks returned.
         tasks: All tasks.
         losses: Their losses.

@@ -15,11 +15,11 @@ from ..task import Task
 
 
 class SharedLosses(NamedTuple):
-    """The losses of a step, as far as ranks know them of each other.
+    """The losses of a step, and what the ranks know of each other's.
 
     Args:
         losses: Those of this rank, scaled so that their average over the ranks is the mean over all ranks' labelled examples.
-        tasks: The tasks that they are of.
+        tasks: Their tasks.
         present: The tasks that any rank has labels for, where that matters: with a balancer, and where parameters are sharded.
         means: Their mean losses over all ranks, where these matter.
     """
@@ -45,11 +45,11 @@ class _StepTasks:
 
 
 class StepLoss:
-    """Makes one loss of the losses of a step.
+    """Combines the losses of a step into one.
 
     Args:
         tasks: The tasks, in the order of their numbers.
-        balance: How they share a step.
+        balance: How they are balanced.
     """
 
     def __init__(self, tasks: Sequence[Task] = (), balance: StepBalance | None = None) -> None:
@@ -68,10 +68,10 @@ class StepLoss:
         self._step_tasks, self._last = _StepTasks(), None
 
     def over_ranks(self, step: Step, losses: Tensor, number: int, *, every_task: bool) -> SharedLosses:
-        """Scale the losses of this rank by its share of the labels, and find out what the other ranks have.
+        """Scale the losses of this rank by its share of the labels, and exchange label counts with the other ranks.
 
         Args:
-            step: What the batch gave.
+            step: The results of the batch.
             losses: Its losses as one tensor.
             number: The number of the optimizer step.
             every_task: Whether each step is known to have labels for each task.
@@ -103,14 +103,14 @@ class StepLoss:
         return losses * entries_of((local * self.world_size / counts).to(losses.dtype), tasks)
 
     def total(self, step: Step, shared: SharedLosses, at: Moment) -> Tensor:
-        """Make one loss, on which everything hangs that ranks without labels have run for the others' sake."""
+        """Return one loss; it also depends on what ranks without labels have run for the other ranks."""
         losses, means = self._weighted(shared.losses, shared.tasks), shared.means
         if self.balance.needs_means:
             means = self._weighted(means, shared.present)
         total = self.balance.total(losses, shared.tasks, means, shared.present, at)
         for zero in self._zeros(step, shared.present):
             total = total + zero
-        # What it hangs on may be frozen.
+        # All that it depends on may be frozen.
         return total if step.results or total.requires_grad else total.requires_grad_()
 
     def _weighted(self, losses: Tensor, tasks: Sequence[int]) -> Tensor:
@@ -119,7 +119,7 @@ class StepLoss:
         return torch.stack([self.weights[i] * loss for i, loss in zip(tasks, losses.unbind(), strict=True)])
 
     def _zeros(self, step: Step, present: Sequence[int]) -> list[Tensor]:
-        """Return zeros that hang on what was run without labels: other ranks have some, or wait for its gradients."""
+        """Return zeros that depend on what was run without labels: other ranks have labels, or wait for these gradients."""
         zeros = [zero for task, zero in step.idle.items() if task in present]
         if step.features is not None and not (present if self.sharded else step.results):
             zeros.append(0 * step.features.sum())

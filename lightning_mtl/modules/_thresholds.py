@@ -1,4 +1,4 @@
-"""Thresholds of heads that say yes or no."""
+"""Thresholds of yes-or-no decisions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def tune_thresholds(module: MultiTaskModule, batches: Iterable[Batch]) -> dict[str, Any]:
-    """Choose the probability from which `Binary` and `Multilabel` heads say yes: the one with the best F1.
+    """Choose the threshold of `Binary` and `Multilabel` heads with the best F1.
 
-    It counts for `predict` and for metrics from now on, and is kept in checkpoints and folders. Metrics get
-    probabilities bent so that the threshold falls on 0.5.
+    From now on `predict` and metrics use it, and checkpoints and folders keep it. For metrics, probabilities are
+    transformed so that the threshold becomes 0.5.
 
     Args:
         module: The module.
-        batches: Labelled batches, e.g. `data.val_dataloader()` after `fit`; on several processes each gives its part.
+        batches: Labelled batches, e.g. `data.val_dataloader()` after `fit`; each process gives its own part.
 
     Returns:
         The threshold (or thresholds) of each such task.

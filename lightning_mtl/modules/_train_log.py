@@ -18,7 +18,7 @@ from ..task import Routing, Task
 from ._evaluation import Evaluation
 
 EVERY = 50
-"""Steps from one look for losses that are not finite to the next, where the Trainer logs nothing."""
+"""Steps between two checks that losses are finite, where the Trainer logs nothing."""
 
 
 class TrainLog:
@@ -26,9 +26,9 @@ class TrainLog:
 
     def __init__(self) -> None:
         self.extra_values: list[Callable[[], dict[str, float]]] = []
-        """Functions that return what is logged with the training losses; callbacks add theirs."""
+        """Functions that return values to log with the training losses; callbacks add theirs."""
         self.listeners: list[Callable[[int, dict[str, float]], None]] = []
-        """Functions that are told the step and all values that are logged then; callbacks add theirs."""
+        """Functions that are called with the step and the values that are logged at it; callbacks add theirs."""
         self.step = 0
         """The number of optimizer steps so far."""
         self.every = EVERY
@@ -78,12 +78,12 @@ class TrainLog:
         Raises:
             ValueError: A loss was not finite.
         """
-        losses, there = self.history.read()
+        losses, present = self.history.read()
         self.history.clear()
         self.logged_at = self.step
-        self.seen.update(there.any(0).nonzero().squeeze(-1).tolist())
+        self.seen.update(present.any(0).nonzero().squeeze(-1).tolist())
         values = {"train/loss": (losses @ losses.new_tensor(self.weights)).mean().item()}
-        means = (losses.sum(0) / there.sum(0)).tolist()
+        means = (losses.sum(0) / present.sum(0)).tolist()
         values |= {
             f"train/{task.name}/loss": mean
             for task, mean in zip(self.tasks, means, strict=True)
@@ -104,7 +104,7 @@ class TrainLog:
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=self.step - 1)
 
     def _loss_shares(self, losses: Tensor) -> dict[str, float]:
-        """Return which share of the loss that was minimised came from which task."""
+        """Return the share of each task in the minimised loss."""
         if len(self.tasks) == 1:
             return {}
         sums = losses.sum(0) * losses.new_tensor(self.weights)

@@ -1,4 +1,4 @@
-"""What callbacks, data modules and checkpoints know of a module for several tasks."""
+"""The interface of a module for several tasks, for callbacks, data modules and checkpoints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Log(Protocol):
 
 @runtime_checkable
 class Steps(Protocol):
-    """What is known of the steps of training."""
+    """The steps of training."""
 
     def last(self) -> tuple[Sequence[int], Tensor]:
         """Return the tasks of the last step, and their losses; their mean over the ranks counts."""
@@ -36,19 +36,19 @@ class Steps(Protocol):
 
 @runtime_checkable
 class Scores(Protocol):
-    """What is known of evaluations."""
+    """The results of evaluations."""
 
     scored: dict[str, int]
 
 
 @runtime_checkable
 class MultiTask(BalancedModule, Protocol):
-    """A module for several tasks, as it is known outside of its package; `lightning_mtl.modules.TaskModule` is one."""
+    """A module for several tasks, as other packages see it; `lightning_mtl.modules.TaskModule` is one."""
 
     inputs: dict[str, Inputs]
-    """How rows of each source become what the encoder reads."""
+    """How the rows of each source become inputs of the encoder."""
     penalties: list[Callable[[Batch], Tensor | None]]
-    """Functions that return what is added to the loss of a training batch."""
+    """Functions that return a term of the loss of a training batch, or None."""
 
     @property
     def tasks(self) -> Sequence[Task]:
@@ -72,7 +72,7 @@ class MultiTask(BalancedModule, Protocol):
 
     @property
     def balancer(self) -> Any:
-        """How the tasks of a step share it."""
+        """How the tasks of a step are balanced."""
 
     @property
     def balance(self) -> Balance | None:
@@ -84,7 +84,7 @@ class MultiTask(BalancedModule, Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """The device of its parameters."""
 
     @property
     def training(self) -> bool:
@@ -100,10 +100,10 @@ class MultiTask(BalancedModule, Protocol):
         """Return the latest validation scores."""
 
     def kind(self) -> str:
-        """Return the name of the class of this library that it is of."""
+        """Return the name of the library's class that it is an instance of."""
 
     def balancing(self) -> dict[str, Any]:
-        """Return the arguments that say how the tasks share a step."""
+        """Return the arguments of balancing."""
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments beside tasks, encoder and balancing."""
@@ -118,7 +118,7 @@ class MultiTask(BalancedModule, Protocol):
         """Return all weights."""
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
-        """Take weights."""
+        """Load weights."""
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Return all parameters by their names."""

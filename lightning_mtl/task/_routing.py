@@ -15,7 +15,7 @@ Batch = Mapping[str, Any]
 
 
 class Routing:
-    """Knows which source each task reads, once `bind` has told it, or the first batch.
+    """Which source each task reads; known after `bind`, or from the first batches.
 
     Args:
         tasks: The tasks, in the order of their numbers.
@@ -28,24 +28,24 @@ class Routing:
         self.fed = False
         """Whether a data module labels the batches."""
         self.every_task_every_step = False
-        """Whether no step can lack labels for a task."""
+        """Whether every step has labels for every task."""
         self.left_out: frozenset[int] = frozenset()
-        """Tasks that count as if no batch had labels for them; empty where anything is evaluated."""
+        """Tasks that are treated as if no batch had labels for them; empty during evaluation."""
 
     def bind(
         self, sources: Iterable[str], reads: Mapping[str, str] | None = None, *, every_task_every_step: bool
     ) -> None:
-        """Note which source each task reads.
+        """Set which source each task reads.
 
-        `MultiTaskDataModule` calls it, which labels its batches itself; without one, `settle` does it batch by batch.
+        Data modules call it, and label their batches themselves; without one, `bind_batch` does it batch by batch.
 
         Args:
             sources: Names of all sources.
-            reads: The source of each task that reads one. Default: all of them do, as they say.
+            reads: The source of each task that reads one. Default: the one that `Task.resolve` finds.
             every_task_every_step: Whether each step is known to have labels for each task.
 
         Raises:
-            ValueError: A task reads a source that there is not.
+            ValueError: A task reads a source that does not exist.
         """
         names = list(sources)
         self._bind(names, [task.resolve(names) if reads is None else reads.get(task.name) for task in self._tasks])
@@ -55,10 +55,10 @@ class Routing:
         """Forget what the tasks read."""
         self._readers, self._not_inputs, self.fed, self.every_task_every_step = {}, {}, False, False
 
-    def settle(self, batch: Iterable[str]) -> None:
-        """Bind to the sources of a batch too, where no data module has named them all.
+    def bind_batch(self, batch: Iterable[str]) -> None:
+        """Bind the sources of a batch too, unless a data module has named all sources.
 
-        A task whose source did not come yet reads none so far.
+        A task whose source has not occurred yet reads none.
         """
         if self.fed or all(name in self._readers for name in batch):
             return
@@ -81,7 +81,7 @@ class Routing:
         """Return the tasks that read this source.
 
         Raises:
-            ValueError: None does.
+            ValueError: No task reads it.
         """
         readers = self._readers.get(source)
         if not readers:
@@ -98,21 +98,21 @@ class Routing:
 
     @property
     def sources(self) -> list[str]:
-        """Names of the sources that some task reads, as far as they are settled."""
+        """Names of the sources that some task reads, as far as they are known."""
         return [name for name, readers in self._readers.items() if readers]
 
     def idle(self, task: int) -> bool:
-        """Return whether a data module has no source for this task, which is frozen then."""
+        """Return whether the data module has no source for this task, so that the task is frozen."""
         return self.fed and not any(task in readers for readers in self._readers.values())
 
     def inputs(self, source: str, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """Pick the columns that the encoder reads: all but the targets."""
+        """Return the columns that the encoder reads: all except targets."""
         hidden = self._not_inputs[source]
         return {name: column for name, column in columns.items() if name not in hidden}
 
     @contextmanager
     def no_task_left_out(self) -> Iterator[None]:
-        """Count the tasks that are left out of training too, for a while."""
+        """Include the tasks that are left out of training, within this context."""
         left_out, self.left_out = self.left_out, frozenset()
         try:
             yield
@@ -128,10 +128,10 @@ class Routing:
         return [i for i in read if len(rows.get(self._tasks[i].name, "all"))] if rows else read
 
     def label(self, batch: Any) -> dict[str, dict[str, Any]]:
-        """Note in a batch which rows have labels (see `Task.label`), where the loader has not done so."""
+        """Record in a batch which rows have labels (see `Task.label`), unless the loader has done so."""
         if not isinstance(batch, dict):
             self._refuse_batch(batch)
-        self.settle(batch)
+        self.bind_batch(batch)
         return {name: self._label(name, part) for name, part in batch.items() if part is not None}
 
     def _label(self, source: str, columns: Any) -> dict[str, Any]:
