@@ -1,4 +1,4 @@
-"""Gradients of each task, and how the tasks of a step share it; README.md tells the order of a step."""
+"""Gradients of each task, and the balancing of the tasks in a step; README.md describes the order of a step."""
 
 from ._balance import Balance
 from ._choice import step_balance

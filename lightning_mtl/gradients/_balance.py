@@ -13,11 +13,11 @@ class Balance:
     """How a step was balanced.
 
     Args:
-        tasks: Names of the tasks that were there.
+        tasks: Names of the tasks in the step.
         losses: Their losses, times `Task.weight`, averaged over the ranks.
-        weights: What each was multiplied by: the loss, or the gradient.
+        weights: The factor of each task's loss, or gradient.
         gramian: Inner products of their gradients, of the features or of the shared parameters, on the CPU. None where the
-            balancer looks at losses, and in steps that `refresh_every` leaves out.
+            balancer reads losses, and in steps that `refresh_every` skips.
     """
 
     tasks: tuple[str, ...]
@@ -40,8 +40,8 @@ class Balance:
 
 
 def joined(lower: Balance, upper: Balance) -> Balance:
-    """Join what was weighed at a level to what was at those above; inner products between them were not measured."""
-    parts = [of.gramian for of in (lower, upper) if of.gramian is not None]
+    """Join the balance of a level and that of the levels above; inner products between them are not measured (NaN)."""
+    parts = [part.gramian for part in (lower, upper) if part.gramian is not None]
     gramian = torch.block_diag(*parts) if len(parts) == 2 else None  # type: ignore[no-untyped-call]
     if gramian is not None:
         count = len(lower.tasks)

@@ -15,7 +15,7 @@ def seed_balancer(balancer: Balancer) -> None:
 
 
 def balancer_state(balancer: Balancer, tasks: Sequence[str]) -> dict[str, Any]:
-    """Return the seed, and the tasks in whose order a balancer keeps its state."""
+    """Return the seed of a balancer, and the order of the tasks in its state."""
     return {"tasks": list(tasks), "seed": balancer.run_seed}
 
 
@@ -31,13 +31,13 @@ def load_balancer_state(balancer: Balancer, state: Mapping[str, Any], tasks: Seq
 
 
 def refuse_other_order(names: Sequence[str], saved: Sequence[str]) -> None:
-    """Check that tasks are in the order of a checkpoint, in which a balancer keeps its state.
+    """Check that tasks are in the order of a checkpoint, which is that of a balancer's state.
 
     Raises:
         ValueError: They are not.
     """
     if list(saved) != list(names):
         raise ValueError(
-            f"`tasks` must be in the order of the checkpoint, in which a balancer keeps what it knows, got {list(names)} for "
+            f"`tasks` must be in the order of the checkpoint, in which the balancer keeps its state, got {list(names)} for "
             f"{list(saved)}. Give them in that order."
         )

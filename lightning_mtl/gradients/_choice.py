@@ -1,4 +1,4 @@
-"""The way in which the tasks of a module share a step."""
+"""The choice of how the tasks of a step are balanced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._step_balance import StepBalance, SumOfLosses
 
 
 def step_balance(balancer: Balancer | None, count: int, measuring: Measuring, levels: Any = None) -> StepBalance:
-    """Return how tasks share a step; a single task needs no balancer.
+    """Return how the tasks of a step are balanced; a single task needs no balancer.
 
     Args:
         balancer: The balancer, if there is one.

@@ -13,7 +13,7 @@ def is_compiled(part: nn.Module) -> bool:
 
 
 class KeptBuffers:
-    """Lets the graphs of compiled parts be run more than once, by a setting of torch that is global."""
+    """Lets compiled graphs run their backward pass more than once, by a global setting of torch."""
 
     def __init__(self) -> None:
         self._before: bool | None = None

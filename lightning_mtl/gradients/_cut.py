@@ -12,19 +12,19 @@ from ..encoders import Features
 from ._step import Step
 
 Measure = Callable[[Tensor, Tensor], Tensor]
-"""From the inner products of all tasks' gradients [K, K] and the scale that they carry to the weights [K]."""
+"""Maps the inner products of all tasks' gradients [K, K], and the scale of the gradients, to the weights [K]."""
 
 
 class Cut:
-    """The cut of one step: each task reads the shared features through a gate, and its gradient comes back through it.
+    """The cut of one step: each task reads the shared features through a gate, and its gradient returns through it.
 
-    As long as no weights are known, the gate adds up what comes back; with `measure`, it asks for them when all gradients
-    have come. Once they are known it weighs.
+    The gate returns the sum of these gradients: without weights, or with the weights that were set. With `measure`, it finds the
+    weights itself, when all gradients have arrived.
 
     Args:
         count: Number of all tasks.
-        measure: Makes weights of the gradients of the features. Default: weights come from elsewhere.
-        heads: Whether the heads are weighed too: then the losses are what is weighed, and not the gradients at the gate.
+        measure: Finds the weights from the gradients of the features. Default: `weigh` sets them.
+        heads: Whether the heads are weighed too; then the losses are weighed instead of the gradients at the gate.
     """
 
     def __init__(self, count: int, measure: Measure | None = None, *, heads: bool = False) -> None:
@@ -33,13 +33,13 @@ class Cut:
         self.heads = heads
         self.weights: Tensor | None = None
         self.shared: list[Tensor] = []
-        """The different features that tasks read."""
+        """The distinct features that tasks read."""
         self.unit: Tensor | None = None
-        """A one whose gradient is the scale of all gradients of the step."""
+        """A tensor with the value 1, whose gradient is the scale of all gradients of the step."""
         self._views: list[tuple[int, int]] = []
 
     def gated(self, features: Sequence[Mapping[int, Features]]) -> list[dict[int, Features]]:
-        """Lead the features of every source through one gate.
+        """Pass the features of every source through one gate.
 
         Args:
             features: For each source the features of the tasks that read it, by their numbers.
@@ -51,18 +51,18 @@ class Cut:
                 self.shared.append(values)
             self._views.append((places[id(values)], task))
         self.unit, *views = _Gate.apply(self, *self.shared)  # type: ignore[no-untyped-call]
-        made = iter(views)
-        return [{task: _with(of, next(made)) for task, of in source.items()} for source in features]
+        outputs = iter(views)
+        return [{task: _with(of, next(outputs)) for task, of in source.items()} for source in features]
 
     def checked_unit(self, step: Step) -> Tensor:
-        """Return the cut's one, once the features of a step have been led through it.
+        """Return `unit`, and check that the features of a step have passed through the cut.
 
         Raises:
             ValueError: They have not, or the encoder gives each task features of its own.
         """
         if self.unit is None:
             raise ValueError(
-                "`run` must lead the features through `self.cut` where there is one, got a step that did not. Call super().run(batch), "
+                "`run` must pass the features through `self.cut` where there is one, got a step that did not. Call super().run(batch), "
                 "or features = self.cut.gated(features)."
             )
         passes = [result.forward_pass for result in step.results if result.forward_pass is not None]
@@ -74,33 +74,33 @@ class Cut:
         return self.unit
 
     def weighed(self, losses: Tensor, tasks: Sequence[int]) -> Tensor:
-        """Lead the losses of these tasks through a gate of their own, where the heads are weighed too."""
+        """Pass the losses of these tasks through a gate of their own, where the heads are weighed too."""
         return _Weigh.apply(self, tasks, losses) if self.heads else losses  # type: ignore[no-untyped-call]
 
     def weigh(self, weights: Tensor) -> None:
-        """Tell the weights of the tasks."""
+        """Set the weights of the tasks."""
         self.weights = weights
 
     def close(self) -> None:
-        """Let go of the features, which hold this cut in turn."""
+        """Release the features, whose graph refers to this cut."""
         self.shared, self._views, self.unit, self.measure = [], [], None, None
 
-    def back(self, unit: Tensor | None, gradients: Sequence[Tensor | None]) -> list[Tensor]:
-        """Bring the tasks' gradients of the features together."""
+    def combined(self, unit: Tensor | None, gradients: Sequence[Tensor | None]) -> list[Tensor]:
+        """Add up the tasks' gradients of the features, weighed if the weights are known."""
         rows: list[list[Tensor]] = [[] for _ in self.shared]
         tasks: list[list[int]] = [[] for _ in self.shared]
         for (place, task), gradient in zip(self._views, gradients, strict=True):
             if gradient is not None:
                 rows[place].append(gradient)
                 tasks[place].append(task)
-        stacked = [torch.stack(of) if of else None for of in rows]
+        stacked = [torch.stack(row) if row else None for row in rows]
         if self.weights is None and self.measure is not None:
             assert unit is not None, "the loss must hold the cut's `unit`"
             self.weights = self.measure(self._gramian(stacked, tasks), unit)
         weights = None if self.heads else self.weights
         return [
-            torch.zeros_like(values) if of is None else _sum(of, numbers, weights)
-            for values, of, numbers in zip(self.shared, stacked, tasks, strict=True)
+            torch.zeros_like(values) if row is None else _sum(row, numbers, weights)
+            for values, row, numbers in zip(self.shared, stacked, tasks, strict=True)
         ]
 
     def _gramian(self, stacked: Sequence[Tensor | None], tasks: Sequence[Sequence[int]]) -> Tensor:
@@ -118,7 +118,7 @@ class Cut:
 
 
 class _Gate(torch.autograd.Function):
-    """Gives each task a view of the features it reads, and a one."""
+    """Returns `unit`, and for each task a view of the features that it reads."""
 
     @staticmethod
     def forward(ctx: Any, cut: Cut, *shared: Tensor) -> tuple[Tensor, ...]:
@@ -129,7 +129,7 @@ class _Gate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, unit: Tensor | None, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        return (None, *ctx.cut.back(unit, gradients))
+        return (None, *ctx.cut.combined(unit, gradients))
 
 
 class _Weigh(torch.autograd.Function):
@@ -147,10 +147,10 @@ class _Weigh(torch.autograd.Function):
 
 
 def entries_of(values: Tensor, tasks: Sequence[int]) -> Tensor:
-    """Pick the entries of these tasks, in the order of their numbers, out of one for each task."""
+    """Return the entries of these tasks, in the order of their numbers, from a tensor with one for each task."""
     if len(tasks) == len(values):
         return values
-    each = values.unbind()  # an index made of numbers would wait for the device
+    each = values.unbind()  # an index made from a list would wait for the device
     return torch.stack([each[task] for task in tasks]) if tasks else values[:0]
 
 
@@ -161,7 +161,7 @@ def _sum(rows: Tensor, tasks: Sequence[int], weights: Tensor | None) -> Tensor:
 
 
 def wide_type(dtype: torch.dtype) -> torch.dtype:
-    """Name the type to sum up in."""
+    """Return the data type for sums."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 

@@ -28,7 +28,7 @@ from ._task_weights import TaskWeights
 
 
 class GradientBalancing(StepBalance):
-    """Measures the tasks' gradients where `scope` says, and weighs them; README.md of this package tells the order of a step.
+    """Measures the tasks' gradients at the scope, and weighs them; README.md of this package describes the order of a step.
 
     Args:
         balancer: The balancer.
@@ -52,14 +52,14 @@ class GradientBalancing(StepBalance):
         """The losses of the batches that make an optimizer step."""
         self._present: Sequence[int] = ()
         """The tasks of this step, on any rank."""
-        self._met = False
+        self._had_two_tasks = False
         """Whether a step had labels for two tasks."""
         self._measures = True
         """Whether this step measures."""
         self._idle = False
         """Whether no shared parameter is trained."""
-        self._streams = False
-        """Whether linear layers are listened to."""
+        self._records_layers = False
+        """Whether inputs and outputs of linear layers are recorded."""
         self._cut: Cut | None = None
         self._pending: PendingLosses | None = None
         self._parameters = ParameterGradients(self.count, measuring)
@@ -77,14 +77,14 @@ class GradientBalancing(StepBalance):
     # Around training
 
     def build(self, names: Sequence[str]) -> None:
-        """Make what the balancer keeps of the tasks, or of all that is weighed at levels."""
+        """Initialise the balancer's state for the tasks, or for all that is weighed at levels."""
         self.balancer.build(self.levels.names if self.by_level else names)
 
     def prepare(self, module: BalancedModule, trainer: L.Trainer) -> None:
         """Check strategy and data before the strategy wraps the model.
 
         Raises:
-            ValueError: They do not go with the balancer or its scope.
+            ValueError: They do not fit the balancer or its scope.
         """
         seed_balancer(self.balancer)
         refuse_accumulation(self.measuring, trainer.accumulate_grad_batches)
@@ -105,17 +105,17 @@ class GradientBalancing(StepBalance):
     def start(self) -> None:
         """Forget an earlier fit."""
         self.stop()
-        self._observed.batches, self._met = [], False
+        self._observed.batches, self._had_two_tasks = [], False
 
     def stop(self) -> None:
-        """Release what a step holds: training is over, or a step failed."""
+        """Release the tensors of a step: training is over, or a step failed."""
         self._parameters.release()
         self._cut = self._pending = None
         self._losses, self.weights.overflowed = [], False
 
     def end_epoch(self, epoch: int) -> None:
         """Warn after a first epoch in which no step had two tasks."""
-        if not self._met and epoch == 0:
+        if not self._had_two_tasks and epoch == 0:
             warnings.warn(
                 "No step of the first epoch had labels for two tasks, so there were no gradients to balance: leave `balancer` out, or "
                 "put rows of several tasks into a step.",
@@ -125,11 +125,11 @@ class GradientBalancing(StepBalance):
     # Before and in the forward pass
 
     def begin(self, module: BalancedModule, trainer: L.Trainer, batch: Mapping[str, Any]) -> None:
-        """Decide what this batch is for, before the strategy sees it."""
+        """Decide what is measured in this batch, before the strategy sees it."""
         if self._scope is None:
             module.routing.bind_batch(batch)
-            there = [name for name, part in batch.items() if part is not None]
-            self._scope = scope_for(module, levels=self.levels is not None, one_source=False, sources=there)
+            sources = [name for name, part in batch.items() if part is not None]
+            self._scope = scope_for(module, levels=self.levels is not None, one_source=False, sources=sources)
             refuse_scope(self._scope, self.measuring, module, trainer)
         refuse_accumulation(self.measuring, trainer.accumulate_grad_batches)
         self._parameters.batches = trainer.accumulate_grad_batches
@@ -140,20 +140,22 @@ class GradientBalancing(StepBalance):
         if self._scope == "parameters":
             self._parameters.find(module)
         self._idle = not any(p.requires_grad for p in module.encoder.parameters())
-        # Gramians of averaged or summed gradients need the gradients.
-        apart = not (self._parameters.compiled or module.carries_gradients)
-        self._streams = self._by_rows and world_size() == 1 and trainer.accumulate_grad_batches == 1 and apart
-        synchronize_gradients(trainer.strategy, not self._by_rows)  # rows are added up here
+        # The Gramian of gradients that are summed over ranks or batches cannot be found layer by layer.
+        layerwise = not (self._parameters.compiled or module.carries_gradients)
+        self._records_layers = (
+            self._by_rows and world_size() == 1 and trainer.accumulate_grad_batches == 1 and layerwise
+        )
+        synchronize_gradients(trainer.strategy, not self._by_rows)  # rows are reduced here
 
     @property
     def _by_rows(self) -> bool:
-        """Whether the gradient of this step is made of rows."""
+        """Whether the gradient of this step is computed from one row for each task."""
         two_passes = self.measuring.sketch or self.measuring.gradient_memory
         return self._measures and self._scope == "parameters" and not two_passes and not self._idle
 
     @contextmanager
     def forward_pass(self) -> Iterator[None]:
-        """Make the cut of a step; there is none where its gradient is made of rows."""
+        """Make the cut of a step; there is none where its gradient is computed from rows."""
         self._open()
         try:
             yield
@@ -166,19 +168,19 @@ class GradientBalancing(StepBalance):
         if self._by_rows or self._idle:
             self._cut = None
         elif self.levels is not None:
-            self._cut = self.levels.cuts(self.by_level, self._at_level if measures else None)
+            self._cut = self.levels.cuts(self.by_level, self._weights_at_level if measures else None)
             self._balance = None
         else:
-            measure = self._at_the_gate if measures else None
+            measure = self._weights_at_cut if measures else None
             self._cut = Cut(self.count, measure, heads=self.measuring.weight_heads)
-        if self._streams:
-            self._parameters.rows.open()
+        if self._records_layers:
+            self._parameters.rows.record_layers()
 
     def stack(self, step: Step, device: torch.device) -> Tensor:
-        """Return the losses of a step as one tensor, of which the step makes its loss."""
+        """Return the losses of a step as one tensor, from which its loss is computed."""
         cut, self._cut = self._cut, None
-        if self._streams:
-            self._parameters.rows.close(len(step.results))
+        if self._records_layers:
+            self._parameters.rows.choose_layers(len(step.results))
         stacked = super().stack(step, device)
         if self._idle:
             return stacked
@@ -193,7 +195,7 @@ class GradientBalancing(StepBalance):
 
     def total(self, losses: Tensor, tasks: Sequence[int], means: Tensor, present: Sequence[int], at: Moment) -> Tensor:
         """Return the sum of the losses, whose gradients are weighed in the backward pass."""
-        self._met |= len(present) > 1
+        self._had_two_tasks |= len(present) > 1
         self._observed.add(present, means, at)
         pending = self._pending
         self._present = present
@@ -219,7 +221,7 @@ class GradientBalancing(StepBalance):
             self._parameters.fill(loss, pending, self._present)
             if last:
                 gramian = self._parameters.gramian_of_rows()
-                self._parameters.hand_over(self.weights.ask(gramian, sorted(self._parameters.window)))
+                self._parameters.set_gradients(self.weights.ask(gramian, sorted(self._parameters.window)))
         else:
             if self._measures:
                 self._measure_first(loss, pending.cut, pending)
@@ -227,27 +229,27 @@ class GradientBalancing(StepBalance):
             pending.cut.close()
 
     def _measure_first(self, loss: Tensor, cut: Cut, pending: PendingLosses) -> None:
-        """Find the weights before the backward pass, where they do not come within it."""
+        """Find the weights before the backward pass, where it does not find them itself."""
         if self._scope == "parameters":
             cut.weigh(self.weights.ask(self._parameters.measure(loss, pending), self._present))
         elif cut.heads:
             torch.autograd.grad(loss, cut.shared, retain_graph=True)
 
-    def _at_the_gate(self, gramian: Tensor, unit: Tensor) -> Tensor:
-        """Weigh the gradients of the features; examples on other ranks are other coordinates, so Gramians add up."""
+    def _weights_at_cut(self, gramian: Tensor, unit: Tensor) -> Tensor:
+        """Return the weights for the gradients of the features; ranks have other examples, so their Gramians are added up."""
         wide = gramian.to(sum_dtype(gramian.device)) / (unit.to(sum_dtype(unit.device)) * world_size()) ** 2
         return self.weights.ask(sum_over_ranks(wide, self.weights.group).to(gramian.dtype), self._present)
 
-    def _at_level(self, level: int, gramian: Tensor, unit: Tensor) -> Tensor:
-        """Weigh what meets at a level of a hierarchy; gates of higher levels come first, on all ranks."""
-        there, self._present = self._present, self.levels.present(level, self._present)
+    def _weights_at_level(self, level: int, gramian: Tensor, unit: Tensor) -> Tensor:
+        """Return the weights at a level of a hierarchy; all ranks call it for higher levels first."""
+        tasks, self._present = self._present, self.levels.present(level, self._present)
         try:
-            return self._at_the_gate(gramian, unit)
+            return self._weights_at_cut(gramian, unit)
         finally:
-            self._present = there
+            self._present = tasks
 
     def _note(self, present: Sequence[int], gramian: Tensor | None) -> None:
-        """Note how the step was balanced."""
+        """Record how the step was balanced."""
         names = tuple(self.balancer.names[task] for task in present)
         tasks, losses = mean_losses(self._losses)
         if self.by_level:

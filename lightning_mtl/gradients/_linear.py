@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_AGREES, _AGREES_IN_HALF = 1e-3, 0.03
-"""How far a layer's gradient may be from what its input and output say, as a share of it."""
-_LOOK_AGAIN = 100
-"""After so many steps layers are held against their gradients anew."""
+_TOLERANCE, _HALF_TOLERANCE = 1e-3, 0.03
+"""Largest relative difference between a layer's gradient and the one that follows from its input and output."""
+_CHECK_EVERY = 100
+"""Steps after which layers are checked against their gradients again."""
 
 
 @dataclass(slots=True)
@@ -30,22 +30,22 @@ class Layer:
     deltas: dict[int, Tensor] = field(default_factory=dict)
 
     def pays(self, tasks: int) -> bool:
-        """Say whether it is cheaper so, for this many tasks."""
+        """Return whether this is cheaper, for this many tasks."""
         rows, (out, into) = len(self.x), self.linear.weight.shape
         gradients = tasks * rows * into * out + tasks**2 * into * out
         return rows**2 * (into + tasks * out) + tasks**2 * rows * out + rows * into * out < gradients
 
     def parameters(self) -> list[nn.Parameter]:
-        """Give its weight, and its bias where that is trained."""
+        """Return its trained parameters: the weight, and the bias if it is trained."""
         return [p for p in self.linear.parameters() if p.requires_grad]
 
     def add(self, task: int, delta: Tensor | None) -> None:
-        """Note the gradient of the output for one task."""
+        """Keep the gradient of the output for one task."""
         if delta is not None:
             self.deltas[task] = delta.flatten(0, -2).to(self.linear.weight.dtype)
 
     def gramian(self, count: int) -> Tensor:
-        """Multiply the gradients of all tasks with each other: [count, count]."""
+        """Return the inner products of the gradients of all tasks, [count, count]."""
         total = self.x.new_zeros(count, count)
         if self.deltas:
             inner = self.x @ self.x.T
@@ -57,18 +57,18 @@ class Layer:
         return total
 
     def sum(self, weights: Tensor) -> list[Tensor]:
-        """Weigh and add up the tasks' gradients of its parameters."""
+        """Return the weighed sum of the tasks' gradients of its parameters."""
         if not self.deltas:
             return [torch.zeros_like(p) for p in self.parameters()]
         each = list(self.deltas.items())
         delta = sum(
-            (weights[task].to(of) * of for task, of in each[1:]), weights[each[0][0]].to(each[0][1]) * each[0][1]
+            (weights[task].to(row) * row for task, row in each[1:]), weights[each[0][0]].to(each[0][1]) * each[0][1]
         )
         return [delta.T @ self.x, delta.sum(0)][: len(self.parameters())]
 
 
 class LinearLayers:
-    """Listens to the linear layers of a module while it runs."""
+    """Records inputs and outputs of the linear layers of a module while it runs."""
 
     def __init__(self, module: nn.Module) -> None:
         uses = Counter(id(p) for part in module.modules() for p in part.parameters(recurse=False))
@@ -76,7 +76,7 @@ class LinearLayers:
             part
             for part in module.modules()
             if type(part) is nn.Linear
-            and {"weight"} <= set(part._parameters) <= {"weight", "bias"}  # nothing else makes the weight
+            and {"weight"} <= set(part._parameters) <= {"weight", "bias"}  # no parametrization computes the weight
             and part.weight.requires_grad
             and all(uses[id(p)] == 1 for p in part.parameters())
         ]
@@ -85,39 +85,39 @@ class LinearLayers:
         self._known: dict[nn.Linear, bool] = {}
         self._steps = 0
 
-    def listen(self) -> None:
-        """Note inputs and outputs from now on."""
-        self.silence()
-        self._handles = [layer.register_forward_hook(self._hear) for layer in self._layers]
+    def start(self) -> None:
+        """Record inputs and outputs from now on."""
+        self.clear()
+        self._handles = [layer.register_forward_hook(self._record) for layer in self._layers]
 
-    def _hear(self, layer: nn.Linear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _record(self, layer: nn.Linear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._calls.append((layer, inputs[0] if inputs else output, output, output._version))
 
-    def silence(self) -> None:
-        """Listen no more, and forget what was heard."""
+    def clear(self) -> None:
+        """Stop recording, and forget the records."""
         for handle in self._handles:
             handle.remove()
         self._handles, self._calls = [], []
 
     def stop(self, tasks: int) -> list[Layer]:
-        """Listen no more, and give the layers that were run once and pay for this many tasks."""
+        """Stop recording, and return the layers that ran once and are cheaper so for this many tasks."""
         runs = Counter(id(call[0]) for call in self._calls)
-        made = [
+        layers = [
             Layer(layer, x.detach().flatten(0, -2).to(layer.weight.dtype), y)
             for layer, x, y, version in self._calls
             # An output that was changed in place is another tensor for autograd.
             if runs[id(layer)] == 1 and y.requires_grad and x.ndim > 1 and y._version == version
         ]
-        self.silence()
-        return [layer for layer in made if layer.pays(tasks)]
+        self.clear()
+        return [layer for layer in layers if layer.pays(tasks)]
 
     def trusted(self, layers: Sequence[Layer], losses: Sequence[Tensor], scales: Tensor) -> list[Layer]:
-        """Give those layers whose gradient is what input and output make of it: nothing else uses or changes them.
+        """Return those layers whose gradient follows from input and output: nothing else uses or changes them.
 
-        A layer is looked at now and then, by the gradient of all losses together.
+        A layer is checked every so many steps, by the gradient of all losses together.
         """
         self._steps += 1
-        if self._steps % _LOOK_AGAIN == 0:
+        if self._steps % _CHECK_EVERY == 0:
             self._known.clear()
         new = [layer for layer in layers if layer.linear not in self._known]
         if new:
@@ -132,6 +132,6 @@ class LinearLayers:
 def _agree(layer: Layer, gradient: Tensor | None, delta: Tensor | None) -> bool:
     if gradient is None or delta is None:
         return gradient is None and delta is None
-    made = delta.flatten(0, -2).to(layer.x.dtype).T @ layer.x
-    near = _AGREES_IN_HALF if layer.y.itemsize < 4 else _AGREES
-    return bool((made - gradient).norm() <= near * gradient.norm())
+    expected = delta.flatten(0, -2).to(layer.x.dtype).T @ layer.x
+    tolerance = _HALF_TOLERANCE if layer.y.itemsize < 4 else _TOLERANCE
+    return bool((expected - gradient).norm() <= tolerance * gradient.norm())

@@ -18,7 +18,7 @@ from ._step_balance import BalancedModule, StepBalance
 
 
 class LossBalancing(StepBalance):
-    """Makes one loss by a loss balancer, which sees the mean losses over all ranks.
+    """Combines the losses by a loss balancer, which sees their means over all ranks.
 
     Args:
         balancer: The balancer.
@@ -35,7 +35,7 @@ class LossBalancing(StepBalance):
         return type(self.balancer).__name__ if self.balancer.positive else None
 
     def build(self, names: Sequence[str]) -> None:
-        """Make what the balancer keeps of the tasks."""
+        """Initialise the balancer's state for the tasks."""
         self.balancer.build(names)
 
     def prepare(self, module: BalancedModule, trainer: L.Trainer) -> None:
@@ -47,7 +47,7 @@ class LossBalancing(StepBalance):
         self._observed.batches, self._latest = [], None
 
     def total(self, losses: Tensor, tasks: Sequence[int], means: Tensor, present: Sequence[int], at: Moment) -> Tensor:
-        """Make one loss: with the value that one process would find, and the gradients of this rank."""
+        """Return one loss: with the value that a single process would compute, and the gradients of this rank."""
         self._observed.add(present, means, at)
         if world_size() > 1 and present:
             losses = _with_values(losses, tasks, means, present)

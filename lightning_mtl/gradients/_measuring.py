@@ -27,11 +27,11 @@ class Measuring:
         return "parameters" if self.sketch or self.gradient_memory else self.scope
 
     def refuse(self, balancer: Any) -> None:
-        """Look whether these go together, and with the balancer.
+        """Check that these options fit each other and the balancer.
 
         Raises:
             ValueError: They do not.
-            TypeError: The balancer is none.
+            TypeError: `balancer` is neither a `Balancer` nor a function.
         """
         if balancer is not None and not callable(balancer):
             raise TypeError(
@@ -73,7 +73,7 @@ _DEFAULTS = {name: getattr(Measuring(), name) for name in Measuring.__dataclass_
 
 
 def own_balancer(balancer: Balancer | Weighting | None) -> Balancer | None:
-    """Make a module's own balancer: a copy, or one of a function."""
+    """Return a module's own balancer: a copy, or a balancer made from a function."""
     if balancer is None or isinstance(balancer, Balancer):
         return copy.deepcopy(balancer)
     return FromGramian(copy.deepcopy(balancer))

@@ -17,7 +17,7 @@ Losses = tuple[Sequence[int], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a step is.
+    """The time of a step.
 
     Args:
         step: The number of the optimizer step.
@@ -35,7 +35,7 @@ class ObservedLosses:
 
     Args:
         balancer: The balancer.
-        extend: Adds to the losses what else the balancer weighs. Default: nothing.
+        extend: Adds the losses of what else the balancer weighs. Default: nothing.
     """
 
     def __init__(self, balancer: Balancer, extend: Callable[[Sequence[int], Tensor], Losses] | None = None) -> None:

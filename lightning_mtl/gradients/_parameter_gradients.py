@@ -20,7 +20,7 @@ from ._two_passes import gramian_in_pieces, sketched_gramian
 
 
 class ParameterGradients:
-    """Measures the Gramian of the parameters, in rows of which the gradient is made, or in a backward pass of its own.
+    """Measures the Gramian of the parameters: from one row for each task, or in a separate backward pass.
 
     Args:
         count: Number of all tasks.
@@ -48,7 +48,7 @@ class ParameterGradients:
         return self._rows
 
     def find(self, module: BalancedModule) -> None:
-        """Find the parameters that are trained, unless they are those that are known; between optimizer steps they stay."""
+        """Find the trained parameters, if they have changed; while gradients are accumulated they stay."""
         if self.window:
             return
         every = [p for p in module.parameters() if p.requires_grad]
@@ -63,7 +63,7 @@ class ParameterGradients:
     def release(self) -> None:
         """Release parameters and gradients, and stop listening to layers."""
         if self._rows is not None:
-            self._rows.silence()
+            self._rows.clear_records()
         self._buffers.restore()
         self._parameters = self._rows = self._sketch = None
         self.window = set()
@@ -79,17 +79,17 @@ class ParameterGradients:
         self.window.update(present)
 
     def gramian_of_rows(self) -> Tensor:
-        """Multiply the rows, free of the scale that they carry."""
+        """Return the inner products of the rows, divided by their scale."""
         gramian = self.rows.gramian()
         return (gramian / (self._unit * self.batches) ** 2).to(gramian.dtype)
 
-    def hand_over(self, weights: Tensor) -> None:
-        """Give each parameter its gradient, made of the weighed rows."""
-        self.rows.hand_over(weights)
+    def set_gradients(self, weights: Tensor) -> None:
+        """Set the gradient of each parameter, from the weighed rows."""
+        self.rows.set_gradients(weights)
         self.window.clear()
 
     def measure(self, loss: Tensor, pending: PendingLosses) -> Tensor:
-        """Measure the Gramian by a backward pass of its own, after which the ordinary one follows."""
+        """Measure the Gramian in a separate backward pass, before the ordinary one."""
         assert self._parameters is not None
         scales, unit = torch.autograd.grad(loss, (pending.stacked, pending.unit), retain_graph=True)
         measuring, shared = self.measuring, self._parameters.shared

@@ -16,7 +16,7 @@ class TrainedParameters:
     Args:
         every: All of them.
         shared: The shared ones.
-        own: For each task the others that its loss moves.
+        own: For each task the other ones that its loss moves.
     """
 
     every: list[nn.Parameter]
@@ -25,7 +25,7 @@ class TrainedParameters:
 
     @staticmethod
     def of(module: BalancedModule) -> TrainedParameters:
-        """Find them in a module."""
+        """Return those of a module."""
         every = [p for p in module.parameters() if p.requires_grad]
         shared = [p for p in module.shared().parameters() if p.requires_grad]
         return TrainedParameters(every, shared, _own(module, every, shared))

@@ -1,4 +1,4 @@
-"""What the forward pass of a step leaves for its backward pass."""
+"""The losses between the forward and the backward pass of a step."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class PendingLosses:
     """The losses of a step before their backward pass.
 
     Args:
-        cut: Where the shared part ends; None where the gradient is made of rows.
+        cut: Where the shared part ends; None where the gradient is computed from rows.
         losses: The losses, with their graph.
-        tasks: The tasks that they are of.
-        stacked: The same losses as one tensor; in its gradient stands what each was multiplied by.
-        unit: A one, in whose gradient stands the scale of the step.
+        tasks: Their tasks.
+        stacked: The same losses as one tensor, whose gradient is the factor of each.
+        unit: A tensor with the value 1, whose gradient is the scale of the step.
         needs_graph: For each loss whether a later one needs its graph.
     """
 

@@ -1,4 +1,4 @@
-"""The gradient of each task, of which the gradient of a step is made."""
+"""The gradient of each task, from which the gradient of a step is computed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ._rows import Rows, gradients_of
 
 
 class PerTaskGradients:
-    """Holds each task's gradient of the shared parameters, summed up over batches, and makes the gradient of a step.
+    """Holds each task's gradient of the shared parameters, summed up over batches, and sets the gradient of a step.
 
-    It is a row for each task; of linear layers it holds, where that is cheaper, what their rows are made of.
+    It holds one row for each task; for linear layers, where that is cheaper, it holds factors of their rows instead.
 
     Args:
         shared: The part that tasks share.
@@ -30,18 +30,18 @@ class PerTaskGradients:
         self._layers: list[Layer] = []
         self._rows: Rows | None = None
         self._held: dict[tuple[nn.Parameter, int], Tensor] = {}
-        """What the other parameters get, by task where it is weighed."""
+        """The gradients of the other parameters; by task where they are weighed."""
 
-    def open(self) -> None:
-        """Begin a forward pass of which linear layers may be taken apart."""
-        self._linear.listen()
+    def record_layers(self) -> None:
+        """Record the linear layers of the forward pass that begins."""
+        self._linear.start()
 
-    def silence(self) -> None:
-        """Listen to no layer any more, after an error."""
-        self._linear.silence()
+    def clear_records(self) -> None:
+        """Stop recording layers, after an error."""
+        self._linear.clear()
 
-    def close(self, tasks: int) -> None:
-        """End it; that many tasks have losses."""
+    def choose_layers(self, tasks: int) -> None:
+        """Stop recording, and choose the layers to measure by input and output; `tasks` of them have losses."""
         self._layers = self._linear.stop(tasks)
 
     def fill(self, losses: Sequence[Tensor], tasks: Sequence[int], scales: Tensor, keep: Sequence[bool]) -> None:
@@ -68,7 +68,7 @@ class PerTaskGradients:
                 self._held[key] = gradient if held is None else held + gradient  # two gradients can be one tensor
 
     def gramian(self) -> Tensor:
-        """Multiply the gradients of all tasks, averaged over the ranks, with each other."""
+        """Return the inner products of the tasks' gradients, averaged over the ranks."""
         assert self._rows is not None
         self._rows.clear_others()
         if world_size() > 1:
@@ -78,8 +78,8 @@ class PerTaskGradients:
             total += layer.gramian(len(self.own)).to(total)
         return total
 
-    def hand_over(self, weights: Tensor) -> None:
-        """Give each parameter its gradient: the shared ones a weighed sum, those of a task its own."""
+    def set_gradients(self, weights: Tensor) -> None:
+        """Set the gradient of each parameter: of shared ones the weighed sum, of a task's others its own."""
         assert self._rows is not None
         for (p, task), gradient in self._held.items():
             _add(p, gradient * weights[task].to(gradient) if self.weight_heads else gradient.clone())

@@ -44,22 +44,22 @@ class Rows:
         self.filled.add(task)
 
     def of(self, task: int) -> list[Tensor]:
-        """Give the gradients of one task: one of each parameter."""
+        """Return the gradients of one task: one for each parameter."""
         return list(self._views[task])
 
     def clear_others(self) -> None:
-        """Make the rows zero of the tasks that had no loss."""
+        """Set the rows of tasks without a loss to zero."""
         for task in range(len(self.values)):
             if task not in self.filled:
                 self.values[task].zero_()
 
     def gramian(self) -> Tensor:
-        """Multiply all rows with each other."""
+        """Return the inner products of all rows."""
         values = self.values.to(wide_type(self.values.dtype))
         return values @ values.T
 
     def sum(self, weights: Tensor) -> list[Tensor]:
-        """Weigh and add up the rows: a gradient of each parameter."""
+        """Return the weighed sum of the rows: a gradient for each parameter."""
         flat = weights.to(self.values) @ self.values
         return [part.view_as(p) for part, p in zip(torch.split(flat, self._sizes), self.parameters, strict=True)]
 
@@ -71,8 +71,8 @@ def gradients_of(
 
     Args:
         losses: Losses with their graph.
-        scales: What each is multiplied by, [losses].
-        parameters: For each loss what to differentiate by.
+        scales: The factor of each loss, [losses].
+        parameters: For each loss the tensors to differentiate by.
         keep: For each loss whether its graph is needed afterwards.
     """
     for loss, scale, wanted, kept in zip(losses, scales.unbind(), parameters, keep, strict=True):
@@ -80,16 +80,16 @@ def gradients_of(
 
 
 def pieces(parameters: Sequence[nn.Parameter], limit: float) -> list[list[nn.Parameter]]:
-    """Cut a list of parameters where more than this many numbers come together; a larger one stands alone."""
-    made: list[list[nn.Parameter]] = []
-    held = 0
+    """Split parameters into lists of at most this many numbers; a larger parameter is a list of its own."""
+    lists: list[list[nn.Parameter]] = []
+    size = 0
     for p in parameters:
-        if not made or held + p.numel() > limit:
-            made.append([])
-            held = 0
-        made[-1].append(p)
-        held += p.numel()
-    return made
+        if not lists or size + p.numel() > limit:
+            lists.append([])
+            size = 0
+        lists[-1].append(p)
+        size += p.numel()
+    return lists
 
 
 def _foreach(act: Callable[..., Any], pairs: Sequence[tuple[Tensor, Tensor]]) -> None:

@@ -14,7 +14,7 @@ from ._step_balance import BalancedModule
 
 
 def scope_for(module: BalancedModule, *, levels: bool, one_source: bool, sources: Sequence[str]) -> Scope:
-    """Return the scope that suits the data: the representation, where the tasks of a step read one of the same examples."""
+    """Return the scope that suits the data: the representation, where all tasks of a step read the same one of the same examples."""
     read = [name for name in sources if module.routing.reads(name)]
     one = not levels and module.encoder.shares_features and (one_source or len(read) == 1)
     return "representation" if one else "parameters"
@@ -27,7 +27,7 @@ def refuse_frozen_encoder(module: BalancedModule, trainer: L.Trainer) -> None:
         ValueError: There are none.
     """
     unfrozen = any(isinstance(callback, BaseFinetuning) for callback in callbacks_of(trainer))
-    known = list(module.encoder.parameters())  # some are made later, of the data
+    known = list(module.encoder.parameters())  # some are made later, when the data is known
     if known and not unfrozen and not any(p.requires_grad for p in known):
         raise ValueError(
             "`balancer` must find shared parameters that are trained, got an encoder that is frozen. Leave the balancer out."

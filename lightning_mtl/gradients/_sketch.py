@@ -11,16 +11,16 @@ from ._cut import wide_type
 
 
 class Sketch:
-    """A random linear map of gradients to few numbers that keeps their inner products on average.
+    """A random linear map of gradients to a few numbers, which keeps inner products on average.
 
-    Each entry is added to or taken from one of `size` sums, both drawn at random (Charikar et al., "Finding frequent items in
+    Each entry is added to or subtracted from one of `size` sums, both drawn at random (Charikar et al., "Finding frequent items in
     data streams", ICALP 2002). It is linear, and the same on all ranks: so ranks add up sketches as they add up gradients. The
     standard error of a cosine c is about sqrt((1 + c**2) / size).
 
     Args:
-        parameters: What the gradients are of.
+        parameters: The parameters of the gradients.
         size: Number of sums.
-        seed: What is drawn depends on it.
+        seed: The seed of the map.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], size: int, seed: int) -> None:
@@ -28,7 +28,7 @@ class Sketch:
         self.parameters = list(parameters)
         self.size = size
         self._places = [
-            # The first half is added, the second taken off.
+            # The first half is added, the second subtracted.
             torch.randint(2 * size, (p.numel(),), generator=generator, dtype=torch.int32).to(p.device)
             for p in parameters
         ]

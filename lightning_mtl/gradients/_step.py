@@ -1,4 +1,4 @@
-"""What one batch gave."""
+"""The results of one batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(slots=True)
 class TaskResult:
-    """What one batch gave for one task that has labels in it.
+    """The result of one batch for one task that has labels in it.
 
     Args:
         task: Its number.
@@ -17,7 +17,7 @@ class TaskResult:
         prediction: The head's output (logits, or values) for the rows, or words, that have a label.
         target: Their labels.
         sequence: For words, the number of the row that each belongs to.
-        forward_pass: The number of the forward pass through the encoder that the loss comes from. None: its graph may be that of any
+        forward_pass: The number of the encoder's forward pass that the loss depends on. None: it may share its graph with any
             other loss.
     """
 
@@ -31,13 +31,13 @@ class TaskResult:
 
 @dataclass(slots=True)
 class Step:
-    """What one batch gave: a record for each task that has labels in it."""
+    """The results of one batch: one for each task that has labels in it."""
 
     results: list[TaskResult] = field(default_factory=list)
     features: Tensor | None = None
-    """What the encoder returned: a batch without labels hangs its zero loss on it."""
+    """The output of the encoder; the zero loss of a batch without labels depends on it."""
     idle: dict[int, Tensor] = field(default_factory=dict)
-    """Zeros that hang on heads which were run without labels, since other ranks have some (see `TaskModule.sharded`)."""
+    """Zeros that depend on heads which were run without labels, since other ranks have some (see `TaskModule.sharded`)."""
 
     @property
     def tasks(self) -> list[int]:
@@ -50,12 +50,12 @@ class Step:
         return [result.loss for result in self.results]
 
     def sort(self) -> Step:
-        """Bring the records into the order of the tasks' numbers."""
+        """Sort the results by the numbers of their tasks."""
         self.results.sort(key=lambda result: result.task)
         return self
 
     def needs_graph(self) -> list[bool]:
-        """Return for each loss whether a later one may need the graph that it hangs on."""
+        """Return for each loss whether a later one may need its graph."""
         passes = [result.forward_pass for result in self.results]
         return [
             any(later in (None, each) or each is None for later in passes[i + 1 :]) for i, each in enumerate(passes)

@@ -1,4 +1,4 @@
-"""What shares a training step among its tasks."""
+"""How the tasks of a training step are balanced."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ._step import Step
 
 @runtime_checkable
 class BalancedModule(Protocol):
-    """What balancing reads of a module."""
+    """The interface of a module, for balancing."""
 
     @property
     def tasks(self) -> Sequence[Any]:
@@ -58,16 +58,16 @@ class BalancedModule(Protocol):
         """Return all parts."""
 
     def shared(self) -> nn.Module:
-        """Return what tasks share."""
+        """Return the shared part."""
 
     def moved_by(self, task: int) -> set[int]:
         """Return the tasks whose heads the loss of this task moves."""
 
 
 class StepBalance(ABC):
-    """Makes one loss of the losses of a step, and runs its backward pass.
+    """Combines the losses of a step into one, and runs its backward pass.
 
-    A step calls, in this order: `begin`, `forward_pass`, `stack`, `total`, `backward`. A member overrides what it needs.
+    A step calls, in this order: `begin`, `forward_pass`, `stack`, `total`, `backward`. A subclass overrides what it needs.
     """
 
     needs_means = True
@@ -89,7 +89,7 @@ class StepBalance(ABC):
         return None
 
     def build(self, names: Sequence[str]) -> None:
-        """Make what is kept of the tasks with these names."""
+        """Initialise the state for tasks with these names."""
 
     def prepare(self, module: BalancedModule, trainer: L.Trainer) -> None:
         """Check strategy and data before the strategy wraps the model."""
@@ -98,7 +98,7 @@ class StepBalance(ABC):
         """Forget an earlier fit, as training starts."""
 
     def begin(self, module: BalancedModule, trainer: L.Trainer, batch: Mapping[str, Any]) -> None:
-        """Decide what a batch is for, before the strategy sees it."""
+        """Decide what is measured in a batch, before the strategy sees it."""
 
     @contextmanager
     def forward_pass(self) -> Iterator[None]:
@@ -106,21 +106,21 @@ class StepBalance(ABC):
         yield
 
     def stack(self, step: Step, device: torch.device) -> Tensor:
-        """Return the losses of a step as one tensor, of which its loss is made: [tasks present]."""
+        """Return the losses of a step as one tensor, from which its loss is computed: [tasks present]."""
         if step.results:
             return torch.stack(step.losses)
         return torch.zeros(0, device=device) if step.features is None else step.features.new_zeros(0)
 
     @abstractmethod
     def total(self, losses: Tensor, tasks: Sequence[int], means: Tensor, present: Sequence[int], at: Moment) -> Tensor:
-        """Make one loss.
+        """Combine the losses into one.
 
         Args:
             losses: Those of this rank, times `Task.weight`.
-            tasks: The tasks that they are of.
+            tasks: Their tasks.
             means: The mean losses over all ranks, times `Task.weight`.
             present: The tasks that any rank has labels for, of which these are.
-            at: When it is.
+            at: The time of the step.
         """
 
     def backward(self, loss: Tensor, run: Callable[..., None], *, last: bool, **options: Any) -> None:
@@ -138,7 +138,7 @@ class StepBalance(ABC):
         """Warn after an epoch in which there was nothing to balance."""
 
     def stop(self) -> None:
-        """Release what a step holds: training is over, or a step failed."""
+        """Release the tensors of a step: training is over, or a step failed."""
 
     def latest(self) -> Balance | None:
         """Return how the last step was balanced; None before the first one."""

@@ -49,7 +49,7 @@ class TaskWeights:
         gramian = gramian.detach().cpu()
         if len(present) < self.count:
             gramian = gramian[at][:, at]
-        # Entries are at most as large as the diagonal is, and a sum is finite where all are: one number to read.
+        # No entry exceeds the largest of the diagonal, and a sum is finite only where all terms are: one number to read.
         self.overflowed = not math.isfinite(float(gramian.trace()))
         if self.overflowed or not present:
             return torch.ones(self.count, device=device)
@@ -79,7 +79,7 @@ class TaskWeights:
         return {"weights": self.latest.tolist()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take the weights of a checkpoint, if it is of as many tasks."""
+        """Load the weights of a checkpoint, if it has as many tasks."""
         weights = torch.tensor(state.get("weights", ()), dtype=torch.float64)
         if len(weights) == self.count:
             self.latest = weights

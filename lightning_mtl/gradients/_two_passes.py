@@ -1,4 +1,4 @@
-"""Gramians that a backward pass of its own measures, before the ordinary one."""
+"""Gramians that are measured in separate backward passes, before the ordinary one."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def sketched_gramian(
 
     Args:
         losses: Losses with their graph.
-        tasks: The tasks that they are of.
-        scales: What each is multiplied by.
+        tasks: Their tasks.
+        scales: The factor of each loss.
         sketch: The sketch of the shared parameters.
         count: Number of all tasks.
     """
@@ -46,8 +46,8 @@ def gramian_in_pieces(
 
     Args:
         losses: Losses with their graph.
-        tasks: The tasks that they are of.
-        scales: What each is multiplied by.
+        tasks: Their tasks.
+        scales: The factor of each loss.
         shared: The shared parameters.
         count: Number of all tasks.
         memory: How much the gradients may take, in multiples of the shared parameters.

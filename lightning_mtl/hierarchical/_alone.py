@@ -19,20 +19,23 @@ def network_for(module: HierarchicalModule, task: Task, cls: type[HierarchicalMo
     Args:
         module: The module.
         task: The task, with a head.
-        cls: The class of what is made.
+        cls: The class of the new module.
     """
     own: dict[str, Any] = module.arguments()
     whole = cls([*module.tasks, task], copy.deepcopy(module.encoder), **own)
     whole.load_state_dict(without_lost_balancer(whole, module.state_dict()), strict=False)
     whole.hierarchy.succeed(copy.deepcopy(module.hierarchy))
-    of = whole.hierarchy
-    sitting = {of.top.index(level) for level in of.fed if level <= of.top[-1]}  # who says what a level is fed
-    kept = [whole.tasks[i] for i in sorted({*of.closure([len(module.tasks)]), *sitting})]
+    hierarchy = whole.hierarchy
+    fed = hierarchy.fed
+    # What feeds a level follows from `feeds_from` of a task at it, which must be kept.
+    at_fed_levels = {hierarchy.top.index(level) for level in fed if level <= hierarchy.top[-1]}
+    kept = [whole.tasks[i] for i in sorted({*hierarchy.closure([len(module.tasks)]), *at_fed_levels})]
     for below in kept:
-        feeding = of.fed.get(of.top[of.names.index(below.name)], ())
-        below.feeds_from, below.auxiliary = tuple(of.names[i] for i in feeding), below.name != task.name
+        feeding = fed.get(hierarchy.top[hierarchy.names.index(below.name)], ())
+        below.feeds_from, below.auxiliary = tuple(hierarchy.names[i] for i in feeding), below.name != task.name
     if isinstance(own["tap_grad"], Mapping):
-        own["tap_grad"] = {name: of for name, of in own["tap_grad"].items() if name in {each.name for each in kept}}
-    made = cls(kept, whole.encoder, **own)
-    made.load_state_dict(whole.state_dict(), strict=False)
-    return made
+        names = {each.name for each in kept}
+        own["tap_grad"] = {name: factor for name, factor in own["tap_grad"].items() if name in names}
+    alone = cls(kept, whole.encoder, **own)
+    alone.load_state_dict(whole.state_dict(), strict=False)
+    return alone

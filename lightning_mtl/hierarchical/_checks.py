@@ -11,7 +11,7 @@ from ..task import Task
 
 
 def refuse_balancing(balancer: Any, measuring: Measuring, tasks: Sequence[Task], detached: bool) -> None:
-    """Check that gradients can be told apart where they are weighed.
+    """Check that the tasks' gradients are separate where they are weighed.
 
     Raises:
         ValueError: They cannot.

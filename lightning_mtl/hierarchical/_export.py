@@ -18,10 +18,10 @@ class ExportedHierarchy(Exported):
     """The levels, heads and feeds that some tasks need, without Lightning.
 
     Args:
-        hierarchy: Who sits where.
+        hierarchy: The levels of the tasks.
         encoder: The encoder.
         tasks: All tasks.
-        wanted: Numbers of those to answer.
+        wanted: Numbers of those to predict.
         hidden: Columns that a batch may hold and the encoder does not read.
     """
 
@@ -41,7 +41,7 @@ class ExportedHierarchy(Exported):
         self.eval()
 
     def outputs(self, inputs: dict[str, Tensor], words: Tensor | None = None) -> dict[str, Tensor]:
-        """Give for each task the output of its head, see `Exported`."""
+        """Return the output of each task's head; see `Exported`."""
         encoder: Any = self.encoder
         forward = ForwardPass(self.hierarchy, encoder, self.heads._modules, inputs, self.tasks, words=words).run()
         names = self.hierarchy.names

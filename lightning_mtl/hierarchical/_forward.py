@@ -1,4 +1,4 @@
-"""One batch's way up through the levels of an encoder."""
+"""A forward pass through the levels of an encoder."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ._label_feeds import gold, soft
 
 
 class ForwardPass:
-    """The rows of one source on their way up, level by level; at each level heads answer, and rows that are done drop out.
+    """The forward pass of one source, level by level, with the heads at each level; rows that no higher level needs are left out.
 
     Args:
-        hierarchy: Who sits where.
+        hierarchy: The levels of the tasks.
         encoder: The encoder.
         heads: Heads by the names of tasks.
         inputs: The encoder's columns.
-        tasks: Numbers of the tasks to answer.
+        tasks: Numbers of the tasks to predict.
         plan: For levels that not all rows reach, the numbers of those that do.
-        targets: Labels of tasks by their numbers, which may be fed for predictions.
+        targets: Labels of tasks by their numbers, which may be fed instead of predictions.
         share: Their share in what is fed.
         words: The number of the word that starts at each position, -1 elsewhere, for heads that point at words.
     """
@@ -48,26 +48,26 @@ class ForwardPass:
         self.heads = heads
         self.tasks = sorted(hierarchy.closure(tasks))
         self.top = max((hierarchy.top[task] for task in self.tasks), default=1)
-        """The highest level to run; with nothing to answer the first, for what is returned to hang on."""
+        """The highest level to run; without tasks the first one, since a zero loss must depend on something."""
         self.plan = plan or {}
         self.targets = targets or {}
         self.share = share
         self.words = words
         self.state = encoder.prepare(inputs)
         self.active: Tensor | None = None
-        """Numbers of the rows that are still there; None is all of them."""
+        """Numbers of the rows that are still run; None is all of them."""
         self.predictions: dict[int, Tensor] = {}
         self.rows: dict[int, Tensor | None] = {}
-        """For each task that was answered the rows that it was answered for."""
+        """For each task with predictions the rows that they are for."""
         self.views: dict[int, Tensor] = {}
-        """The level that was just run, for each task by itself, where their gradients are told apart."""
+        """The output of the current level, once for each task, where gradients are weighed task by task."""
         self._taps: dict[tuple[int, int], tuple[Features, Tensor | None]] = {}
 
     def run(self) -> ForwardPass:
-        """Rise to the top."""
+        """Run all levels."""
         for level in range(1, self.top + 1):
             self.step(level)
-            self.answer(level)
+            self.predict(level)
         return self
 
     def step(self, level: int) -> None:
@@ -82,8 +82,8 @@ class ForwardPass:
         state = replace(self.state, hidden=scaled(self.state.hidden, below))
         self.state = self.encoder.step(state, level, self._extra(level))
 
-    def answer(self, level: int) -> None:
-        """Let the heads at a level read what it gives."""
+    def predict(self, level: int) -> None:
+        """Run the heads that read a level."""
         of = self.hierarchy
         here = [task for task in self.tasks if level in of.levels[task]]
         features = self.encoder.tap(self.state, level) if here and not self.views else None
@@ -133,7 +133,7 @@ class ForwardPass:
         return embedded
 
     def labels(self, task: int, target: Tensor, rows: Tensor | None, *, words: bool) -> tuple[Tensor, Tensor | None]:
-        """Bring a task's labels into the order of the rows that it was answered for.
+        """Return a task's labels in the order of the rows that it was predicted for.
 
         Args:
             task: Its number.
@@ -156,27 +156,27 @@ def run_together(passes: Sequence[ForwardPass], gates: Any, top: int) -> None:
 
     Args:
         passes: The forward passes.
-        gates: The gates of the levels, if there are any: then all ranks lead something through each.
+        gates: The gates of the levels, if there are any; then all ranks pass something through each.
         top: The highest level of a task.
     """
     tops = [forward.top for forward in passes] + [top] * (gates is not None)
     for level in range(1, max(tops, default=0) + 1):
-        there = [forward for forward in passes if level <= forward.top]
-        for forward in there:
+        running = [forward for forward in passes if level <= forward.top]
+        for forward in running:
             forward.step(level)
         if gates is not None:
-            gates.lead(level, there, passes[0].state.hidden)
-        for forward in there:
-            forward.answer(level)
+            gates.pass_through(level, running, passes[0].state.hidden)
+        for forward in running:
+            forward.predict(level)
 
 
 def _read(features: Features, factor: float) -> Features:
-    """Let a head read features, and pass on its gradient times a factor."""
+    """Return features whose gradient is multiplied by a factor."""
     return (scaled(features[0], factor), features[1]) if isinstance(features, tuple) else scaled(features, factor)
 
 
 def scaled(values: Tensor, factor: float) -> Tensor:
-    """Pass a tensor on, and its gradient times a factor."""
+    """Return a tensor whose gradient is multiplied by a factor."""
     if factor == 1 or not values.requires_grad:
         return values
     return values.detach() if factor == 0 else _Scaled.apply(values, factor)  # type: ignore[no-untyped-call]
@@ -193,11 +193,11 @@ class _Scaled(torch.autograd.Function):
         return gradient * ctx.factor, None
 
 
-def _places(there: Tensor | None, rows: Tensor) -> Tensor:
-    """Find rows among those that are there, which are in order."""
-    return rows if there is None else torch.searchsorted(there, rows)
+def _places(active: Tensor | None, rows: Tensor) -> Tensor:
+    """Return the places of rows among the active ones, which are sorted."""
+    return rows if active is None else torch.searchsorted(active, rows)
 
 
-def _kept(values: Tensor, there: Tensor | None, rows: Tensor | None) -> Tensor:
-    """Keep of values of the rows that were there those of the rows that still are."""
-    return values if rows is None or rows is there else values[_places(there, rows)]
+def _kept(values: Tensor, before: Tensor | None, rows: Tensor | None) -> Tensor:
+    """Return the values of rows, from the values of the rows that were active before."""
+    return values if rows is None or rows is before else values[_places(before, rows)]

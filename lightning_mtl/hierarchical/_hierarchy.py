@@ -1,4 +1,4 @@
-"""Which task sits at which level, and what the levels give each other beside their features."""
+"""The level of each task, and what lower tasks feed to higher levels."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Hierarchy(nn.Module):
     Args:
         tasks: The tasks, in the order of their numbers.
         encoder: The encoder whose levels they name.
-        tap_grad: What a task's gradient is multiplied by where it enters the encoder, for all tasks or by name.
-        level_grad: What the gradient from above is multiplied by where it enters a level, for all levels or by level.
+        tap_grad: Factor of a task's gradient where it enters the encoder, for all tasks or by name.
+        level_grad: Factor of the gradient from above where it enters a level, for all levels or by level.
         feed_width: Size of a label's embedding.
         detach_feeds: Whether lower tasks get no gradient through what they feed.
         gold_steps: Steps in which the share of given labels in what is fed falls from 1 to 0.
 
     Raises:
         ValueError: A level that the encoder does not have, a mix of levels of different widths, a feed that does not come from
-            below, or a factor for a task or level that there is not.
+            below, or a factor for a task or level that does not exist.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Hierarchy(nn.Module):
         self.names = [task.name for task in tasks]
         self.levels = [_levels(task, encoder) for task in tasks]
         self.top = [max(levels) for levels in self.levels]
-        """The level from which each task can be answered."""
+        """The highest level that each task reads."""
         self.fed: dict[int, tuple[int, ...]] = {}
         """For each level that is fed the tasks that feed it."""
         for number, task in enumerate(tasks):
@@ -75,7 +75,7 @@ class Hierarchy(nn.Module):
         self.detach_feeds = detach_feeds
         self.gold_steps = gold_steps
         self.embeddings = nn.ModuleDict()
-        """What a label of a task that feeds others looks like to them."""
+        """The embeddings of the labels of tasks that feed others."""
         self.joins = nn.ModuleDict(
             {str(level): join(feed_width, encoder.entrance(level), encoder.pretrained) for level in self.fed}
         )
@@ -122,10 +122,10 @@ class Hierarchy(nn.Module):
                 self.embeddings[name] = LabelEmbedding(labels_of(heads[name]), self.feed_width)
 
     def succeed(self, old: Hierarchy) -> None:
-        """Take over what a hierarchy without the last task has learned; what that task is fed does not disturb the others.
+        """Take over what a hierarchy without the last task has learned; new feeds start at zero, so that other tasks do not change.
 
         Raises:
-            ValueError: It feeds a level more, which is fed already.
+            ValueError: The last task adds feeds to a level that is fed already.
         """
         for level, feeding in self.fed.items():
             if level not in old.fed:
@@ -140,13 +140,13 @@ class Hierarchy(nn.Module):
         self.mixes.update(dict(old.mixes.items()))
 
     def closure(self, tasks: Iterable[int]) -> set[int]:
-        """Number the tasks that must be answered to answer these: themselves, and what feeds the levels up to theirs."""
+        """Return the tasks that must be run to predict these: themselves, and those that feed the levels up to theirs."""
         wanted = set(tasks)
         top = max((self.top[task] for task in wanted), default=0)
         return wanted | {lower for level, feeding in self.fed.items() if level <= top for lower in feeding}
 
     def rows(self, tasks: Iterable[int], rows: Mapping[int, Tensor], count: int) -> dict[int, Tensor]:
-        """Say which rows of a batch must rise to which level.
+        """Return which rows of a batch must reach which level.
 
         Args:
             tasks: The tasks that have labels in it.
@@ -173,7 +173,7 @@ class Hierarchy(nn.Module):
         return plan
 
     def up_to(self, top: int, closure: Iterable[int]) -> Hierarchy:
-        """Copy it for some tasks alone, without what they don't need."""
+        """Copy it for some tasks, without what they do not need."""
         kept = copy.copy(self)
         names = {self.names[i] for i in closure}
         wanted = {
@@ -188,7 +188,7 @@ class Hierarchy(nn.Module):
         return copy.deepcopy(kept)
 
     def gold_share(self, step: int) -> float:
-        """Say how much of what is fed is given labels in this step of training."""
+        """Return the share of given labels in what is fed, in this step of training."""
         return max(0.0, 1 - step / self.gold_steps) if self.gold_steps else 0.0
 
 
@@ -209,7 +209,7 @@ class Mix(nn.Module):
         return self.factor * mixed
 
     def shares(self) -> Tensor:
-        """Give the weight of each level."""
+        """Return the weight of each level."""
         return self.logits.softmax(0)
 
 

@@ -26,14 +26,14 @@ class LabelEmbedding(nn.Module):
 
 
 def soft(head: Head, prediction: Tensor) -> Tensor:
-    """Turn what a head gave into what it feeds: probabilities [..., labels], or values in the scale of its loss."""
+    """Turn a head's output into what it feeds: probabilities [..., labels], or scaled values."""
     if head.kind == "regression":
         return prediction.unsqueeze(-1) if labels_of(head) == 1 else prediction
     return _both(head.predict(prediction), head)
 
 
 def gold(head: Head, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn labels into what would be fed if they were predicted, and say which are known, [..., 1]."""
+    """Return what would be fed if these labels were predicted, and which of them are known, [..., 1]."""
     known = head.labelled(target)
     if head.kind in ("multiclass", "tagging"):
         return F.one_hot(target.clamp(min=0), labels_of(head)).float(), known.unsqueeze(-1)
@@ -50,12 +50,12 @@ def _both(probability: Tensor, head: Head) -> Tensor:
 
 
 def labels_of(head: Head) -> int:
-    """Count what a head feeds: labels, or values."""
+    """Return the number of labels, or values, that a head feeds."""
     return 2 if head.kind == "binary" else head.outputs
 
 
 def join(size: int, width: int, pretrained: bool) -> nn.Linear:
-    """Make the map from labels' embeddings to what is added to a level's input; zero where that must not be disturbed."""
+    """Make the map from labels' embeddings to what is added to a level's input; zero where the level is pretrained."""
     join = nn.Linear(size, width, bias=False)
     if pretrained:
         nn.init.zeros_(join.weight)

@@ -1,4 +1,4 @@
-"""A task of a hierarchy as something that can be adapted."""
+"""A task of a hierarchy, for adaptation."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class LevelLearner(Learner):
 
     Args:
         learner: The task by itself.
-        hierarchy: Who sits where.
-        forward: From inputs and words to the head's output.
+        hierarchy: The levels of the tasks.
+        forward: Maps inputs and words to the head's output.
     """
 
     def __init__(self, learner: Learner, hierarchy: nn.Module, forward: Callable[..., Tensor]) -> None:
@@ -27,17 +27,17 @@ class LevelLearner(Learner):
         self._forward_pass = forward
 
     def answer(self, data: Mapping[str, Any]) -> Tensor:
-        """Give the head's output."""
+        """Return the head's output."""
         prediction: Tensor = self._forward_pass(data["inputs"], data.get("words"))
         return prediction
 
     def read(self, data: Mapping[str, Any]) -> Tensor:
-        """Give what the head's layers read: what passes into them."""
+        """Return the input of the head's layers."""
         head: Any = self.heads[self._task.name]
-        seen: list[Tensor] = []
-        handle = head.layers.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        inputs: list[Tensor] = []
+        handle = head.layers.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
         try:
             self.answer(data)
         finally:
             handle.remove()
-        return seen[0]
+        return inputs[0]

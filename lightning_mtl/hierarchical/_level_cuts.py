@@ -1,4 +1,4 @@
-"""The cuts of a hierarchy: at each level one, between what comes from its tasks and what comes from above."""
+"""The cuts of a hierarchy: one at each level, where the gradients of its tasks and the gradient from above meet."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ._forward import ForwardPass
 from ._hierarchy import Hierarchy
 
 LevelMeasure = Callable[[int, Tensor, Tensor], Tensor]
-"""From a level, the inner products of all rows' gradients and the scale that they carry to the weights."""
+"""Maps a level, the inner products of all rows' gradients, and the scale of these to the weights."""
 
 
 @dataclass(frozen=True)
 class LevelRows:
-    """What is weighed against each other: at each level its tasks, and all that comes from above as one.
+    """The rows that are weighed against each other: at each level its tasks, and the gradient from above as one.
 
     Args:
-        names: Names of the tasks, then of what comes from above each level.
-        at: For each level that has something to weigh, its tasks.
-        above: For each of these the number of what comes from above it, where tasks do.
-        higher: For each of these the tasks that do.
+        names: Names of the tasks, then of the gradients from above each level.
+        at: For each level that has tasks, these.
+        above: For each of these levels with tasks above it, the number of the gradient from above.
+        higher: For each of those the tasks above it.
     """
 
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class LevelRows:
 
     @staticmethod
     def of(hierarchy: Hierarchy) -> LevelRows:
-        """Make them of a hierarchy."""
+        """Return those of a hierarchy."""
         tasks = range(len(hierarchy.names))
         at, above, higher = {}, {}, {}
         names = list(hierarchy.names)
@@ -54,13 +54,13 @@ class LevelRows:
         return LevelCuts(self, by_level, measure)
 
     def present(self, level: int, tasks: Sequence[int]) -> list[int]:
-        """Number what is there at a level in a step with these tasks."""
+        """Return the rows at a level, in a step with these tasks."""
         here = [task for task in self.at[level] if task in tasks]
-        comes = any(task in tasks for task in self.higher.get(level, ()))
-        return [*here, self.above[level]] if comes else here
+        from_above = any(task in tasks for task in self.higher.get(level, ()))
+        return [*here, self.above[level]] if from_above else here
 
     def extended(self, tasks: Sequence[int], losses: Tensor) -> tuple[list[int], Tensor]:
-        """Add to the losses of tasks those of what comes from above each level: their sums."""
+        """Add to the losses of tasks, for each level, the sum of the losses from above it."""
         each = dict(zip(tasks, losses.unbind(), strict=True))
         sums = {
             self.above[level]: torch.stack([each[task] for task in higher if task in each]).sum()
@@ -72,12 +72,12 @@ class LevelRows:
 
 
 class LevelCuts(Cut):
-    """The cuts of one step. They are used as one: the gate of each level is a `Cut` of its own.
+    """The cuts of one step, which are used like one cut; the gate of each level is a `Cut` of its own.
 
     Args:
         rows: What is weighed.
-        by_level: Whether weights are made at each level, where two things meet, and not for each task.
-        measure: Makes them, of the gradients at a level. Default: they come from elsewhere.
+        by_level: Whether weights are found at each level where two gradients meet, and not once for each task.
+        measure: Finds the weights from the gradients at a level. Default: `weigh` sets them.
     """
 
     def __init__(self, rows: LevelRows, by_level: bool, measure: LevelMeasure | None = None) -> None:
@@ -86,12 +86,12 @@ class LevelCuts(Cut):
         levels = [level for level, here in rows.at.items() if not by_level or len(here) + (level in rows.above) > 1]
         self.gates = {level: Cut(self.count, _at(level, measure)) for level in levels}
 
-    def lead(self, level: int, passes: Sequence[ForwardPass], like: Tensor) -> None:
-        """Lead what these passes have reached through the gate of a level, each of its tasks by itself.
+    def pass_through(self, level: int, passes: Sequence[ForwardPass], like: Tensor) -> None:
+        """Pass the output of a level through its gate, once for each of its tasks.
 
         Args:
             level: The level.
-            passes: Those that have reached it.
+            passes: The forward passes that have reached it.
             like: A tensor of their type and device, for a rank without any, whose gate takes part all the same.
         """
         if level not in self.gates:
@@ -107,8 +107,8 @@ class LevelCuts(Cut):
             )
         if not any(features):
             features = [{self.rows.at[level][0]: like.new_zeros(1, requires_grad=True)}]
-        for forward, led in zip(passes, self.gates[level].gated(features), strict=False):
-            views: dict[int, Any] = dict(led)
+        for forward, gated in zip(passes, self.gates[level].gated(features), strict=False):
+            views: dict[int, Any] = dict(gated)
             if above in views:
                 forward.state = replace(forward.state, hidden=views.pop(above))
             forward.views = views
@@ -116,13 +116,13 @@ class LevelCuts(Cut):
         self.unit = torch.stack(units).sum()
 
     def weigh(self, weights: Tensor) -> None:
-        """Tell the weights, of tasks alone or of all that is weighed."""
+        """Set the weights, of tasks only or of all rows."""
         ones = weights.new_ones(self.count - len(weights))
         for gate in self.gates.values():
             gate.weights = torch.cat([weights, ones])
 
     def close(self) -> None:
-        """Let go of the features of all levels."""
+        """Release the features of all levels."""
         super().close()
         for gate in self.gates.values():
             gate.close()

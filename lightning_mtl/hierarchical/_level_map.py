@@ -1,4 +1,4 @@
-"""Which task sits where, written down: what feeds it, and what share of the encoder's work it needs."""
+"""A table of the level of each task, what feeds it, and what share of the encoder's work it needs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def level_map(
     sources: Sequence[str | None],
     inputs: Mapping[str, Any] | None = None,
 ) -> str:
-    """Write down a hierarchy, from the bottom to the top.
+    """Return a table of a hierarchy, from the bottom to the top.
 
     Args:
-        hierarchy: Who sits where.
+        hierarchy: The levels of the tasks.
         encoder: The encoder.
-        sources: What each task reads.
+        sources: The source of each task.
         inputs: Some rows of the encoder's columns, to count its work with. Default: work is left out.
     """
     work = None if inputs is None else level_work(encoder, inputs)
@@ -55,8 +55,8 @@ def level_map(
 def level_work(encoder: LevelledEncoder, inputs: Mapping[str, Any]) -> list[float]:
     """Count the floating point operations of each level, from 0, for some rows.
 
-    Matrix products and convolutions are counted; of what has none (a recurrent layer that runs in one piece), the
-    parameters times the positions.
+    Matrix products and convolutions are counted. For a level without any (a recurrent layer with a fused kernel), it is
+    twice the parameters times the positions.
     """
     work: list[float] = []
     with evaluating(encoder), torch.no_grad():

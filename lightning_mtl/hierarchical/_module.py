@@ -1,4 +1,4 @@
-"""The multi-task module of several levels: low tasks are supervised low, and high tasks build on them."""
+"""The multi-task module of several levels: low tasks are supervised at low levels, and high tasks build on them."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ from ._source_passes import forward_pass, labels_of
 class HierarchicalModule(MultiTaskModule):
     """Train one network of several levels: each task is supervised at its own (Søgaard and Goldberg, ACL 2016).
 
-    It does what `MultiTaskModule` does, level by level. A batch runs no level above its last task, and of a batch whose
-    tasks sit at different levels the rows that are done drop out as it rises; losses and gradients are those of the full
-    run. Where a batch norm is in a level, it sees the rows that come so far.
+    It does what `MultiTaskModule` does, level by level. A batch runs no level above its highest task, and a level runs only
+    the rows that it or a higher level needs; losses and gradients are those of a full forward pass. A batch norm in a level
+    sees the rows that reach it.
 
     Tasks at higher levels may build on what lower ones predict (`Task.feeds_from`): the embeddings of their labels, weighed
     by the predicted probabilities and summed, are added to what the level reads (Hashimoto et al., EMNLP 2017, equations 1
-    and 2, where they are concatenated). To answer some tasks, no more is run than these and what feeds them.
+    and 2, where they are concatenated). To predict some tasks, only these and those that feed them are run.
 
     Args:
         tasks: The tasks, with different names, each with its `level`.
         encoder: The shared part: `StackedRecurrent`, `Levels`, `HuggingFaceLevels`, or a `LevelledEncoder` of your own.
         balancer: See `MultiTaskModule`.
-        scope: See `MultiTaskModule`. "representation" balances at each level: the tasks that sit there, and all that comes from
-            above as one. Default: "parameters".
+        scope: See `MultiTaskModule`. "representation" balances at each level: the tasks that are supervised at it, and the
+            gradient from above as one. Default: "parameters".
         weight_heads: See `MultiTaskModule`; with the scope "parameters" alone.
         refresh_every: See `MultiTaskModule`.
         sketch: See `MultiTaskModule`.
         gradient_memory: See `MultiTaskModule`.
         optimizer: See `MultiTaskModule`.
-        tap_grad: What a task's gradient is multiplied by where it enters the encoder, for all tasks or {task: factor}; a task
+        tap_grad: Factor of a task's gradient where it enters the encoder, for all tasks or {task: factor}; a task
             with 0 only probes.
-        level_grad: What the gradient from above is multiplied by where it enters a level, for all levels or {level: factor};
-            shortcuts from the embeddings stay as they are.
+        level_grad: Factor of the gradient from above where it enters a level, for all levels or {level: factor};
+            shortcuts from the embeddings do not change.
         feed_width: Size of a label's embedding in what is fed.
         detach_feeds: Whether lower tasks get no gradient through what they feed.
         gold_steps: Steps in which the share of given labels, where there are any, in what is fed falls from 1 to 0. Default:
@@ -66,7 +66,7 @@ class HierarchicalModule(MultiTaskModule):
     Raises:
         ValueError: A level that the encoder does not have, or a feed that does not come from a lower level; or see
             `MultiTaskModule`.
-        TypeError: `encoder` is no `LevelledEncoder`.
+        TypeError: `encoder` is not a `LevelledEncoder`.
 
     Example:
         >>> import torch
@@ -104,8 +104,8 @@ class HierarchicalModule(MultiTaskModule):
     ) -> None:
         if not isinstance(encoder, LevelledEncoder):
             raise TypeError(
-                f"`encoder` must be a LevelledEncoder, got {type(encoder).__name__}. Cut it into levels, e.g. Levels(nn.Sequential(...)), "
-                "or use MultiTaskModule, where all tasks sit at the top."
+                f"`encoder` must be a LevelledEncoder, got {type(encoder).__name__}. Split it into levels, e.g. Levels(nn.Sequential(...)), "
+                "or use MultiTaskModule, where all tasks read the output of the encoder."
             )
         if clip_by_depth is not None and not 0 < clip_by_depth < float("inf"):
             raise ValueError(f"`clip_by_depth` must be above 0 and finite, got {clip_by_depth!r}. The paper's is 3.")
@@ -146,7 +146,7 @@ class HierarchicalModule(MultiTaskModule):
         """Describe the level of each task, what feeds it, and what share of the encoder's work it needs.
 
         Args:
-            batch: Some rows to count the work with. Default: it is left out.
+            batch: Some rows to count the work with. Default: the work is left out.
         """
         few = None if batch is None else self.few(batch)
         sources = [task.source or (task.resolve(self.inputs) if self.inputs else None) for task in self.tasks]
@@ -158,7 +158,7 @@ class HierarchicalModule(MultiTaskModule):
         return {name: first_rows(column) for name, column in self.routing.inputs(source, columns).items()}
 
     def levels_of_parameters(self) -> tuple[dict[nn.Parameter, int], dict[nn.Parameter, int]]:
-        """Return the level of each parameter: those of the trunk, 0 being what all levels stand on; and the tasks' own."""
+        """Return the level of each parameter: those of the trunk, where 0 is the part below all levels; and the tasks' own."""
         return trunk_levels(self.hierarchy, self.encoder), task_levels(self.hierarchy, (self.heads, self.losses))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -174,7 +174,7 @@ class HierarchicalModule(MultiTaskModule):
         """Clip as the Trainer says, or by the depth of the step.
 
         Raises:
-            ValueError: Both are asked for.
+            ValueError: Both are set.
         """
         if self.clip_by_depth is None:
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
@@ -210,7 +210,7 @@ class HierarchicalModule(MultiTaskModule):
         gathers_for(self.encoder, ("prepare", "tap"))
 
     def build_heads(self) -> None:
-        """Make the layers of the heads that are known, and what is fed from them."""
+        """Make the layers of the heads that are known, and the embeddings that they feed."""
         super().build_heads()
         self.hierarchy.build(self.heads._modules)
 
@@ -221,7 +221,7 @@ class HierarchicalModule(MultiTaskModule):
         return self.encoder.widths[self.hierarchy.top[self.hierarchy.names.index(task.name)] - 1]
 
     def shared(self) -> nn.Module:
-        """Return what tasks share: the encoder, and what is fed into it."""
+        """Return the shared part: the encoder, and the layers through which it is fed."""
         return nn.ModuleList([*self.encoder.shared_parts(), self.hierarchy.embeddings, self.hierarchy.joins])
 
     def _level_rows(self) -> LevelRows:
@@ -266,7 +266,7 @@ class HierarchicalModule(MultiTaskModule):
         return network_for(self, task, HierarchicalModule)
 
     def learner(self, task: int) -> Learner:
-        """Return a task as something that can be adapted.
+        """Return the network and the loss of a task, for adaptation.
 
         Args:
             task: Its number.
@@ -280,5 +280,5 @@ class HierarchicalModule(MultiTaskModule):
 
 
 def _plain(scale: Scale) -> Any:
-    """Make plain data of factors, whose keys are texts."""
+    """Return factors as plain data, whose keys are strings."""
     return {str(key): factor for key, factor in scale.items()} if isinstance(scale, Mapping) else scale

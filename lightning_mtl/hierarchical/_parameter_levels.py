@@ -1,4 +1,4 @@
-"""At which level of a hierarchy each parameter sits."""
+"""The level of each parameter of a hierarchy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._hierarchy import Hierarchy
 
 
 def fed_levels(hierarchy: Hierarchy, encoder: LevelledEncoder) -> list[tuple[nn.Module, list[nn.Parameter]]]:
-    """Give the module and all parameters of each level, with what is fed into it, and mixes that end there."""
+    """Return the module and all parameters of each level, with those of its feeds, and of mixes whose highest level it is."""
     parts = encoder.levelled()
     for level, feeding in sorted(hierarchy.fed.items()):
         names = [hierarchy.names[task] for task in feeding]
@@ -23,7 +23,7 @@ def fed_levels(hierarchy: Hierarchy, encoder: LevelledEncoder) -> list[tuple[nn.
 
 
 def trunk_levels(hierarchy: Hierarchy, encoder: LevelledEncoder) -> dict[nn.Parameter, int]:
-    """Tell the level of each parameter of the encoder, and of the maps through which a level is fed."""
+    """Return the level of each parameter of the encoder, and of the layers through which a level is fed."""
     found: dict[nn.Parameter, int] = {}
     for level in range(len(encoder.levels) + 1):
         _put(found, encoder.parameters_of(level), level)
@@ -33,10 +33,10 @@ def trunk_levels(hierarchy: Hierarchy, encoder: LevelledEncoder) -> dict[nn.Para
 
 
 def task_levels(hierarchy: Hierarchy, parts: Iterable[nn.ModuleDict]) -> dict[nn.Parameter, int]:
-    """Tell the level of each parameter that is a task's own: of its head and loss, its labels' embeddings, its mix of levels.
+    """Return the level of each parameter that is a task's own: of its head and loss, its labels' embeddings, its mix of levels.
 
     Args:
-        hierarchy: Who sits where.
+        hierarchy: The levels of the tasks.
         parts: Heads and losses, by the names of tasks.
     """
     found: dict[nn.Parameter, int] = {}

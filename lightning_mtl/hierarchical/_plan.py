@@ -1,4 +1,4 @@
-"""Which rows of a batch rise to which level."""
+"""Which rows of a batch must reach which level."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def rows_by_level(
     """Return for levels that not all rows reach the numbers of those that do.
 
     Args:
-        hierarchy: The level of each task.
+        hierarchy: The levels of the tasks.
         tasks: All tasks.
         columns: The batch of one source.
         present: The tasks that have labels in it.

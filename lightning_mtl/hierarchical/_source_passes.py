@@ -24,14 +24,14 @@ def forward_pass(
     part: SourceBatch,
     share: float,
 ) -> ForwardPass:
-    """Begin the forward pass of a source.
+    """Make the forward pass of a source.
 
     Args:
-        hierarchy: The level of each task.
+        hierarchy: The levels of the tasks.
         encoder: The encoder.
         heads: Heads by the names of tasks.
         tasks: All tasks.
-        part: What is run of the source.
+        part: The part of the batch from the source.
         share: The share of given labels in what is fed.
     """
     targets = {}
@@ -56,7 +56,7 @@ def labels_of(task: Task, number: int, part: SourceBatch, forward: ForwardPass) 
     Args:
         task: The task.
         number: Its number.
-        part: What was run of its source.
+        part: The part of the batch from its source.
         forward: The forward pass.
     """
     target, rows = part.labels(task)
