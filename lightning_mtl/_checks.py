@@ -7,10 +7,10 @@ from difflib import get_close_matches
 
 
 def require(holds: bool, name: str, rule: str, value: object, remedy: str) -> None:
-    """Refuse an argument that breaks its rule.
+    """Check that an argument obeys its rule.
 
     Raises:
-        ValueError: It does.
+        ValueError: It does not.
     """
     if not holds:
         raise ValueError(f"`{name}` must be {rule}, got {value!r}. {remedy}")

@@ -13,11 +13,11 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 SHARDED = (FSDPStrategy, ModelParallelStrategy)
-"""Strategies that cut parameters over the ranks."""
+"""Strategies that shard parameters over the ranks."""
 
 
 def world_size() -> int:
-    """Count the ranks of this run; 1 where there is no process group."""
+    """Return the number of ranks; 1 where there is no process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -30,15 +30,15 @@ def gather_objects(value: Any) -> list[Any]:
 
 
 def of_first_rank(value: Any) -> Any:
-    """Give all ranks what the first one has, a value of plain data."""
-    held = [value]
+    """Return the first rank's value, which is plain data, on all ranks."""
+    values = [value]
     if world_size() > 1:
-        dist.broadcast_object_list(held)
-    return held[0]
+        dist.broadcast_object_list(values)
+    return values[0]
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:
-    """Name the type in which ranks add up on this device: one for all ranks, whatever the types of their data."""
+    """Return the data type of sums over ranks on this device: the same on all ranks, whatever the types of their data."""
     return torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
 
 
@@ -50,21 +50,21 @@ def sum_over_ranks(tensor: Tensor, group: Any = None) -> Tensor:
 
 
 def as_first_rank(tensor: Tensor, group: Any = None) -> Tensor:
-    """Give all ranks the first one's numbers, in place: other processors may round otherwise."""
+    """Replace a tensor by that of the first rank, in place: other processors may round differently."""
     if world_size() > 1:
         dist.broadcast(tensor, 0, group=group)
     return tensor
 
 
 def own_group() -> Any:
-    """Make a group of all ranks whose messages no others can get between."""
+    """Make a process group of all ranks whose messages do not mix with others."""
     return dist.new_group()
 
 
 def mean_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Average the gradients of all ranks; a parameter that has none on any rank stays without."""
-    there = torch.tensor([float(p.grad is not None) for p in parameters])
-    found = sum_over_ranks(there.to(parameters[0].device)).tolist()
+    present = torch.tensor([float(p.grad is not None) for p in parameters])
+    found = sum_over_ranks(present.to(parameters[0].device)).tolist()
     chosen = [p for p, ranks in zip(parameters, found, strict=True) if ranks]
     for p in chosen:
         p.grad = torch.zeros_like(p) if p.grad is None else p.grad
@@ -76,40 +76,40 @@ def mean_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def shard(parts: Iterable[nn.Module], mesh: Any) -> None:
-    """Cut the parameters of each part over the ranks of a mesh (FSDP2); inner parts first."""
+    """Shard the parameters of each part over the ranks of a mesh (FSDP2); inner parts first."""
     for part in parts:
         fully_shard(part, mesh=mesh)
 
 
 def gathers_for(module: nn.Module, methods: Iterable[str]) -> None:
-    """Have these methods of a module that is cut over the ranks gather its parameters, as `forward` does."""
+    """Let these methods of a sharded module gather its parameters, as `forward` does."""
     for method in methods:
         register_fsdp_forward_method(module, method)
 
 
 def flattens(strategy: Any) -> bool:
-    """Say whether a strategy makes one long vector of many parameters."""
+    """Return whether a strategy flattens many parameters into one vector."""
     return isinstance(strategy, FSDPStrategy | DeepSpeedStrategy)
 
 
-def whole(module: nn.Module) -> dict[str, Tensor]:
-    """Copy what a module has in its state to the CPU, whole where it is cut over the ranks; all of them must call together."""
+def full_state(module: nn.Module) -> dict[str, Tensor]:
+    """Copy the state of a module to the CPU, not sharded; all ranks must call it together."""
     state: dict[str, Tensor] = module.state_dict()
-    with torch.inference_mode(False):  # a tensor of inference could not be learned from
-        return {name: _joined(held.detach()).to("cpu", copy=True) for name, held in state.items()}
+    with torch.inference_mode(False):  # an inference tensor could not be trained
+        return {name: _unsharded(held.detach()).to("cpu", copy=True) for name, held in state.items()}
 
 
-def load_whole(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give a module back what `whole` copied, or a part of it."""
+def load_full_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load into a module the state that `full_state` copied, or a part of it."""
     held = module.state_dict()
     with torch.inference_mode(False):
-        module.load_state_dict({name: _cut_as(held[name], value) for name, value in state.items()}, strict=False)
+        module.load_state_dict({name: _sharded_as(held[name], value) for name, value in state.items()}, strict=False)
 
 
-def _joined(held: Tensor) -> Tensor:
+def _unsharded(held: Tensor) -> Tensor:
     return held.full_tensor() if isinstance(held, DTensor) else held
 
 
-def _cut_as(held: Tensor, value: Tensor) -> Tensor:
+def _sharded_as(held: Tensor, value: Tensor) -> Tensor:
     value = value.to(held.device)
     return distribute_tensor(value, held.device_mesh, held.placements) if isinstance(held, DTensor) else value

@@ -46,7 +46,7 @@ def synchronize_gradients(strategy: Any, on: bool) -> None:
 
 
 def publish(trainer: L.Trainer, values: Mapping[str, float], progress_bar: Iterable[str]) -> None:
-    """Hand values to callbacks, loggers' metrics and the progress bar, at a fraction of the price of `self.log`."""
+    """Pass values to callbacks, loggers' metrics and the progress bar, at a fraction of the cost of `self.log`."""
     tensors = {name: torch.tensor(value) for name, value in values.items()}
     trainer.callback_metrics.update(tensors)
     trainer.logged_metrics.update(tensors)

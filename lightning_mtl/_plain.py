@@ -8,7 +8,7 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Make data that JSON can hold: None for NaN and infinities, lists for tuples.
+    """Return data that JSON can hold: None for NaN and infinities, lists for tuples.
 
     Args:
         value: Numbers, texts, lists and dictionaries.
@@ -21,9 +21,9 @@ def plain(value: Any) -> Any:
         {'scores': [1, None]}
     """
     if isinstance(value, Mapping):
-        return {str(key): plain(of) for key, of in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(of) for of in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | bool | int):

@@ -12,7 +12,7 @@ import torch
 
 
 def random_state() -> dict[str, Any]:
-    """Read the state of Python's, NumPy's and PyTorch's generators, of all visible GPUs too."""
+    """Return the state of Python's, NumPy's and PyTorch's generators, of all visible GPUs too."""
     name, keys, *rest = np.random.get_state(legacy=True)
     version, internal, gauss = random.getstate()
     return {
@@ -24,7 +24,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put the generators back into a state that `random_state` read."""
+    """Restore the generators to a state that `random_state` returned."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, *rest = state["numpy"]
@@ -36,7 +36,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def unchanged_random_state() -> Iterator[None]:
-    """Put the generators back afterwards."""
+    """Restore the generators afterwards."""
     state = random_state()
     try:
         yield

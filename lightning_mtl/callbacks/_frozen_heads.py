@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from .._distributed import load_whole, whole
+from .._distributed import full_state, load_full_state
 
 
 class FrozenHeads:
@@ -33,12 +33,12 @@ class FrozenHeads:
 
     def keep_best(self, task: str, head: nn.Module) -> None:
         """Keep the weights that a head has now; all ranks must call it together."""
-        self.best[task] = {name: value for name, value in whole(head).items() if name not in self._shared[task]}
+        self.best[task] = {name: value for name, value in full_state(head).items() if name not in self._shared[task]}
 
     def restore_best(self, task: str, head: nn.Module) -> None:
         """Give a head back the weights that were kept, if there are some."""
         if task in self.best:
-            load_whole(head, self.best[task])
+            load_full_state(head, self.best[task])
 
     def freeze(self, heads: Mapping[str, nn.Module]) -> None:
         """Set which heads are frozen from now on."""

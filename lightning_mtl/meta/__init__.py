@@ -1,4 +1,4 @@
-"""Meta-learning: tasks are learned so that a new one takes a few examples."""
+"""Meta-learning: a network is trained so that a few examples are enough to learn a new task."""
 
 from ._datamodule import EpisodeDataModule
 from ._few_shot import EpisodeScores, FewShotComparison, score_episodes

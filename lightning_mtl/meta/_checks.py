@@ -40,7 +40,7 @@ def refuse_bad_arguments(rule: Any, engine: str, chunk: int | None, compiled: bo
         "support",
         "a share between 0 and 1",
         support,
-        "0.5 adapts to one half, and judges by the other.",
+        "0.5 adapts to one half, and evaluates on the other.",
     )
 
 
@@ -67,7 +67,7 @@ def refuse_supports(module: MetaLearningModule, task: int, episodes: Episode | l
 
 
 def refuse_divergence(module: MetaLearningModule, task: int, batch: Any, episodes: Any, loss: Tensor) -> None:
-    """Check that adapting stayed finite, where that needs no wait for the device (elsewhere it is seen when losses are shown).
+    """Check that adapting stayed finite, where that needs no wait for the device (elsewhere it is found when losses are logged).
 
     Raises:
         ValueError: It did not.
@@ -79,17 +79,17 @@ def refuse_divergence(module: MetaLearningModule, task: int, batch: Any, episode
 
 
 def _divergence(task: str, adapter: Adapting, episodes: Any, drawn: Mapping[str, Any]) -> str:
-    """Tell where adapting to episodes of a training step stopped being finite.
+    """Return a message that says where the loss of an episode of a training step stopped being finite.
 
     Args:
         task: Name of the task.
-        adapter: What adapts it.
-        episodes: Those of the step.
-        drawn: Of each source the seed and the step of its episodes, where that is known.
+        adapter: The object that adapts it.
+        episodes: The episodes of the step.
+        drawn: For each source the seed and the step of its episodes, where these are known.
     """
     alone = singles(episodes) if isinstance(episodes, tuple) else episodes
     rate = getattr(adapter.rule, "rate", None)
-    where = ", ".join(f"{source}: {of}" for source, of in drawn.items() if of) or "not of EpisodeDataModule"
+    where = ", ".join(f"{source}: {origin}" for source, origin in drawn.items() if origin) or "not of EpisodeDataModule"
     for number, episode in enumerate(alone):
         (outcome,) = adapter([episode], training=False, every=True)
         finite = outcome.losses[0][0].isfinite().tolist()

@@ -25,7 +25,7 @@ class ClassEpisodes:
 
     Args:
         examples: The rows.
-        sampler: What draws the rows of an episode.
+        sampler: Draws the rows of an episode.
         task: The task that reads the rows.
     """
 
@@ -57,8 +57,8 @@ class ClassEpisodes:
         return {name: column[numbers] for name, column in self.kept.items()}
 
     def _part(self, stacked: Mapping[str, Tensor], rows: slice, labels: list[np.ndarray]) -> dict[str, Any]:
-        made: dict[str, Any] = {name: column[:, rows] for name, column in stacked.items()}
-        return {**made, self.task.column: self._labels(np.stack(labels)), ROWS: {}}
+        part: dict[str, Any] = {name: column[:, rows] for name, column in stacked.items()}
+        return {**part, self.task.column: self._labels(np.stack(labels)), ROWS: {}}
 
     def _listed(self, columns: Mapping[str, Tensor], drawn: Sequence[EpisodeRows], step: int) -> list[Any]:
         episodes, start = [], 0

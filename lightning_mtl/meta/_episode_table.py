@@ -29,7 +29,7 @@ def episode_table(
             count = f"{totals[split]:,}" if split in totals else f"{episodes} a step"
             if isinstance(drawing, ClassEpisodes):
                 sampler = drawing.sampler
-                sizes = [len(of) for of in sampler.rows]
+                sizes = [len(rows_of_class) for rows_of_class in sampler.rows]
                 each = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
                 rows.append([name, split, f"{len(sizes):,}", each, f"{sampler.ways} ways, {shots} shots", count])
             else:

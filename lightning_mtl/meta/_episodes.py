@@ -1,4 +1,4 @@
-"""Batches as episodes: what a task is adapted to, and what it is judged by."""
+"""Batches as episodes: the support that a task is adapted to, and the query that it is evaluated on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Inputs = Callable[[Columns], dict[str, Any]]
 
 
 def is_episodic(part: Any) -> bool:
-    """Say whether what a batch has of a source are episodes."""
+    """Return whether a batch's part from a source holds episodes."""
     return isinstance(part, list) or (isinstance(part, Mapping) and set(PARTS) <= part.keys())
 
 
@@ -78,19 +78,19 @@ def labelled_episodes(part: Any, tasks: Sequence[Task], source: str) -> Any:
 
 
 def refuse_overlap(part: Any, source: str) -> None:
-    """Look whether support and query have a row in common, in episodes of a user's own.
+    """Check that support and query have no row in common, in episodes that `EpisodeDataModule` did not draw.
 
     Args:
         part: Episodes with a leading axis, or a list of single ones.
         source: Where they come from.
 
     Raises:
-        ValueError: They have: then what is judged by was learned from.
+        ValueError: They have one: then the query is not new to the adapted task.
     """
     for number, single in enumerate(part if isinstance(part, list) else _unstacked(part)):
         if not is_episodic(single):
-            return  # which is refused in its place
-        support, query = ({name: of for name, of in single[half].items() if isinstance(of, Tensor)} for half in PARTS)
+            return  # rejected when it is labelled
+        support, query = (_tensors(single[half]) for half in PARTS)
         names = [name for name in support if name in query]
         if not any(support[name].is_floating_point() for name in names):
             return  # rows of few values may be equal without being one
@@ -106,12 +106,16 @@ def refuse_overlap(part: Any, source: str) -> None:
 
 def _unstacked(part: Any) -> list[Any]:
     count = len(next(column for column in part["support"].values() if isinstance(column, Tensor)))
-    halves = {half: {name: of for name, of in part[half].items() if isinstance(of, Tensor)} for half in PARTS}
-    return [{half: {name: of[i] for name, of in halves[half].items()} for half in PARTS} for i in range(count)]
+    halves = {half: _tensors(part[half]) for half in PARTS}
+    return [{half: {name: column[i] for name, column in halves[half].items()} for half in PARTS} for i in range(count)]
+
+
+def _tensors(columns: Columns) -> dict[str, Tensor]:
+    return {name: column for name, column in columns.items() if isinstance(column, Tensor)}
 
 
 def _keys(columns: Mapping[str, Tensor], names: Sequence[str]) -> list[bytes]:
-    """Give what each row holds."""
+    """Return the bytes of each row, to compare rows by."""
     rows = len(columns[names[0]])
     return [b"".join(columns[name][row].detach().cpu().numpy().tobytes() for name in names) for row in range(rows)]
 
@@ -122,17 +126,17 @@ def _labelled(part: Any, tasks: Sequence[Task], source: str, leading: int) -> An
             f"An episode of source {source!r} must be {{'support': {{column: tensor}}, 'query': ...}}, got "
             f"{type(part).__name__ if not isinstance(part, Mapping) else list(part)}. Use EpisodeDataModule."
         )
-    made = dict(part)
+    labelled = dict(part)
     for name in PARTS:
         if ROWS not in part[name]:
-            made[name] = _labelled_rows(
+            labelled[name] = _labelled_rows(
                 part[name], tasks, f"in the {name} of an episode of source {source!r}, row", leading
             )
-    return made
+    return labelled
 
 
 def _labelled_rows(columns: Columns, tasks: Sequence[Task], where: str, leading: int) -> dict[str, Any]:
-    """Label rows that may lie in several episodes, as if they were of one."""
+    """Label the rows of one or several episodes together."""
     place = where.removesuffix(", row")
     for name, column in columns.items():
         if not isinstance(column, Tensor) or column.ndim < leading or 0 in column.shape[:leading]:
@@ -159,11 +163,11 @@ def _labelled_rows(columns: Columns, tasks: Sequence[Task], where: str, leading:
 
 
 def episodes_of(task: Task, part: Any, inputs: Inputs) -> Episode | list[Episode]:
-    """Give a task's episodes, with a leading axis or as a list of single ones.
+    """Return a task's episodes, with a leading axis or as a list of single ones.
 
     Args:
         task: The task.
-        part: What a batch has of its source.
+        part: The part of a batch from its source.
         inputs: Picks what the encoder reads.
     """
     if isinstance(part, list):
@@ -188,7 +192,7 @@ def _labelled_words(head: Head, target: Tensor) -> Tensor:
 
 
 def halves(task: Task, columns: Columns, inputs: Inputs, share: float) -> Episode | None:
-    """Part the labelled rows of an ordinary batch into support and query; nothing where there is only one.
+    """Split the labelled rows of an ordinary batch into support and query; None where there is only one row.
 
     Args:
         task: The task.
@@ -210,35 +214,35 @@ def halves(task: Task, columns: Columns, inputs: Inputs, share: float) -> Episod
         return None
     size = min(max(round(len(rows) * share), 1), len(rows) - 1)
     place = torch.arange(len(rows), device=rows.device)
-    chosen = (place + 1) * size // len(rows) > place * size // len(rows)  # evenly, since rows may come in an order
+    chosen = (place + 1) * size // len(rows) > place * size // len(rows)  # evenly, since rows may be sorted
     return _rows(task, data, rows[chosen]), _rows(task, data, rows[~chosen])
 
 
 def _rows(task: Task, data: Data, rows: Tensor) -> dict[str, Any]:
-    """Pick rows; of words, note which have labels."""
+    """Return these rows; for words, also which of them have labels."""
     count = len(data["target"])
 
     def picked(value: Any) -> Any:
         return value[rows] if isinstance(value, Tensor) and value.ndim and len(value) == count else value
 
-    made = {name: picked(value) for name, value in data.items() if name != "inputs"}
-    made["inputs"] = {name: picked(value) for name, value in data["inputs"].items()}
+    selected = {name: picked(value) for name, value in data.items() if name != "inputs"}
+    selected["inputs"] = {name: picked(value) for name, value in data["inputs"].items()}
     head = task.known_head()
     if head.per_position:
-        made["rows"] = _labelled_words(head, made["target"])
-    return made
+        selected["rows"] = _labelled_words(head, selected["target"])
+    return selected
 
 
 def episodes_of_rows(module: MetaLearningModule, task: int, columns: Any, inputs: Any) -> list[Episode]:
-    """Make an episode of the labelled rows of an ordinary batch: a part of them is the support, the rest the query.
+    """Return an episode of the labelled rows of an ordinary batch: a part of them is the support, the rest the query.
 
-    In evaluation there are two, so that each part is judged. Where there is a single row, there is none, with a warning.
+    In evaluation there are two episodes, so that each part is the query once. For a single row there is none, with a warning.
     """
     whole = module.adaptation.count(module.training) == 0
     pair = halves(module.tasks[task], columns, inputs, 1.0 if whole else module.support)
     if pair is None:
         warnings.warn(
-            f"Task {module.tasks[task].name!r} had a single labelled row in a batch, which cannot be both adapted to and judged by: it is "
+            f"Task {module.tasks[task].name!r} had a single labelled row in a batch, which cannot be both support and query: it is "
             "left out there. Take a larger `batch_size`.",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""The module that learns to learn: tasks are adapted to a few examples, and what they start from is trained."""
+"""The module that learns to learn: tasks are adapted to a few examples, and the weights that adaptation starts from are trained."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ class MetaLearningModule(MultiTaskModule):
 
     A batch holds episodes, `{source: {"support": {column: [episodes, rows, ...]}, "query": ...}}` (`EpisodeDataModule` makes them), or a
     list of single ones of different sizes, `{source: [{"support": {column: [rows, ...]}, "query": ...}, ...]}`. In each the task is
-    adapted to the support, as `adaptation` says, and judged by the query; what is learned over the episodes is what adaptation starts from. A task's
+    adapted to the support, by `adaptation`, and evaluated on the query; training improves the weights that adaptation starts from. A task's
     loss is the mean over the queries' rows.
 
     A batch may also be one of `MultiTaskDataModule`, `{source: {column: tensor}}`: then each task, with its own head, loss and labels, is an
-    episode whose support is a part of its labelled rows, and whose query is the rest. In evaluation both parts are judged, each by
-    adapting to the other. With an adaptation of no steps this is `MultiTaskModule`, but for
-    the running statistics of batch norms, through which each task goes by itself.
+    episode whose support is a part of its labelled rows, and whose query is the rest. In evaluation each part is the
+    query once, with the other as support. With an adaptation of zero steps this is `MultiTaskModule`, except for
+    the running statistics of batch norms, since each task has a forward pass of its own.
 
-    Tasks are optimised as ever: meta-gradients are found in `training_step` and reach `.grad` in Lightning's backward pass, so clipping,
+    Optimisation works as usual: meta-gradients are computed in `training_step` and reach `.grad` in Lightning's backward pass, so clipping,
     accumulation, precision and DDP work as they do elsewhere. Balancers see the tasks' meta-gradients, with the scope "parameters".
 
-    `forward` and `predict` use the weights that adaptation starts from; `adapt` gives a module for a new task.
+    `forward` and `predict` use the weights that adaptation starts from; `adapt` returns a module for a new task.
 
     Args:
         tasks: The tasks, with different names.
@@ -61,17 +61,17 @@ class MetaLearningModule(MultiTaskModule):
         adaptation: How a task's parameters follow from its support: one of `lightning_mtl.adaptation`. Default: `MAML()`.
         engine: How episodes are adapted: "loop", one after another, in the memory of one; "vmap", all of equal shapes together; "auto",
             together where there are 8 or more of equal shapes and a check on two of them, once, finds what the loop finds; on the CPU
-            not where there are convolutions, which gain nothing by it.
+            not where there are convolutions, which get no faster by it.
         chunk: How many episodes "vmap" adapts at a time, which bounds its memory. Default: all.
-        compile: Whether to compile what is adapted together, which takes up to minutes once for each shape. It needs "vmap".
+        compile: Whether to compile the adaptation of several episodes, which takes up to minutes once for each shape. It needs "vmap".
         norm: How batch norms with running statistics normalise. "episode": support and query by the statistics of the support.
             "transductive": each by its own, so that predictions for query examples depend on each other, as in MAML's experiments.
-            "running": by the running statistics that the model came with. No episode changes these.
+            "running": by the running statistics that the model has. No episode changes these.
         support: Share of a batch's labelled rows that a task is adapted to, where batches hold no episodes.
-        balancer: How the tasks of a step share it; see `MultiTaskModule`.
+        balancer: How the tasks of a step are balanced; see `MultiTaskModule`.
         weight_heads: See `MultiTaskModule`.
         refresh_every: See `MultiTaskModule`.
-        optimizer: See `MultiTaskModule`; what the adaptation learns itself is the group "adaptation".
+        optimizer: See `MultiTaskModule`; parameters of the adaptation itself are the group "adaptation".
 
     Raises:
         ValueError: An unknown engine or norm, a number out of its range, or an adaptation that does not suit a task.
@@ -155,7 +155,7 @@ class MetaLearningModule(MultiTaskModule):
     by_step = by_step
 
     def predict(self, rows: Any, tasks: Sequence[str] | None = None, *, batch_size: int = 64) -> Any:
-        """Predict with the weights that adaptation starts from; see `MultiTaskModule.predict`, and `adapt` for a task of its own.
+        """Predict with the weights that adaptation starts from; see `MultiTaskModule.predict`, and `adapt` for a new task.
 
         Args:
             rows: See `MultiTaskModule.predict`.
@@ -169,12 +169,12 @@ class MetaLearningModule(MultiTaskModule):
         return super().predict(rows, tasks, batch_size=batch_size)
 
     def exported(self, tasks: Sequence[int]) -> Exported:
-        """Cut these tasks out as a plain module; see `MultiTaskModule`."""
+        """Return these tasks as a plain module; see `MultiTaskModule`."""
         refuse_unlearned_norms(self, "export")
         return super().exported(tasks)
 
     def run(self, batch: Batch) -> Step:
-        """Adapt the tasks that have labels in this batch, and compute the losses by which they are judged; see `TaskModule`."""
+        """Adapt the tasks that have labels in this batch, and compute their losses on the queries; see `TaskModule`."""
         step = Step()
         for i, episodes in self.episodes(batch):
             adapter = self.adapter(i)
@@ -185,29 +185,31 @@ class MetaLearningModule(MultiTaskModule):
                 refuse_divergence(self, i, batch, episodes, loss)
             step.results.append(TaskResult(i, loss, *query_predictions(outcomes)))
         if self.training and not step.results:
-            step.features = next(self.encoder.parameters()).flatten()[:1]  # for a rank without labels to hang on
+            step.features = next(self.encoder.parameters()).flatten()[
+                :1
+            ]  # the zero loss of a rank without labels depends on it
         return step
 
     # Hooks of Lightning
 
     def setup(self, stage: str) -> None:
-        """Check that each rank has a whole model, and look at the strategy as `TaskModule` does."""
+        """Check that each rank has a whole model, and read the strategy as `TaskModule` does."""
         refuse_sharding(self.trainer.strategy)
-        self._adapting = {}  # what was changed since is looked up anew
+        self._adapting = {}  # layers may have changed since
         super().setup(stage)
 
     def configure_model(self) -> None:
-        """Make what only the data could tell, and what the adaptation learns of it."""
+        """Make the layers that depend on the data, and the adaptation's parameters for them."""
         super().configure_model()
         self._build_adaptation()
 
     def on_train_start(self) -> None:
-        """Tell the adaptation which epoch it is, also where a run is resumed within one."""
+        """Set the epoch of the adaptation, also where a run is resumed within one."""
         super().on_train_start()
         self.adaptation.at_epoch(self.trainer.current_epoch)
 
     def on_train_epoch_start(self) -> None:
-        """Tell the adaptation which epoch it is."""
+        """Set the epoch of the adaptation."""
         super().on_train_epoch_start()
         self.adaptation.at_epoch(self.trainer.current_epoch)
 
@@ -225,7 +227,7 @@ class MetaLearningModule(MultiTaskModule):
         super()._set_tasks(tasks)
 
     def build_heads(self) -> None:
-        """Make the layers of the heads that are known, and what the adaptation learns of them."""
+        """Make the layers of the heads that are known, and the adaptation's parameters for them."""
         super().build_heads()
         self._adapting = {}
         if len(self.heads) == len(self.tasks):
@@ -234,7 +236,7 @@ class MetaLearningModule(MultiTaskModule):
             self._build_adaptation()
 
     def _build_adaptation(self) -> None:
-        """Let the adaptation make what it learns, once all parameters are known."""
+        """Make the parameters of the adaptation, once those of the network are known."""
         network = (self.encoder, "encoder."), (self.heads, "heads."), (self.losses, "losses.")
         known = {prefix + name: value for part, prefix in network for name, value in part.named_parameters()}
         if len(self.heads) == len(self.tasks) and known:
@@ -249,7 +251,7 @@ class MetaLearningModule(MultiTaskModule):
         return any(self.adaptation.replaces(f"heads.{task.name}.") for task in self.tasks)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is made anew where it is needed."""
+        """Leave out the adapters, which are made again where they are needed."""
         return {**super().__getstate__(), "_adapting": {}}
 
     # Episodes
@@ -258,7 +260,7 @@ class MetaLearningModule(MultiTaskModule):
         return {f"{OWN}{name}": value for name, value in self.adaptation.learned().items()}
 
     def adapter(self, task: int) -> Adapting:
-        """Return what adapts a task.
+        """Return the object that adapts a task.
 
         Args:
             task: Its number.

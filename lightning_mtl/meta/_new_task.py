@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def usual_method(module: MetaLearningModule, task: Task) -> tuple[Adaptation, Norm]:
-    """Return the adaptation that was trained for; what it learned for the head of a single task goes to that of the new one."""
+    """Return the trained adaptation; what it learned for the head of a single task is transferred to the new head."""
     rule = copy.deepcopy(module.adaptation)
     if len(module.tasks) == 1:
         own = {f"heads.{task.name}.{name}": value for name, value in task.known_head().named_parameters()}
@@ -22,7 +22,7 @@ def usual_method(module: MetaLearningModule, task: Task) -> tuple[Adaptation, No
 
 
 def initial_head(module: MetaLearningModule, task: Task) -> None:
-    """Give a new task the head that the others start from, if it predicts as many numbers of the same kind."""
+    """Give a new task the meta-learned head of a single task, if it predicts as many numbers of the same kind."""
     head, found = module.tasks[0].known_head(), task.known_head()
     if len(module.tasks) > 1 or (head.kind, head.outputs) != (found.kind, found.outputs):
         return

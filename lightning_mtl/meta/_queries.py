@@ -11,7 +11,7 @@ from torch import Tensor
 from ..adaptation import Outcome, carried, whole
 
 OWN = "adaptation."
-"""What begins the names of parameters that the adaptation learns itself."""
+"""Prefix of the names of parameters that the adaptation learns itself."""
 _APART = 2**20
 """More than an episode has sentences, so that those of different episodes have different numbers."""
 
@@ -20,7 +20,7 @@ def query_loss(outcomes: Sequence[Outcome], parameters: Mapping[str, Tensor] | N
     """Return the mean loss over the rows of all queries; in training with its gradients.
 
     Args:
-        outcomes: What adapting to the episodes gave.
+        outcomes: The results of adapting to the episodes.
         parameters: In training the parameters that get gradients, by name.
     """
     rows = sum(outcome.rows for outcome in outcomes)
@@ -37,11 +37,11 @@ def _share_of(outcome: Outcome, rows: int, parameters: Mapping[str, Tensor] | No
 
 
 def query_predictions(outcomes: Sequence[Outcome]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Join what was predicted for the rows of all queries, their labels, and for words the sentence of each."""
-    told: dict[str, list[Tensor]] = {}
+    """Join the predictions for the rows of all queries, their labels, and for words the sentence of each."""
+    found: dict[str, list[Tensor]] = {}
     for number, outcome in enumerate(outcomes):
         for name, value in outcome.joined().items():
             if name == "sequence":
                 value = value + _APART * torch.arange(len(value), device=value.device).unsqueeze(1) + number * _APART**2
-            told.setdefault(name, []).append(value.flatten(0, 1))
-    return whole(told["prediction"]), whole(told["target"]), whole(told["sequence"]) if "sequence" in told else None
+            found.setdefault(name, []).append(value.flatten(0, 1))
+    return whole(found["prediction"]), whole(found["target"]), whole(found["sequence"]) if "sequence" in found else None

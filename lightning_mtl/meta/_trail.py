@@ -1,4 +1,4 @@
-"""What adapting to episodes gave, step by step."""
+"""The results of adapting to episodes, step by step."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trail:
-    """What adapting to episodes gave, step by step.
+    """The results of adapting to episodes, step by step.
 
     Args:
         losses: The query's loss before the first step and after each, [steps + 1, episodes].
-        predictions: What the head predicted for the query, [steps + 1, episodes, rows, ...]: probabilities, or values.
+        predictions: Predictions for the query, [steps + 1, episodes, rows, ...]: probabilities, or values.
         target: The query's labels, [episodes, rows, ...].
     """
 
@@ -33,12 +33,12 @@ class Trail:
 
 
 def by_step(module: MetaLearningModule, batch: Batch, steps: int | None = None) -> dict[str, Trail]:
-    """Adapt to episodes in evaluation mode, and return what the query yields before the first step and after each.
+    """Adapt to episodes in evaluation mode, and return losses and predictions of the query before the first step and after each.
 
     Args:
         module: The module.
         batch: Episodes of equal sizes.
-        steps: How many to take. Default: those that the adaptation takes in evaluation.
+        steps: How many inner steps to take. Default: those of the adaptation in evaluation.
 
     Raises:
         ValueError: The episodes are of different sizes.

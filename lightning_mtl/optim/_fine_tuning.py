@@ -1,4 +1,4 @@
-"""The habits of fine-tuning: which rate and decay each parameter gets, and how the rates rise and fall."""
+"""Fine-tuning: the learning rate and weight decay of each parameter, and the schedule of the rates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._layers import Levels, Place, places, without_decay
 
 _FUSED = ("cpu", "cuda", "mps")
 _RULE_RATE = 1e-3
-"""Few numbers of size one, which the rates of pretrained weights would never move."""
+"""Learned rules have few parameters, of order one, for which the rates of pretrained weights are too small."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,9 @@ class FineTuning:
     (Devlin et al., "BERT", NAACL 2019, and its code).
 
     Args:
-        lr: Rate of the trunk at its highest.
+        lr: Highest learning rate of the trunk.
         head_lr: Rate of the heads. Default: that of the trunk.
-        weight_decay: Share of a weight that is taken off, times the rate, in each step (Loshchilov and Hutter, "Decoupled
+        weight_decay: Share of a weight that is subtracted, times the rate, in each step (Loshchilov and Hutter, "Decoupled
             weight decay regularization", ICLR 2019). `Task(weight_decay=)` is that of a task's head.
         warmup: Steps in which rates rise from 0: below 1 a share of the steps that a part is trained in, else a number.
         decay: How rates fall after that: to 0 in a line or half a cosine, or not at all.
@@ -40,16 +40,16 @@ class FineTuning:
             classification", ACL 2018; as in Clark et al., "ELECTRA", ICLR 2020). Layers are the longest `nn.ModuleList` of
             the trunk, one called layer, layers, block, blocks or h before others; a trunk without one is a single layer. In a
             `LevelledEncoder` they are those of its levels, counted through.
-        freeze_steps: Steps in which the trunk's rate is 0, so that new heads settle first; then its own warm-up begins.
-            Gradients are computed all along, so that nothing changes for DDP; a step costs what it always costs.
+        freeze_steps: Steps in which the trunk's rate is 0, so that new heads are trained first; then its own warm-up begins.
+            Gradients are computed all the same, so that nothing changes for DDP; a step costs as much as any other.
         rates: {task: rate of its head}, instead of `head_lr`.
         level_rates: {level: rate of all its layers}, instead of what `lr` and `layer_decay` give, where the encoder has levels: by
-            number, negative from the top, or name; 0 is what all levels stand on, such as embeddings.
-        level_starts: {level: step from which it moves}, instead of `freeze_steps`: its own warm-up begins then. Levels that start
+            number, negative from the top, or name; 0 is the part below all levels, such as embeddings.
+        level_starts: {level: step from which it is trained}, instead of `freeze_steps`: its own warm-up begins then. Levels that start
             from the top down are unfrozen gradually (Howard and Ruder 2018, section 3.3).
 
     Raises:
-        ValueError: A number out of its range.
+        ValueError: A number is out of its range.
 
     Example:
         >>> trunk, heads = nn.Linear(4, 8), nn.ModuleDict({"sick": nn.Linear(8, 1)})
@@ -90,7 +90,7 @@ class FineTuning:
             require(start >= 0, f"level_starts[{level!r}]", "at least 0", start, "0 trains it from the start.")
 
     def __call__(self, groups: Iterable[Any]) -> Optimizer:
-        """Make the optimizer over groups of another's making, without the schedule, for which a run must have an end."""
+        """Make the optimizer for given parameter groups, without the schedule, which needs the number of steps."""
         return AdamW(groups, lr=self.lr, weight_decay=self.weight_decay)
 
     def configure(
@@ -109,15 +109,15 @@ class FineTuning:
 
         Groups are called "trunk" and "heads", with "/no_decay" for what does not decay; with `layer_decay`,
         "trunk/embeddings" and "trunk/layer_1" to the top; "trunk/level_<number>" for a level that is named, 0 being
-        "trunk/embeddings"; "heads/<task>" for a task in `rates` or `decays`; "balancer" and "adaptation" for what these learn, at a rate of 0.001,
+        "trunk/embeddings"; "heads/<task>" for a task in `rates` or `decays`; "balancer" and "adaptation" for their parameters, at a rate of 0.001,
         without decay.
 
         Args:
-            module: What is trained; whether it holds heads and balancer too is all the same.
+            module: The model, with or without heads and balancer.
             heads: {task: head}.
             steps: Steps of the run.
             fused: Whether AdamW may update all weights in one kernel, where the device has one.
-            rules: What else has parameters of its own, by the name of its group: balancer, adaptation.
+            rules: Other modules with learned parameters, by the names of their groups: balancer, adaptation.
             levels: Where the encoder has levels, the module and all parameters of each, level 0 first.
             stages: Names of the levels, if they have any.
             decays: {task: decay of its head}, instead of `weight_decay`.
@@ -126,7 +126,7 @@ class FineTuning:
             What Lightning reads: {"optimizer": ..., "lr_scheduler": {"scheduler": ..., "interval": "step"}}.
 
         Raises:
-            ValueError: `rates` names a task that has no head, or `level_rates` or `level_starts` a level that there is not.
+            ValueError: `rates` names a task without a head, or `level_rates` or `level_starts` a level that does not exist.
         """
         self._check_rates(list(heads))
         chosen = [
@@ -142,7 +142,7 @@ class FineTuning:
             if params
         ]
         starts = [group.pop("start") for group in groups]
-        self._warn_of_rest(groups, starts, steps)
+        self._warn_of_late_groups(groups, starts, steps)
         one_kernel = fused and all(
             p.device.type in _FUSED and p.is_floating_point() for group in groups for p in group["params"]
         )
@@ -159,7 +159,7 @@ class FineTuning:
                 hint = did_you_mean(name, tasks)
                 raise ValueError(f"`rates` must name tasks, got {name!r}; tasks are {tasks}. {hint}")
 
-    def _warn_of_rest(self, groups: Sequence[Mapping[str, Any]], starts: Sequence[int], steps: int) -> None:
+    def _warn_of_late_groups(self, groups: Sequence[Mapping[str, Any]], starts: Sequence[int], steps: int) -> None:
         late = [group["name"] for group, start in zip(groups, starts, strict=True) if start >= steps]
         if late and self.freeze_steps >= steps:
             warnings.warn(
@@ -194,8 +194,8 @@ class FineTuning:
             name, rate = self._head_rate(task, decays) if task else self._trunk_rate(where[id(p)], top, rates, starts)
             decay = 0.0 if id(p) in plain else decays.get(task or "", self.weight_decay)
             name += "/no_decay" * (id(p) in plain)
-            made = {"params": [], "name": name, "lr": rate, "weight_decay": decay, "start": start}
-            groups.setdefault(name, made)["params"].append(p)
+            group = {"params": [], "name": name, "lr": rate, "weight_decay": decay, "start": start}
+            groups.setdefault(name, group)["params"].append(p)
         return list(groups.values())
 
     def _head_rate(self, task: str, decays: Mapping[str, float]) -> tuple[str, float]:
@@ -245,7 +245,7 @@ def _ids(module: nn.Module) -> set[int]:
 
 
 def _numbered(name: str, given: Mapping[int | str, Any] | None, top: int, stages: Sequence[str]) -> dict[int, Any]:
-    """Bring what is said of levels, by number or name, into the order of their numbers."""
+    """Return values for levels, which are given by number or name, by the numbers of the levels."""
     if given and not top:
         raise ValueError(
             f"`{name}` must be left out where the encoder has no levels, got {given}. Use a `LevelledEncoder`."
@@ -257,7 +257,7 @@ def _numbered(name: str, given: Mapping[int | str, Any] | None, top: int, stages
     for level, value in (given or {}).items():
         if level not in known:
             named = f", or one of the names {list(stages)}" if stages else ""
-            hint = did_you_mean(str(level), stages, "0 is what all levels stand on.")
+            hint = did_you_mean(str(level), stages, "0 is the part below all levels.")
             raise ValueError(
                 f"`{name}` must name levels by a number from {-top} to {top}{named}, got {level!r}. {hint}"
             )

@@ -12,7 +12,7 @@ _STACKS = ("layer", "layers", "block", "blocks", "h")
 """What libraries call the list of a network's blocks."""
 
 Levels = Sequence[tuple[nn.Module, Sequence[nn.Parameter]]]
-"""For each level of a trunk, 0 (what all stand on) first, the module of its layers and all its parameters."""
+"""For each level of a trunk, 0 (the part below all levels) first, the module of its layers and all its parameters."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _in_levels(module: nn.Module, levels: Levels) -> dict[int, Place]:
         for block in (_blocks(layers, set()) or [layers]) if level else []:
             depth += 1
             _put(found, block.parameters(), Place(depth, level))
-        _put(found, parameters, Place(depth, level))  # what a level has beside its layers stands with the last of them
+        _put(found, parameters, Place(depth, level))  # other parameters of a level get the depth of its last layer
     _put(found, module.parameters(), Place(depth, len(levels) - 1))
     return found
 

@@ -22,9 +22,9 @@ class ParameterGroups:
     """The groups "trunk" and "heads", "heads/<task>" for a head with a weight decay of its own, and one for each learned rule.
 
     Args:
-        module: All that is trained.
+        module: The model.
         heads: The heads, by the names of tasks.
-        rules: What has parameters beside the network's (balancer, adaptation), by the name of its group; they never decay.
+        rules: Other modules with learned parameters (balancer, adaptation), by the names of their groups, without decay.
         decays: Weight decays of heads, by the names of tasks.
         lr: The rate of all groups. Default: the optimizer's own.
         levels: Where the encoder has levels, the module and all parameters of each.
@@ -43,7 +43,7 @@ class ParameterGroups:
         """Make the optimizer: by default AdamW at a rate of 0.001.
 
         Raises:
-            ValueError: A task has a weight decay, and the optimizer knows of none.
+            ValueError: A task has a weight decay, and the optimizer has none.
         """
         decays = {f"heads/{task}": decay for task, decay in self.decays.items()}
         rate = {} if self.lr is None else {"lr": self.lr}
@@ -93,7 +93,7 @@ class ParameterGroups:
             self.module,
             self.heads,
             int(steps),
-            # A fused step takes the scaling off the gradients itself, and Lightning then refuses to clip them.
+            # A fused step unscales the gradients itself, and Lightning then refuses to clip them.
             fused=trainer.precision != "16-mixed",
             rules=self.rules,
             levels=self.levels,
