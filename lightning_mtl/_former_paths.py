@@ -11,6 +11,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 NEW_PATHS = {
+    "_recipe_cli": "cli",  # a recipe imported it, and recipes are copied
     "datamodule": "data",
     "episodes": "meta",
     "few_shot": "meta",

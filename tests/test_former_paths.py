@@ -14,6 +14,7 @@ from lightning_mtl._former_paths import NEW_PATHS
 @pytest.mark.parametrize(
     ("path", "name"),
     [
+        ("_recipe_cli", "finish"),
         ("module", "MultiTaskModule"),
         ("datamodule", "MultiTaskDataModule"),
         ("source", "Source"),
