@@ -1,4 +1,4 @@
-"""The only file that uses what is private or internal in Lightning; `tests/test_lightning.py` has a test for each use."""
+"""The only file that uses private or internal parts of Lightning; `tests/test_lightning.py` has a test for each use."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def steps_next(trainer: L.Trainer) -> bool:
 
 
 def expect_unused_parameters(strategy: DDPStrategy) -> bool:
-    """Let DDP expect parameters without gradients, where nothing is said of it; return whether it does."""
+    """Let DDP expect parameters without gradients, unless the option is set; return whether it does."""
     return bool(strategy._ddp_kwargs.setdefault("find_unused_parameters", True))
 
 
@@ -85,7 +85,7 @@ def shorten(trainer: L.Trainer, epochs: int | None = None, steps: int | None = N
 
 
 def hide_val_dataloader(data: L.LightningDataModule, hide: bool) -> None:
-    """Take `val_dataloader` away from a data module, or return it: Lightning skips validation only where there is none."""
+    """Hide or restore `val_dataloader` of a data module: Lightning skips validation only where there is none."""
     vars(data).pop("val_dataloader", None)
     if hide:
         vars(data)["val_dataloader"] = L.LightningDataModule.val_dataloader.__get__(data)

@@ -10,7 +10,7 @@ from ..balancers import Balancer, seed_of_run
 
 
 def seed_balancer(balancer: Balancer) -> None:
-    """Give a balancer the seed of the run, the same on all ranks."""
+    """Set the seed of a balancer to that of the run, the same on all ranks."""
     balancer.run_seed = of_first_rank(seed_of_run())
 
 

@@ -23,7 +23,7 @@ class Measuring:
 
     @property
     def given_scope(self) -> Scope | None:
-        """The scope that is asked for; None if it follows from the data."""
+        """The requested scope; None if it follows from the data."""
         return "parameters" if self.sketch or self.gradient_memory else self.scope
 
     def refuse(self, balancer: Any) -> None:

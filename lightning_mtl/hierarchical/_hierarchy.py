@@ -132,7 +132,7 @@ class Hierarchy(nn.Module):
                 nn.init.zeros_(self.joins[str(level)].weight)  # type: ignore[arg-type]
             elif feeding != old.fed[level]:
                 raise ValueError(
-                    f"`feeds_from` of task {self.names[-1]!r} must be as of the other tasks at level {level}, which is fed by "
+                    f"`feeds_from` of task {self.names[-1]!r} must be those of the other tasks at level {level}, which is fed by "
                     f"{[self.names[task] for task in old.fed[level]]}: more would change what these know. Leave the others out."
                 )
         self.embeddings = old.embeddings

@@ -11,7 +11,7 @@ from ..modules import Learner
 
 
 class LevelLearner(Learner):
-    """A task of a hierarchy, with the levels below it and what is fed into them.
+    """A task of a hierarchy, with the levels below it and their feeds.
 
     Args:
         learner: The task by itself.

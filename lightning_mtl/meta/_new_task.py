@@ -22,7 +22,7 @@ def usual_method(module: MetaLearningModule, task: Task) -> tuple[Adaptation, No
 
 
 def initial_head(module: MetaLearningModule, task: Task) -> None:
-    """Give a new task the meta-learned head of a single task, if it predicts as many numbers of the same kind."""
+    """Set the head of a new task to the meta-learned head of a single task, if it predicts as many numbers of the same kind."""
     head, found = module.tasks[0].known_head(), task.known_head()
     if len(module.tasks) > 1 or (head.kind, head.outputs) != (found.kind, found.outputs):
         return

@@ -192,7 +192,7 @@ class MultiTaskModule(TaskModule):
         return ANIL(rate=0.01, steps=100, optimizer=Adam()), "running"
 
     def initial_head(self, task: Task) -> None:
-        """Give a new task a head that was learned for tasks of its kind, if the module has one.
+        """Set the head of a new task to one that was learned for tasks of its kind, if the module has one.
 
         Args:
             task: The new task.

@@ -137,7 +137,7 @@ class TaskNetwork(L.LightningModule):
         return self.encoder.levelled() if isinstance(self.encoder, LevelledEncoder) else []
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments beside tasks, encoder and balancing, as plain data."""
+        """Return the arguments other than tasks, encoder and balancing, as plain data."""
         return {}
 
     def balancing(self) -> dict[str, Any]:

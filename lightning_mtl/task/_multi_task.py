@@ -106,7 +106,7 @@ class MultiTask(BalancedModule, Protocol):
         """Return the arguments of balancing."""
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments beside tasks, encoder and balancing."""
+        """Return the arguments other than tasks, encoder and balancing."""
 
     def build_encoder(self) -> None:
         """Make the layers of the encoder that depend on the data."""
