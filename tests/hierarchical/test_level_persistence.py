@@ -256,7 +256,7 @@ def test_a_task_that_is_added_with_a_feed_disturbs_nobody() -> None:
     of.add_task(Task("new", head=Multiclass(3), level=2, feeds_from=["low"]), freeze=True)
     after = of.eval()(drawn)
     assert all(torch.equal(before[task], after[task]) for task in before)
-    with pytest.raises(ValueError, match="must be as of the other tasks at level 2, which is fed by \\['low'\\]"):
+    with pytest.raises(ValueError, match="at level 2, which is fed by \\['low'\\]"):
         of.add_task(Task("newer", head=Multiclass(3), level=2, feeds_from=["also"]))
 
 
