@@ -72,7 +72,7 @@ def placed(module: Any, batch: Any) -> Any:
 
 
 def make_due_loader(trainer: L.Trainer) -> None:
-    """Make the training loader of a fit that starts now; Lightning tells some resumed runs of a later one nothing."""
+    """Make a training loader that is due now: in some resumed runs Lightning makes it later, where no hook tells callbacks."""
     trainer.fit_loop.setup_data()
 
 

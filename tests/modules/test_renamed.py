@@ -40,4 +40,4 @@ def test_former_methods_are_those_of_the_step(trainer: TrainerMaker) -> None:
 
 
 def test_asking_the_class_does_not_warn() -> None:
-    assert type(module()).also_shown.new == "train_log.extra_values"  # type: ignore[attr-defined]
+    assert type(module()).also_shown.new == "train_log.extra_values"
