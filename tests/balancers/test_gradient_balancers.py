@@ -32,6 +32,7 @@ from lightning_mtl.balancers import (
 )
 from tests import ROOT
 from tests.balancers.gramians import APART, DEPENDENT, SAMPLES, cosines, describe, draw, lead, observed, same, weigh
+from tests.cases import over
 
 ORACLES = json.loads((ROOT / "tests/oracles" / "balancing.json").read_text())
 EACH: list[Callable[[], CosineBalancer]] = [
@@ -72,7 +73,7 @@ WITHOUT_CONFLICT += [ConFIG, lambda: MGDA("l2")]
 Make = Callable[[], CosineBalancer]
 
 each = pytest.mark.parametrize("make", EACH, ids=lambda make: repr(make()))
-samples = pytest.mark.parametrize("rows", SAMPLES, ids=describe)
+samples = over("rows", SAMPLES, ids=describe)
 
 
 # All balancers
@@ -113,7 +114,7 @@ def test_what_is_not_finite_gives_uniform_weights(make: Make) -> None:
 
 
 @each
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@over("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_weights_are_finite_and_of_the_gramians_type(make: Make, dtype: torch.dtype) -> None:
     for rows in (
         *SAMPLES,
@@ -128,7 +129,7 @@ def test_weights_are_finite_and_of_the_gramians_type(make: Make, dtype: torch.dt
 
 
 @each
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@over("dtype", [torch.float64, torch.float32])
 def test_the_scale_of_all_gradients_does_not_turn_the_direction(make: Make, dtype: torch.dtype) -> None:
     for rows in SAMPLES[::4]:
         before = lead(make(), rows.to(dtype)).double()

@@ -27,9 +27,10 @@ from lightning_mtl.balancers import (
 from lightning_mtl.balancers._nonnegative import _by_active_set, nonnegative
 from lightning_mtl.balancers._projections import projected
 from tests.balancers.gramians import APART, DEPENDENT, SAMPLES, cosines, describe, lead, observed, same, weigh
+from tests.cases import over
 
-samples = pytest.mark.parametrize("rows", SAMPLES, ids=describe)
-apart = pytest.mark.parametrize("rows", SAMPLES + APART, ids=describe)
+samples = over("rows", SAMPLES, ids=describe)
+apart = over("rows", SAMPLES + APART, ids=describe)
 
 
 # Conditions of optimality
@@ -46,7 +47,7 @@ def test_mgda_is_the_shortest_convex_combination(rows: Tensor) -> None:
 
 
 @pytest.mark.parametrize("c", [0.01, 0.5, 0.95])
-@pytest.mark.parametrize("rows", SAMPLES + APART + DEPENDENT, ids=describe)
+@over("rows", SAMPLES + APART + DEPENDENT, ids=describe)
 def test_cagrad_is_the_best_for_the_worst(c: float, rows: Tensor) -> None:
     mean = rows.mean(0)
     added = weigh(CAGrad(c), rows) - 1 / len(rows)
@@ -58,7 +59,7 @@ def test_cagrad_is_the_best_for_the_worst(c: float, rows: Tensor) -> None:
     assert worst >= float(mean @ bound + radius * bound.norm()) - 1e-8 * scale
 
 
-@pytest.mark.parametrize("rows", SAMPLES + APART + DEPENDENT, ids=describe)
+@over("rows", SAMPLES + APART + DEPENDENT, ids=describe)
 def test_dual_proj_is_a_projection(rows: Tensor) -> None:
     added = weigh(DualProj(), rows) - 1 / len(rows)
     products = rows @ (rows.mean(0) + added @ rows)
@@ -68,7 +69,7 @@ def test_dual_proj_is_a_projection(rows: Tensor) -> None:
     assert float((added * products / size).abs().max()) <= 1e-8
 
 
-@pytest.mark.parametrize("rows", SAMPLES + APART + DEPENDENT, ids=describe)
+@over("rows", SAMPLES + APART + DEPENDENT, ids=describe)
 def test_upgrad_projects_each_gradient(rows: Tensor) -> None:
     """Against non-negative least squares in the space of the gradients, which never sees a Gramian."""
     units = rows / rows.norm(dim=1, keepdim=True)
@@ -129,7 +130,7 @@ def test_gradnorm_makes_its_own_loss_zero(rows: Tensor) -> None:
     assert_close(float(weigh(balancer, rows).sum()), float(len(rows)))
 
 
-@pytest.mark.parametrize("rows", [rows for rows in SAMPLES + APART if len(rows) == 2], ids=describe)
+@over("rows", [rows for rows in SAMPLES + APART if len(rows) == 2], ids=describe)
 def test_of_two_tasks(rows: Tensor) -> None:
     same(lead(PCGrad(), rows) / 2, lead(UPGrad(), rows))
     assert_close(cosines(rows, lead(ConFIG(), rows)).abs(), cosines(rows, lead(IMTLG(), rows)).abs())
@@ -144,7 +145,7 @@ def test_of_two_tasks(rows: Tensor) -> None:
 
 
 @pytest.mark.parametrize("solve", [_by_active_set, lambda m, t: nonnegative(m, t, 1e-12)], ids=["set", "pivots"])
-@pytest.mark.parametrize("rows", SAMPLES + DEPENDENT, ids=describe)
+@over("rows", SAMPLES + DEPENDENT, ids=describe)
 def test_nonnegative_least_squares(solve: Callable[..., Any], rows: Tensor) -> None:
     units = rows / rows.norm(dim=1, keepdim=True)
     target = torch.randn(rows.shape[1], dtype=rows.dtype)

@@ -35,6 +35,7 @@ from lightning_mtl.callbacks._distances import distances
 from lightning_mtl.inputs import WORDS
 from lightning_mtl.samplers import Phase, Phases, Proportional
 from tests.builders import leaning, splits
+from tests.cases import over
 from tests.conftest import TrainerMaker
 from tests.models import word_rows
 from tests.phased import IN_A_ROW, NAMES, Watch, data, module, resumed, same, watched
@@ -43,7 +44,7 @@ from tests.phased import IN_A_ROW, NAMES, Watch, data, module, resumed, same, wa
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_distances_are_divergences(seed: int, temperature: float) -> None:
     draw = torch.Generator().manual_seed(seed)
     new, old = torch.randn(2, 7, 4, generator=draw, dtype=torch.float64) * 4

@@ -20,6 +20,7 @@ from lightning_mtl.callbacks import GapMonitor
 from lightning_mtl.callbacks._gap_monitor import _Trace
 from lightning_mtl.metrics import DropAlarm
 from tests.builders import module, splits
+from tests.cases import over
 from tests.conftest import TrainerMaker
 
 
@@ -66,7 +67,7 @@ FALLS = [1 - 0.03 * i for i in range(30)]
 RISES = [1.0] * 18 + [1.5] * 12
 
 
-@pytest.mark.parametrize("seed", range(10))
+@over("seed", range(10))
 def test_a_rise_is_an_alarm_where_the_training_loss_falls(seed: int) -> None:
     validate = wavering(RISES, seed)
     found = trace(FALLS, validate)
@@ -75,13 +76,13 @@ def test_a_rise_is_an_alarm_where_the_training_loss_falls(seed: int) -> None:
     assert trace([-loss for loss in FALLS], validate) == []  # training gets worse too: no overfitting
 
 
-@pytest.mark.parametrize("seed", range(10))
+@over("seed", range(10))
 def test_a_loss_that_falls_or_stays_is_none(seed: int) -> None:
     assert trace(FALLS, wavering(FALLS, seed)) == []
     assert trace(FALLS, [0.7] * 30) == []
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_a_rise_counts_as_soon_as_the_training_loss_falls_unless_it_has_come_back(seed: int) -> None:
     validate = wavering(RISES, seed)
     late: Sequence[float | None] = [1.0] * 18 + [2.0] * 4 + [0.5] * 8

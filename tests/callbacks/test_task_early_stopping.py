@@ -36,6 +36,7 @@ from lightning_mtl.callbacks import TaskEarlyStopping
 from lightning_mtl.callbacks._patience import Patience
 from lightning_mtl.samplers import LAG, Temperature
 from tests.builders import columns, encoder, leaning, module, rows, splits
+from tests.cases import over
 from tests.conftest import TrainerMaker
 
 NEVER = 1e9
@@ -97,7 +98,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor], start: str = "") -> b
 # Theorems: who has stopped when
 
 
-@pytest.mark.parametrize("seed", range(20))
+@over("seed", range(20))
 def test_a_task_stops_when_its_best_score_is_too_long_ago(seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     scores = torch.randn(30, generator=draw).cumsum(0).tolist()
@@ -115,7 +116,7 @@ def test_a_task_stops_when_its_best_score_is_too_long_ago(seed: int) -> None:
     assert made.best["a"] == {"step": best, "score": scores[best]}
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_tasks_are_judged_alone_and_judging_goes_on_from_any_state(seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     traces = dict(zip("abc", torch.randn(3, 12, generator=draw).tolist(), strict=True))

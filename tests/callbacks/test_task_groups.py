@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_mtl.callbacks._task_groups import task_groups
+from tests.cases import over
 
 Groups = list[list[int]]
 
@@ -32,7 +33,7 @@ def every_partition(tasks: int, count: int) -> list[Groups]:
 SAMPLES = [(tasks, count, seed) for tasks in (2, 3, 4, 6) for count in range(1, tasks + 1) for seed in range(3)]
 
 
-@pytest.mark.parametrize(("tasks", "count", "seed"), [*SAMPLES, (8, 3, 0)])
+@over(("tasks", "count", "seed"), [*SAMPLES, (8, 3, 0)])
 def test_no_partition_helps_more(tasks: int, count: int, seed: int) -> None:
     affinity = draw(tasks, seed)
     found = task_groups(affinity, count)

@@ -17,11 +17,12 @@ from torch.testing import assert_close
 from lightning_mtl import Binary, HierarchicalModule, Levels, Regression, Task
 from lightning_mtl.callbacks import Distillation, Replay, WeightAnchor
 from lightning_mtl.samplers import Phase, Phases, Proportional
+from tests.cases import over
 from tests.conftest import TrainerMaker
 from tests.phased import NAMES, Save, Watch, data, module, resumed, same, watched
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 @pytest.mark.parametrize("strength", [0.1, 5.0, 20.0, 1e4])
 def test_a_step_of_descent_goes_no_further_than_the_anchor(seed: int, strength: float) -> None:
     draw = torch.Generator().manual_seed(seed)

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from lightning_mtl import split
+from tests.cases import over
 
 HALVES = {"train": 0.5, "test": 0.5}
 SHARES = [{"train": 0.8, "validation": 0.1, "test": 0.1}, HALVES, {"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, {"train": 1.0}]
@@ -28,9 +29,9 @@ def visits(count: int = 1000) -> datasets.Dataset:
     )
 
 
-@pytest.mark.parametrize("shares", SHARES, ids=str)
+@over("shares", SHARES, ids=str)
 @pytest.mark.parametrize("options", [{}, {"by": "patient"}, {"time": "day"}], ids=str)
-@pytest.mark.parametrize("seed", [0, 7])
+@over("seed", [0, 7])
 def test_every_row_is_in_one_split(shares: dict[str, float], options: dict[str, str], seed: int) -> None:
     parts = split(visits(), shares, seed=seed, **options)
     assert list(parts) == list(shares)
@@ -54,7 +55,7 @@ def test_letter_case_and_blanks_part_nothing() -> None:
         assert not kinds[0] & kinds[1]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_no_time_of_a_split_reaches_the_next_one(seed: int) -> None:
     draw = random.Random(seed)
     rows = [{"day": draw.randrange(12)} for _ in range(60)]

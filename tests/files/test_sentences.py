@@ -10,6 +10,7 @@ import pytest
 
 from lightning_mtl import Arcs, HierarchicalModule, MultiTaskDataModule, Source, StackedRecurrent, Task
 from lightning_mtl.files import read_rows, read_sentences
+from tests.cases import over
 from tests.models import quiet
 
 CONLLU = """# text = Ela foi na rua.
@@ -45,7 +46,7 @@ def test_conllu(content: str, read: Any, tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 @pytest.mark.parametrize("separator", ["\t", " "])
 def test_columns_that_were_written_are_read(seed: int, separator: str, tmp_path: Path) -> None:
     draw = random.Random(seed)

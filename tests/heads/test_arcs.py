@@ -28,6 +28,7 @@ from lightning_mtl import (
 )
 from lightning_mtl.encoders import LevelledEncoder
 from tests.builders import examples
+from tests.cases import over
 from tests.models import Row, close, quiet, small_bert
 
 WORDS = ["the", "unbelievably", "fine", "Amsterdam", "it's", "film"]
@@ -60,7 +61,7 @@ def built(width: int = 6, size: int = 4) -> Arcs:
     return head.double()
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_scores_and_loss_are_those_of_the_paper(seed: int) -> None:
     """A loop over pairs of words."""
     torch.manual_seed(seed)
@@ -81,7 +82,7 @@ def test_scores_and_loss_are_those_of_the_paper(seed: int) -> None:
     assert_close(head.loss(scores[0], target), -torch.stack(terms).mean())
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_masked_positions_are_never_predicted_and_get_no_gradient(seed: int) -> None:
     torch.manual_seed(seed)
     head, features = built(), torch.randn(3, 7, 6, dtype=torch.float64, requires_grad=True)
@@ -102,7 +103,7 @@ def test_padding_changes_no_score() -> None:
     assert_close(head(padded, mask)[:, :4, :5], head(features))
 
 
-@pytest.mark.parametrize("seed", range(10))
+@over("seed", range(10))
 def test_labels_and_answers_are_inverse(seed: int) -> None:
     """Numbers of words become positions; what scores these positions highest answers the numbers, whatever parts words have."""
     draw = random.Random(seed)

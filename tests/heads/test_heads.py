@@ -20,6 +20,7 @@ from torch.testing import assert_close
 from torchmetrics.functional.classification import binary_accuracy, multilabel_accuracy
 
 from lightning_mtl import Arcs, Binary, Head, Multiclass, Multilabel, Regression, Tagging
+from tests.cases import over
 
 HEADS = [(Binary(), ()), (Multiclass(3), (3,)), (Multilabel(4), (4,)), (Regression(), ()), (Regression(2), (2,))]
 HEADS += [(Multilabel(1), (1,))]
@@ -376,7 +377,7 @@ def brute_force(p: Sequence[float], y: Sequence[int]) -> tuple[float, float]:
     return best, min((t for t, score in zip(middles, scores, strict=True) if score == best), key=lambda t: abs(t - 0.5))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@over("seed", range(20))
 def test_tuned_threshold_is_the_best_there_is(seed: int) -> None:
     torch.manual_seed(seed)
     p = (torch.randint(0, 20, (40,)) / 20).double()  # with ties, and with zeros

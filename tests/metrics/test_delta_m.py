@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lightning_mtl.metrics import DeltaM, MeanRank, delta_m, mean_rank
+from tests.cases import over
 
 
 def drawn(*shape: int, seed: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) + 0.1
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_gains_are_their_definition(seed: int) -> None:
     values, baseline = drawn(5, seed=seed), drawn(5, seed=seed + 50)
     higher, tasks = [True, False, False, True, False], ["a", "a", "b", "c", "c"]
@@ -60,7 +61,7 @@ def test_the_metric_averages_over_runs_and_is_merged() -> None:
     assert_close(loaded(runs[0]), delta_m(runs[0], baseline, higher))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_ranks_are_those_of_scipy(seed: int) -> None:
     values = torch.randint(4, (6, 5), generator=torch.Generator().manual_seed(seed)).double()  # with ties
     higher = [True, False, True, True, False]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_mtl.metrics import ForgettingEvents
+from tests.cases import over
 
 Step = tuple[Tensor, Tensor]
 
@@ -53,7 +54,7 @@ def check(metric: ForgettingEvents, drawn: list[Step], examples: int) -> None:
 
 
 @pytest.mark.parametrize("examples", [2, 5, 40])
-@pytest.mark.parametrize("seed", range(6))
+@over("seed", range(6))
 def test_it_counts_as_one_who_reads_one_by_one(examples: int, seed: int) -> None:
     metric, drawn = ForgettingEvents(examples), steps(examples, seed)
     for number, (rows, right) in enumerate(drawn):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lightning_mtl.metrics import BackwardTransfer, Drawdown, Forgetting, ForwardTransfer, Kept, ScoreMatrix, WorstCase
+from tests.cases import over
 
 MATRIX = torch.tensor([[0.9, 0.1, 0.1], [0.95, 0.85, 0.2], [0.8, 0.88, 0.9]])
 METRICS: dict[str, Callable[[int], ScoreMatrix]] = {
@@ -41,7 +42,7 @@ def reference(name: str, matrix: list[list[float]], learned: Sequence[int], init
 
 @pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("tasks", [2, 3, 7])
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_the_figures_are_their_definitions(name: str, tasks: int, seed: int) -> None:
     matrix = torch.rand(tasks, tasks, generator=torch.Generator().manual_seed(seed))
     metric = updated(METRICS[name](tasks), matrix)
@@ -50,7 +51,7 @@ def test_the_figures_are_their_definitions(name: str, tasks: int, seed: int) -> 
     assert metric.per_task().nanmean().item() == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_stages_may_hold_several_tasks_or_come_in_another_order(seed: int) -> None:
     learned = [2, 0, 0, 3, 1]
     matrix = torch.rand(4, 5, generator=torch.Generator().manual_seed(seed))
@@ -151,7 +152,7 @@ def test_the_worst_case_is_the_lowest_on_the_way() -> None:
     assert metric.wc_accuracy().item() == pytest.approx(0.9 / 3 + 2 / 3 * 0.35)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_the_worst_case_is_its_definition(seed: int) -> None:
     tasks, each = 4, 5
     scores = torch.rand(tasks * each, tasks, generator=torch.Generator().manual_seed(seed))

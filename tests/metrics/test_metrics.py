@@ -11,6 +11,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_mtl.metrics import SpanF1
+from tests.cases import over
 
 NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 
@@ -48,7 +49,7 @@ def drawn(rows: int, seed: int) -> tuple[list[list[str]], list[list[str]]]:
     return [[tag if chance.random() < 0.7 else chance.choice(NAMES) for tag in row] for row in true], true
 
 
-@pytest.mark.parametrize("seed", range(30))
+@over("seed", range(30))
 def test_it_is_the_reference_on_random_tags(seed: int) -> None:
     found, true = drawn(12, seed)
     metric = SpanF1(NAMES)

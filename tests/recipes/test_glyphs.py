@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 from lightning_mtl.inputs import Image
 from lightning_mtl.recipes.data import glyphs
 from lightning_mtl.recipes.data._drawing import distinct, varied
+from tests.cases import over
 
 EXAMPLES = 12
 FONTS = [Path(matplotlib.get_data_path()) / f"fonts/ttf/{name}.ttf" for name in ("DejaVuSans", "DejaVuSans-Bold")]
@@ -71,7 +72,7 @@ def drawing(generator: Generator) -> Tensor:
     return canvas
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_of_drawings_that_look_alike_the_first_is_kept(seed: int) -> None:
     generator = Generator().manual_seed(seed)
     first = {letter: {"font": drawing(generator)} for letter in "abcdefgh"}
@@ -82,7 +83,7 @@ def test_of_drawings_that_look_alike_the_first_is_kept(seed: int) -> None:
     assert distinct({**first, **again}, "abcdefghABCDEFGH") == kept
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_variations_keep_to_ink_and_differ(seed: int) -> None:
     generator = Generator().manual_seed(seed)
     drawn = torch.stack([torch.zeros(56, 56, dtype=torch.uint8), *[drawing(generator)] * 50])

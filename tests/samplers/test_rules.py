@@ -34,6 +34,7 @@ from lightning_mtl.samplers import (
     Uniform,
     shares,
 )
+from tests.cases import over
 
 GLUE = {"CoLA": 8551, "SST-2": 67349, "MRPC": 3668, "STS-B": 5749, "QQP": 363846, "MNLI": 392702, "QNLI": 104743}
 GLUE |= {"RTE": 2490}
@@ -131,7 +132,7 @@ def given(
 
 
 @pytest.mark.parametrize("make", [*OF_STEP, *DYNAMIC], ids=describe)
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@over("sizes", SIZES, ids=str)
 def test_rates_are_a_distribution(make: Callable[[], Rule], sizes: dict[str, int]) -> None:
     for rates in run(make(), sizes, rounds([*sizes])):
         assert rates.shape == (len(sizes),)
@@ -141,13 +142,13 @@ def test_rates_are_a_distribution(make: Callable[[], Rule], sizes: dict[str, int
 
 
 @pytest.mark.parametrize("make", DYNAMIC, ids=describe)
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@over("sizes", SIZES, ids=str)
 def test_rules_with_feedback_let_no_source_starve(make: Callable[[], Rule], sizes: dict[str, int]) -> None:
     assert all(bool((rates > 0).all()) for rates in run(make(), sizes, rounds([*sizes], 60)))
 
 
 @pytest.mark.parametrize("make", [*OF_STEP, *DYNAMIC], ids=describe)
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@over("sizes", SIZES, ids=str)
 def test_the_order_of_sources_is_irrelevant(make: Callable[[], Rule], sizes: dict[str, int]) -> None:
     names = [*sizes]
     Random(1).shuffle(names)
@@ -173,14 +174,14 @@ def test_rules_without_feedback_depend_on_nothing_but_the_step(make: Callable[[]
 
 
 @pytest.mark.parametrize("make", BY_SIZE, ids=describe)
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@over("sizes", SIZES, ids=str)
 def test_larger_sources_are_drawn_at_least_as_often(make: Callable[[], Rule], sizes: dict[str, int]) -> None:
     rates = shares(make(), 0, signals(sizes))
     by_size = rates[torch.tensor([*sizes.values()]).argsort()]
     assert bool((by_size.diff() >= 0).all())
 
 
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@over("sizes", SIZES, ids=str)
 def test_temperature_and_smoothing_lie_between_proportional_and_uniform(sizes: dict[str, int]) -> None:
     known = signals(sizes)
     proportional, uniform = shares(Proportional(), 0, known), shares(Uniform(), 0, known)
@@ -194,7 +195,7 @@ def test_temperature_and_smoothing_lie_between_proportional_and_uniform(sizes: d
         assert_close(shares(Temperature(temperature), 0, known), shares(Smoothing(1 / temperature), 0, known))
 
 
-@pytest.mark.parametrize("sizes", [sizes for sizes in SIZES if len(sizes) > 1], ids=str)
+@over("sizes", [sizes for sizes in SIZES if len(sizes) > 1], ids=str)
 def test_the_higher_the_temperature_the_more_alike_are_rates(sizes: dict[str, int]) -> None:
     rates = [shares(Temperature(temperature), 0, signals(sizes)) for temperature in (0.5, 1.0, 2.0, 5.0, 50.0)]
     entropies = [float(torch.special.entr(each).sum()) for each in rates]
@@ -202,7 +203,7 @@ def test_the_higher_the_temperature_the_more_alike_are_rates(sizes: dict[str, in
 
 
 @pytest.mark.parametrize("make", DYNAMIC, ids=describe)
-@pytest.mark.parametrize("sizes", [sampled(2), sampled(8)], ids=str)
+@over("sizes", [sampled(2), sampled(8)], ids=str)
 def test_a_restored_rule_goes_on_as_the_unbroken_one(make: Callable[[], Rule], sizes: dict[str, int]) -> None:
     told: list[Known] = rounds([*sizes], 20, seed=1)[1:]
     told = [{**known, "scores": {n: 0.5 * score for n, score in known["scores"].items()}} for known in told]
@@ -301,7 +302,7 @@ def walked(phases: Sequence[Phase], known: Signals, repeat: bool, steps: int) ->
 
 
 @pytest.mark.parametrize("repeat", [True, False])
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_any_step_finds_the_phase_that_a_walk_reaches(seed: int, repeat: bool) -> None:
     random = Random(seed)
     sizes = {name: random.randint(1, 300) for name in NAMES}
@@ -326,7 +327,7 @@ def test_any_step_finds_the_phase_that_a_walk_reaches(seed: int, repeat: bool) -
 
 
 @pytest.mark.parametrize("repeat", [True, False])
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_phases_that_came_before_are_those_that_a_walk_has_left(seed: int, repeat: bool) -> None:
     lengths = [Random(seed + i).randint(1, 6) for i in range(4)]
     rule, known = Phases([Phase(["a"], steps=n) for n in lengths], repeat=repeat), signals({"a": 30})
@@ -427,7 +428,7 @@ def exp3s(
 
 
 @pytest.mark.parametrize("mixing", [None, 0.01, 0.3])
-@pytest.mark.parametrize("seed", range(4))
+@over("seed", range(4))
 def test_single_draws_are_exp3s_to_the_letter(seed: int, mixing: float | None) -> None:
     random, sources = Random(seed), 2 + seed
     rule = Exp3S(learning_rate=0.2, mixing=mixing, exploration=0.1)
@@ -519,7 +520,7 @@ def test_a_single_source_is_always_drawn(mixing: float | None) -> None:
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 2.5])
-@pytest.mark.parametrize("seed", range(4))
+@over("seed", range(4))
 def test_priorities_are_those_of_the_paper(seed: int, gamma: float) -> None:
     random = Random(seed)
     scores = [random.uniform(0.05, 0.99) for _ in range(4)]
@@ -558,7 +559,7 @@ def test_scores_beyond_the_edges_are_the_hardest_and_the_easiest() -> None:
 
 
 @pytest.mark.parametrize("base", [None, Temperature(3.0), Explicit(RATES), Annealed(epochs=4)], ids=repr)
-@pytest.mark.parametrize("forgotten", range(3))
+@over("forgotten", range(3))
 def test_the_source_that_is_forgotten_is_raised_and_no_other(forgotten: int, base: Rule | None) -> None:
     sizes, rule = sampled(3), ForgettingDriven(base, strength=5.0)
     plain = [shares(base or Proportional(), step, signals(sizes)) for step in range(30)]

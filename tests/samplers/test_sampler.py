@@ -41,6 +41,7 @@ from lightning_mtl.samplers import (
     asked,
 )
 from lightning_mtl.samplers._batches import largest_remainders
+from tests.cases import over
 
 SIZES = [{"a": 10}, {"a": 10, "b": 7}, {"a": 33, "b": 4, "c": 16}, {"a": 9, "b": 9}]
 PHASES = Phases([Phase(["a"], steps=3), Phase(["b", "a"], steps=2), Phase(["c", "a"], steps=2)])
@@ -122,7 +123,7 @@ def goes_on(plan: MultiTaskSampler, state: dict[str, Any]) -> MultiTaskSampler:
 
 
 @pytest.mark.parametrize(("batches", "rule"), DRAWN, ids=describe)
-@pytest.mark.parametrize("sizes", SIZES, ids=describe)
+@over("sizes", SIZES, ids=describe)
 def test_every_pass_reads_every_row_once(sizes: dict[str, int], batches: Batches, rule: Rule) -> None:
     """Over epochs, that is: no row is ever drawn twice more often than another, so no row and no source starves."""
     steps = read(sampler(sizes, batches, rule), 60)
@@ -134,9 +135,9 @@ def test_every_pass_reads_every_row_once(sizes: dict[str, int], batches: Batches
         assert len(set(drawn[len(drawn) // size * size :])) == len(drawn) % size
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@over("ranks", [2, 4])
 @pytest.mark.parametrize(("batches", "rule"), DRAWN, ids=describe)
-@pytest.mark.parametrize("sizes", SIZES, ids=describe)
+@over("sizes", SIZES, ids=describe)
 def test_ranks_read_together_what_one_process_reads(
     sizes: dict[str, int], batches: Batches, rule: Rule, ranks: int
 ) -> None:
@@ -151,7 +152,7 @@ def test_ranks_read_together_what_one_process_reads(
         assert all(list(part) == list(step) for part in ranked)
 
 
-@pytest.mark.parametrize("ranks", [2, 3, 4])
+@over("ranks", [2, 3, 4])
 def test_ranks_read_together_what_one_process_reads_by_length(ranks: int) -> None:
     sizes = {"a": 1001, "b": 77, "c": 50}
     lengths = {"a": [5 + row * row % 97 for row in range(1001)], "b": torch.arange(77) % 13}
@@ -161,7 +162,7 @@ def test_ranks_read_together_what_one_process_reads_by_length(ranks: int) -> Non
         assert part == [cut(step, rank, ranks) for step in whole]
 
 
-@pytest.mark.parametrize("rows", [4, 5, 7, 9])
+@over("rows", [4, 5, 7, 9])
 def test_a_source_smaller_than_a_batch_reaches_every_rank(rows: int) -> None:
     for batches in ("all", "homogeneous"):
         parts = [read(sampler({"a": rows}, batches, batch=4, ranks=4, rank=rank), 20) for rank in range(4)]
@@ -169,7 +170,7 @@ def test_a_source_smaller_than_a_batch_reaches_every_rank(rows: int) -> None:
 
 
 @pytest.mark.parametrize("batches", BATCHES)
-@pytest.mark.parametrize("sizes", SIZES, ids=describe)
+@over("sizes", SIZES, ids=describe)
 @pytest.mark.parametrize("steps", [None, "longest", "shortest", "proportional", {"a": 2.5}, 7], ids=str)
 def test_the_announced_length_is_planned(sizes: dict[str, int], batches: Batches, steps: Any) -> None:
     plans = [sampler(sizes, batches, ranks=ranks, rank=ranks - 1, steps=steps) for ranks in (1, 2, 4)]
@@ -190,7 +191,7 @@ def test_the_length_of_an_epoch_only_cuts_what_is_read(batches: Batches) -> None
     assert read(sampler(sizes, batches, steps=5), 45) == read(sampler(sizes, batches, steps=45), 45)
 
 
-@pytest.mark.parametrize("ahead", [4, LAG - 1])
+@over("ahead", [4, LAG - 1])
 @pytest.mark.parametrize(("batches", "rule"), DRAWN, ids=describe)
 def test_reading_ahead_changes_nothing(batches: Batches, rule: Rule, ahead: int) -> None:
     sizes = {"a": 33, "b": 4, "c": 16}
@@ -314,7 +315,7 @@ def test_draws_of_a_step_do_not_depend_on_those_before() -> None:
         assert chi2_contingency(table.numpy()).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_stratified_batches_hold_the_largest_remainders(seed: int) -> None:
     """Nobody is off by a whole row, and who gets the row that is left over has no smaller remainder than who does not."""
     generator = torch.Generator().manual_seed(seed)
@@ -377,7 +378,7 @@ class Told(Rule):
 
 
 @pytest.mark.parametrize("batches", BATCHES)
-@pytest.mark.parametrize("ahead", [0, 4, LAG - 1])
+@over("ahead", [0, 4, LAG - 1])
 def test_announced_rates_hold_from_their_step_on(batches: Batches, ahead: int) -> None:
     """As under rates that were known from the beginning, whatever was read ahead, and through an interruption in between."""
     sizes = {"a": 33, "b": 14, "c": 16}
@@ -399,7 +400,7 @@ def test_announced_rates_hold_from_their_step_on(batches: Batches, ahead: int) -
 
 
 @pytest.mark.parametrize(("batches", "rule"), [*DRAWN, *((kind, Told()) for kind in BATCHES)], ids=describe)
-@pytest.mark.parametrize("ahead", [0, LAG - 1])
+@over("ahead", [0, LAG - 1])
 def test_what_is_left_out_is_drawn_no_more_from_its_step_on(batches: Batches, rule: Rule, ahead: int) -> None:
     """As under rates that were known from the beginning, whatever was read ahead, and through interruptions in between."""
     sizes = {"a": 33, "b": 14, "c": 16}
@@ -439,8 +440,8 @@ def test_rates_that_were_saved_before_any_could_be_left_out() -> None:
 # Interruptions
 
 
-@pytest.mark.parametrize("delivered", [1, 12, 29])
-@pytest.mark.parametrize("ahead", [0, 5])
+@over("delivered", [1, 12, 29])
+@over("ahead", [0, 5])
 @pytest.mark.parametrize(("batches", "rule"), DRAWN, ids=describe)
 def test_a_state_gives_the_rest_exactly(batches: Batches, rule: Rule, ahead: int, delivered: int) -> None:
     """Within an epoch of 12 steps and at its end, with more planned than delivered, whatever the seed today."""
@@ -456,7 +457,7 @@ def test_a_state_gives_the_rest_exactly(batches: Batches, rule: Rule, ahead: int
     assert read(plan, 60 - delivered) == whole[delivered:]  # the plan itself goes on as well
 
 
-@pytest.mark.parametrize("ranks", [1, 4])
+@over("ranks", [1, 4])
 @pytest.mark.parametrize(("batches", "rule"), DRAWN, ids=describe)
 def test_a_state_goes_on_with_other_ranks(batches: Batches, rule: Rule, ranks: int) -> None:
     """Saved by two ranks with 4 rows each, resumed by one with 8 and by four with 2."""
@@ -518,8 +519,8 @@ def test_another_rule_goes_on_from_the_same_place() -> None:
 # Evaluation
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-@pytest.mark.parametrize("sizes", SIZES, ids=describe)
+@over("ranks", [1, 2, 3])
+@over("sizes", SIZES, ids=describe)
 def test_an_evaluation_reads_every_row_once_and_every_time_the_same(sizes: dict[str, int], ranks: int) -> None:
     plans = []
     for rank in range(ranks):

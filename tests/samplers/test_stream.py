@@ -13,6 +13,7 @@ from scipy.stats import chi2_contingency, chisquare
 
 from lightning_mtl.samplers import Ready, Rows
 from lightning_mtl.samplers._permutation import Permutation
+from tests.cases import over
 
 SMALL = [1, 2, 3, 7, 100, 1001, 65_536]
 LARGE = [65_537, 99_991, 131_072, 131_073]
@@ -37,13 +38,13 @@ def flat(batches: Iterable[Iterable[int]]) -> list[int]:
 # Permutations
 
 
-@pytest.mark.parametrize("rows", [*SMALL, *LARGE])
+@over("rows", [*SMALL, *LARGE])
 def test_a_permutation_holds_every_number_once(rows: int) -> None:
     whole = Permutation(rows, seed=3).part(0, rows)
     assert torch.equal(whole.sort().values, torch.arange(rows))
 
 
-@pytest.mark.parametrize("rows", [7, 1001, *LARGE])
+@over("rows", [7, 1001, *LARGE])
 def test_parts_of_a_permutation_are_those_of_the_whole(rows: int) -> None:
     order = Permutation(rows, seed=5)
     whole = order.part(0, rows)
@@ -53,7 +54,7 @@ def test_parts_of_a_permutation_are_those_of_the_whole(rows: int) -> None:
     assert torch.equal(Permutation(rows, seed=5).part(cuts[1], rows), whole[cuts[1] :])
 
 
-@pytest.mark.parametrize("rows", [1001, 65_536, *LARGE])
+@over("rows", [1001, 65_536, *LARGE])
 def test_permutations_of_two_seeds_have_nothing_to_do_with_each_other(rows: int) -> None:
     """Two random permutations agree in one place on average."""
     one, other = (Permutation(rows, seed=seed).part(0, rows) for seed in (0, 1))
@@ -61,14 +62,14 @@ def test_permutations_of_two_seeds_have_nothing_to_do_with_each_other(rows: int)
     assert abs(torch.corrcoef(torch.stack([one, other]).double())[0, 1]) < 4 / rows**0.5
 
 
-@pytest.mark.parametrize("rows", [10_000, *LARGE])
-@pytest.mark.parametrize("distance", [1, 2, 256])
+@over("rows", [10_000, *LARGE])
+@over("distance", [1, 2, 256])
 def test_neighbours_of_a_permutation_are_uncorrelated(rows: int, distance: int) -> None:
     whole = Permutation(rows, seed=7).part(0, rows).double()
     assert abs(torch.corrcoef(torch.stack([whole[:-distance], whole[distance:]]))[0, 1]) < 4 / rows**0.5
 
 
-@pytest.mark.parametrize("rows", [65_536, *LARGE])
+@over("rows", [65_536, *LARGE])
 def test_numbers_come_anywhere_in_a_permutation(rows: int) -> None:
     """In sixteen parts of the places, numbers of each of sixteen sizes are as frequent; so are odd and even ones."""
     whole = Permutation(rows, seed=11).part(0, rows)
@@ -86,8 +87,8 @@ def test_a_number_comes_anywhere_over_seeds() -> None:
 # Passes
 
 
-@pytest.mark.parametrize("rows", [1, 5, 7, 100, 1001])
-@pytest.mark.parametrize("batch", [1, 4, 32, 2000])
+@over("rows", [1, 5, 7, 100, 1001])
+@over("batch", [1, 4, 32, 2000])
 @pytest.mark.parametrize("by_length", [False, True])
 def test_a_pass_reads_every_row_once(rows: int, batch: int, by_length: bool) -> None:
     stream = Rows(rows, batch, lengths=skewed(rows) if by_length else None)
@@ -110,7 +111,7 @@ def test_a_pass_is_a_permutation_cut_into_pieces() -> None:
         assert of == [piece.tolist() for piece in order.tensor_split(6)]
 
 
-@pytest.mark.parametrize("rows", [9, 300, 70_000])
+@over("rows", [9, 300, 70_000])
 @pytest.mark.parametrize(
     "options", [{}, {"shuffle": False}, {"lengths": True}, {"sort": True, "shuffle": False}], ids=str
 )
@@ -142,7 +143,7 @@ def test_unshuffled_rows_come_in_their_order_over_passes() -> None:
     assert [flat(of) for of in passes(Rows(7, 3, shuffle=False), 3)] == [[*range(7)]] * 3
 
 
-@pytest.mark.parametrize("rows", [4, 5, 7, 9])
+@over("rows", [4, 5, 7, 9])
 def test_no_rank_is_ever_without_rows(rows: int) -> None:
     stream = Rows(rows, 4, ranks=4)
     place = 0
