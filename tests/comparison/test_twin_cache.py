@@ -104,10 +104,10 @@ class Setting:
 
         return compare(self.build, self.feed(), trainer, seeds=self.seeds, cache=cache, **options), trained
 
-    def keys(self, make: TrainerMaker) -> dict[str, str]:
-        """Give the key of each twin."""
+    def keys(self, make: TrainerMaker, tasks: tuple[str, ...] = ("sign", "size")) -> dict[str, str]:
+        """Return the key of each twin."""
         found = {}
-        for task in ("sign", "size"):
+        for task in tasks:
             L.seed_everything(self.seeds[0], verbose=False)
             trainer = make(**{"callbacks": self.callbacks(task), **self.trainer})
             found[task] = twin_key(self.build([task]), trainer, self.feed(), self.seeds[0], {})
@@ -156,18 +156,24 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
+def quiet(**options: Any) -> L.Trainer:
+    off = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    return L.Trainer(**{"accelerator": "cpu", "max_epochs": 1, "logger": False, **off, **options})
+
+
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that holds the twins of the setting as it is."""
     folder = tmp_path_factory.mktemp("cache")
-
-    def make(**options: Any) -> L.Trainer:
-        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-        return L.Trainer(**{"accelerator": "cpu", "max_epochs": 1, "logger": False, **quiet, **options})
-
-    Setting().compare(make, folder)
+    Setting().compare(quiet, folder)
     assert len(list(folder.iterdir())) == 2
     return folder
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[str, str]:
+    """The keys of the setting as it is."""
+    return Setting().keys(quiet)
 
 
 def test_the_same_twins_are_not_trained_again(kept: Path, trainer: TrainerMaker) -> None:
@@ -192,12 +198,13 @@ def test_more_seeds_train_only_their_own_twins(kept: Path, trainer: TrainerMaker
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_any_change_makes_another_twin(change: str, trainer: TrainerMaker) -> None:
-    before, setting = Setting().keys(trainer), replace(Setting(), **CHANGES[change])
-    after = setting.keys(trainer)
-    assert setting.keys(trainer) == after
+def test_any_change_makes_another_twin(change: str, before: dict[str, str]) -> None:
+    setting = replace(Setting(), **CHANGES[change])
+    after = setting.keys(quiet)
     same = {"a head": "size", "the weight of a task": "size", "a loss": "sign"}.get(change)
     assert {task for task in before if before[task] == after[task]} == {same} - {None}
+    again = "size" if same == "sign" else "sign"
+    assert setting.keys(quiet, (again,)) == {again: after[again]}
 
 
 def test_to_ask_for_a_key_draws_no_random_number(trainer: TrainerMaker) -> None:
@@ -219,15 +226,18 @@ def test_a_change_trains_again(change: str, kept: Path, trainer: TrainerMaker) -
     assert again.tasks == found.tasks
 
 
-def test_a_constant_that_the_optimizer_reads_counts(trainer: TrainerMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = Setting().keys(trainer)
+def test_a_constant_that_the_optimizer_reads_counts(
+    before: dict[str, str], trainer: TrainerMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys.modules[__name__], "RATE", 0.07)
     assert not before.items() & Setting().keys(trainer).items()
 
 
-def test_what_only_watches_and_where_checkpoints_are_do_not_count(trainer: TrainerMaker) -> None:
+def test_what_only_watches_and_where_checkpoints_are_do_not_count(
+    before: dict[str, str], trainer: TrainerMaker
+) -> None:
     bar = Setting(callbacks=lambda run: [TQDMProgressBar()], trainer={"enable_progress_bar": True})
-    assert bar.keys(trainer) == Setting().keys(trainer)
+    assert bar.keys(trainer) == before
     saving = {"enable_checkpointing": True}
     here, there, worst = (
         Setting(callbacks=keep(folder, **options), trainer=saving).keys(trainer)
@@ -235,7 +245,7 @@ def test_what_only_watches_and_where_checkpoints_are_do_not_count(trainer: Train
     )
     assert here == there
     assert not here.items() & worst.items()
-    assert not here.items() & Setting().keys(trainer).items()
+    assert not here.items() & before.items()
 
 
 def test_the_second_stage_is_trained_from_the_network_of_the_day(kept: Path, trainer: TrainerMaker) -> None:
