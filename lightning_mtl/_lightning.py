@@ -58,6 +58,11 @@ def sources_of_run(trainer: L.Trainer) -> Any:
     return getattr(getattr(trainer, "datamodule", None), "sources", None)
 
 
+def sampler_of_data(trainer: L.Trainer) -> Any:
+    """Return the sampler of the data module of a run; None where it has none."""
+    return getattr(getattr(trainer, "datamodule", None), "sampler", None)
+
+
 def label_on_cpu(module: L.LightningModule, label: Callable[[Any, int], Any]) -> None:
     """Let batches be labelled before they go to a device, unless the module has a hook of its own there."""
     if type(module).on_before_batch_transfer is L.LightningModule.on_before_batch_transfer:
@@ -104,8 +109,3 @@ class WorkersOfLoader:
     @_iterator.setter
     def _iterator(self, iterator: Any) -> None:
         self._loader._iterator = iterator
-
-
-def load_by_lightning(cls: type[L.LightningModule], *args: Any, **kwargs: Any) -> Any:
-    """Load a checkpoint as `LightningModule.load_from_checkpoint` does, for a class that has its own."""
-    return vars(L.LightningModule)["load_from_checkpoint"].__get__(None, cls)(*args, **kwargs)

@@ -113,16 +113,17 @@ def test_the_sources_of_a_run_are_those_of_its_data_module(trainer: TrainerMaker
 
     class Named(Rows):
         sources = ("a", "b")
+        sampler = "sampler"
 
     class Watching(Line):
         def on_train_start(self) -> None:
-            found.append(adapter.sources_of_run(self.trainer))
+            found.append((adapter.sources_of_run(self.trainer), adapter.sampler_of_data(self.trainer)))
 
     for data in (Named(), Rows()):
         adapter.hide_val_dataloader(data, hide=True)
         trainer(max_steps=1).fit(Watching(), data)
     trainer(max_steps=1).fit(Watching(), rows())
-    assert found == [("a", "b"), None, None]
+    assert found == [(("a", "b"), "sampler"), (None, None), (None, None)]
 
 
 def test_batches_are_labelled_before_they_move_unless_the_module_does_it_itself(trainer: TrainerMaker) -> None:
@@ -207,20 +208,6 @@ def test_workers_of_a_loader_of_ours_end_with_the_run(trainer: TrainerMaker) -> 
     loader = Loader()
     trainer().fit(Line(), loader)
     assert loader._iterator is None
-
-
-def test_lightning_loads_a_class_that_has_a_method_of_its_own(tmp_path: Path, trainer: TrainerMaker) -> None:
-    class Own(Line):
-        @classmethod
-        def load_from_checkpoint(cls, checkpoint_path: Any, **options: Any) -> Any:  # type: ignore[override]
-            return adapter.load_by_lightning(cls, checkpoint_path, **options)
-
-    run, own = trainer(max_steps=1, enable_checkpointing=True), Own()
-    run.fit(own, rows())
-    run.save_checkpoint(tmp_path / "own.ckpt")
-    loaded = Own.load_from_checkpoint(tmp_path / "own.ckpt", map_location="cpu")
-    assert type(loaded) is Own
-    assert torch.equal(loaded.layer.weight, own.layer.weight)
 
 
 def test_a_use_has_a_test() -> None:

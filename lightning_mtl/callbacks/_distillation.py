@@ -148,7 +148,7 @@ class Distillation(PhasedCallback, StatefulCallback):
         with torch.no_grad():
             old = self.teacher.outputs(inputs, words)
         with _fixed_statistics(module):
-            answers = module.predictions(inputs, self._earlier_tasks, words)
+            answers = module.head_outputs(inputs, self._earlier_tasks, words)
         for name, i, new in zip(self._names, self._earlier_tasks, answers, strict=True):
             head = module.tasks[i].known_head()
             each = distances(head.kind, new, old[name], self.temperature)

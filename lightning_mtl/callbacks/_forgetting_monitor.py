@@ -221,7 +221,7 @@ class ForgettingMonitor(StatefulCallback):
 
     def _check_for_drop(self, trainer: L.Trainer, name: str, score: float) -> None:
         module: Any = trainer.lightning_module
-        drop = self._traces[name].update(score, module.evaluation.scored.get(name))
+        drop = self._traces[name].update(score, module.task_evaluation.scored.get(name))
         if drop is None:
             return
         step, best = trainer.global_step, self.best.get(name, {})

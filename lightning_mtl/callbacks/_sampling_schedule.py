@@ -97,7 +97,7 @@ class SamplingSchedule(L.Callback):
         if sampler is None or not sampler.rule.feedback:
             return
         step = sampler.delivered.step
-        self._history.append(step, *pl_module.step_loss.last())
+        self._history.append(step, *pl_module.loss_over_ranks.last())
         if step % self.every == 0:
             self._update_rates(sampler, pl_module)
 

@@ -118,7 +118,7 @@ class SuccessiveRegularization(StatefulCallback):
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
         """Set anchors that are due, and add the penalty's gradient."""
-        tasks = pl_module.step_loss.tasks_of_step()
+        tasks = pl_module.loss_over_ranks.tasks_of_step()
         self._update_anchors(trainer, tasks)
         lowest = min((pl_module.hierarchy.top[task] for task in tasks), default=0)
         for delta in {held.delta for held in self._held if held.delta}:

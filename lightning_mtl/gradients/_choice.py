@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from ..balancers import Balancer, GradientBalancer, LossBalancer
+from ..balancers import Balancer, GradientBalancer
 from ._gradient_balancing import GradientBalancing
 from ._loss_balancing import LossBalancing
 from ._measuring import Measuring
@@ -24,4 +24,4 @@ def step_balance(balancer: Balancer | None, count: int, measuring: Measuring, le
         return SumOfLosses()
     if isinstance(balancer, GradientBalancer):
         return GradientBalancing(balancer, count, measuring, levels)
-    return LossBalancing(cast(LossBalancer, balancer))
+    return LossBalancing(balancer)

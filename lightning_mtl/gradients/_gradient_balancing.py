@@ -212,14 +212,14 @@ class GradientBalancing(StepBalance):
 
     # The backward pass
 
-    def backward(self, loss: Tensor, run: Callable[..., None], *, last: bool, **options: Any) -> None:
+    def backward(self, loss: Tensor, run: Callable[..., None], at: Moment, *args: Any, **options: Any) -> None:
         """Run the backward pass, or two; see `StepBalance`."""
         pending, self._pending = self._pending, None
         if pending is None:
             torch.autograd.backward(loss, **options)
         elif pending.cut is None:
             self._parameters.fill(loss, pending, self._present)
-            if last:
+            if at.last:
                 gramian = self._parameters.gramian_of_rows()
                 self._parameters.set_gradients(self.weights.ask(gramian, sorted(self._parameters.window)))
         else:

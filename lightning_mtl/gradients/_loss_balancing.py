@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._distributed import world_size
-from ..balancers import LossBalancer
+from ..balancers import Balancer
 from ._balance import Balance
 from ._balancer_state import balancer_state, load_balancer_state, seed_balancer
 from ._observed_losses import Losses, Moment, ObservedLosses
@@ -24,7 +24,7 @@ class LossBalancing(StepBalance):
         balancer: The balancer.
     """
 
-    def __init__(self, balancer: LossBalancer) -> None:
+    def __init__(self, balancer: Balancer) -> None:
         self.balancer = balancer
         self._observed = ObservedLosses(balancer)
         self._latest: Losses | None = None
@@ -32,7 +32,7 @@ class LossBalancing(StepBalance):
     @property
     def positive(self) -> str | None:
         """Name of the balancer, if it needs losses of at least 0."""
-        return type(self.balancer).__name__ if self.balancer.positive else None
+        return type(self.balancer).__name__ if getattr(self.balancer, "positive", False) else None
 
     def build(self, names: Sequence[str]) -> None:
         """Initialise the balancer's state for the tasks."""
@@ -67,7 +67,7 @@ class LossBalancing(StepBalance):
         return None if self._latest is None else loss_balance(self.balancer, *self._latest)
 
 
-def loss_balance(balancer: LossBalancer, tasks: Sequence[int], losses: Tensor) -> Balance:
+def loss_balance(balancer: Balancer, tasks: Sequence[int], losses: Tensor) -> Balance:
     """Return how a loss balancer weighs these losses."""
     with torch.enable_grad():
         leaf = losses.detach().requires_grad_()

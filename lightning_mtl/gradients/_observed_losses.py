@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .._lightning import steps_next
 from ..balancers import Balancer
 
 Losses = tuple[Sequence[int], Tensor]
 """Tasks, by their numbers, and the loss of each."""
 
 
-@dataclass(frozen=True, slots=True)
 class Moment:
-    """The time of a step.
+    """The time of a step. The Trainer is asked only where it matters, so that a loop of the user's own needs none.
 
     Args:
         step: The number of the optimizer step.
-        epoch: The number of the epoch.
-        last: Whether its batch is the last one before the optimizer steps.
+        module: The module that is trained.
     """
 
-    step: int
-    epoch: int
-    last: bool
+    __slots__ = ("_module", "step")
+
+    def __init__(self, step: int, module: Any) -> None:
+        self.step = step
+        self._module = module
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch."""
+        return int(self._module.trainer.current_epoch)
+
+    @property
+    def last(self) -> bool:
+        """Whether the batch is the last one before the optimizer steps."""
+        return steps_next(self._module.trainer)
 
 
 class ObservedLosses:

@@ -24,7 +24,7 @@ class PendingLosses:
     """
 
     cut: Cut | None
-    losses: list[Tensor]
+    losses: Sequence[Tensor]
     tasks: Sequence[int]
     stacked: Tensor
     unit: Tensor

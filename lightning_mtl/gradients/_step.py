@@ -40,14 +40,14 @@ class Step:
     """Zeros that depend on heads which were run without labels, since other ranks have some (see `TaskModule.sharded`)."""
 
     @property
-    def tasks(self) -> list[int]:
+    def tasks(self) -> tuple[int, ...]:
         """The tasks that have labels, by their numbers."""
-        return [result.task for result in self.results]
+        return tuple(result.task for result in self.results)
 
     @property
-    def losses(self) -> list[Tensor]:
+    def losses(self) -> tuple[Tensor, ...]:
         """Their losses."""
-        return [result.loss for result in self.results]
+        return tuple(result.loss for result in self.results)
 
     def sort(self) -> Step:
         """Sort the results by the numbers of their tasks."""

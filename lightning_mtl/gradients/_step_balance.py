@@ -123,16 +123,17 @@ class StepBalance(ABC):
             at: The time of the step.
         """
 
-    def backward(self, loss: Tensor, run: Callable[..., None], *, last: bool, **options: Any) -> None:
+    def backward(self, loss: Tensor, run: Callable[..., None], at: Moment, *args: Any, **options: Any) -> None:
         """Run the backward pass.
 
         Args:
             loss: The loss of the step.
             run: The backward pass of Lightning.
-            last: Whether an optimizer step follows.
+            at: The time of the step.
+            args: For `Tensor.backward`.
             options: For `Tensor.backward`.
         """
-        run(loss, **options)
+        run(loss, *args, **options)
 
     def end_epoch(self, epoch: int) -> None:
         """Warn after an epoch in which there was nothing to balance."""

@@ -180,7 +180,7 @@ class HierarchicalModule(MultiTaskModule):
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         refuse_two_clippings(gradient_clip_val, self.clip_by_depth)
-        depth = max((self.hierarchy.top[task] for task in self.step_loss.tasks_of_step()), default=1)
+        depth = max((self.hierarchy.top[task] for task in self.loss_over_ranks.tasks_of_step()), default=1)
         self.clip_gradients(optimizer, min(float(depth), self.clip_by_depth), "norm")
 
     # Levels
@@ -252,7 +252,7 @@ class HierarchicalModule(MultiTaskModule):
         share = self.hierarchy.gold_share(self.train_log.step) if self.training else 0.0
         return forward_pass(self.hierarchy, self.encoder, self.heads, self.tasks, part, share)
 
-    def predictions(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
+    def head_outputs(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
         """Return the outputs of the heads of these tasks; see `MultiTaskModule`."""
         forward = ForwardPass(self.hierarchy, self.encoder, self.heads._modules, inputs, tasks, words=words).run()
         return [forward.predictions[i] for i in tasks]
@@ -272,7 +272,7 @@ class HierarchicalModule(MultiTaskModule):
             task: Its number.
         """
         return LevelLearner(
-            super().learner(task), self.hierarchy, lambda inputs, words: self.predictions(inputs, [task], words)[0]
+            super().learner(task), self.hierarchy, lambda inputs, words: self.head_outputs(inputs, [task], words)[0]
         )
 
     def exported(self, tasks: Sequence[int]) -> Exported:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._distributed import SHARDED, gather_objects, sum_dtype, world_size
-from .._lightning import callbacks_of, label_on_cpu, placed, sources_of_run, steps_next, trainer_of
+from .._lightning import callbacks_of, label_on_cpu, placed, sources_of_run, trainer_of
 from .._random_state import random_state, set_random_state, unchanged_random_state
 from ..callbacks import evaluating
 from ..encoders import Encoder, LevelledEncoder
@@ -40,7 +40,8 @@ class TaskModule(TaskNetwork):
     has_unused_parameters: bool = False
     """Whether some parameters get no gradient in any step."""
     also_shown, shown_to = Renamed("train_log.extra_values"), Renamed("train_log.listeners")
-    last_losses, step_tasks = Renamed("step_loss.last"), Renamed("step_loss.tasks_of_step")
+    last_losses, step_tasks = Renamed("loss_over_ranks.last"), Renamed("loss_over_ranks.tasks_of_step")
+    scored, placed = Renamed("task_evaluation.scored"), placed
 
     def __init__(self, tasks: Sequence[Task], encoder: Encoder, **options: Any) -> None:
         self.train_log = TrainLog()
@@ -48,14 +49,15 @@ class TaskModule(TaskNetwork):
         """Functions that return a term of the loss of a training batch, or None; callbacks add theirs."""
         self.sharded = False
         """Whether parameters are sharded over the ranks; then each rank must run every source of a step, with or without labels."""
-        self.evaluation = Evaluation()
+        self.task_evaluation = Evaluation(self)
+        self.loss_over_ranks = StepLoss()
         self._resumed: list[Any] | None = None
         super().__init__(tasks, encoder, **options)
 
     def _set_tasks(self, tasks: Sequence[Task]) -> None:
         self._balance = step_balance(self.balancer, len(tasks), self.measuring, self._level_rows())
         self._balance.build([task.name for task in tasks])
-        self.step_loss = StepLoss(tasks, self._balance)
+        self.loss_over_ranks = StepLoss(tasks, self._balance, self.loss_over_ranks)
         self.train_log.follow(tasks, self._balance.positive)
         super()._set_tasks(tasks)
 
@@ -64,7 +66,7 @@ class TaskModule(TaskNetwork):
         super().build_heads()
         if len(self.heads) == len(self.tasks):
             self.metrics = TaskMetrics(self.tasks)
-            self.evaluation.follow(self.tasks, self.heads, self.metrics)
+            self.task_evaluation.follow(self.tasks)
             self._set_metrics_dtype()
 
     # What a subclass adds
@@ -99,7 +101,7 @@ class TaskModule(TaskNetwork):
 
     def scores(self) -> dict[str, float]:
         """Return the latest validation score of each task that has one: its main metric, higher is better."""
-        return self.evaluation.scores(self.trainer.callback_metrics)
+        return self.task_evaluation.scores(self.trainer.callback_metrics)
 
     def assess(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Score the tasks on these batches without any effect on training; all ranks must call it together.
@@ -112,8 +114,8 @@ class TaskModule(TaskNetwork):
         """
         precision = self.trainer.precision_plugin.forward_context()
         with unchanged_random_state(), self.routing.no_task_left_out(), evaluating(self), torch.no_grad(), precision:
-            gathered = self.evaluation.gather(batches, lambda batch: self.run(placed(self, batch)), self.device)
-        return self.evaluation.main_metrics_of(gathered)
+            gathered = self.task_evaluation.gather(batches, lambda batch: self.run(placed(self, batch)), self.device)
+        return self.task_evaluation.main_metrics_of(gathered)
 
     # Before training
 
@@ -131,7 +133,7 @@ class TaskModule(TaskNetwork):
         """Read the strategy before it wraps the model; where steps can lack a task, DDP must expect unused parameters."""
         strategy = self.trainer.strategy
         self.sharded = isinstance(strategy, SHARDED)
-        self.step_loss.world_size, self.step_loss.sharded = self.trainer.world_size, self.sharded
+        self.loss_over_ranks.world_size, self.loss_over_ranks.sharded = self.trainer.world_size, self.sharded
         self.routing.left_out = frozenset()  # an earlier run may have been interrupted
         keep_functions_of(callbacks_of(self.trainer), self._callback_functions)
         if sources_of_run(self.trainer) is None:
@@ -165,7 +167,7 @@ class TaskModule(TaskNetwork):
             set_random_state(states[self.global_rank])
         remove_doubles(self._callback_functions)
         self._balance.start()
-        self.step_loss.start()
+        self.loss_over_ranks.start()
         self.train_log.start(self.trainer)
         self._note_last_batch()  # a run that is resumed within an epoch does not start it
 
@@ -186,10 +188,9 @@ class TaskModule(TaskNetwork):
             step = self.run(batch).sort()
         log, every_task = self.train_log, self.routing.every_task_every_step
         losses = self._balance.stack(step, self.device)
-        shared = self.step_loss.over_ranks(step, losses, log.step, every_task=every_task)
+        shared = self.loss_over_ranks.over_ranks(step, losses, log.step, every_task=every_task)
         log.add(step, shared.tasks, shared.losses, batch_idx)
-        at = Moment(log.step, self.trainer.current_epoch, steps_next(self.trainer))
-        loss = self.step_loss.total(step, shared, at)
+        loss = self.loss_over_ranks.total(step, shared, Moment(log.step, self))
         for penalty in self.penalties:
             more = penalty(batch)
             loss = loss if more is None else loss + more
@@ -197,7 +198,7 @@ class TaskModule(TaskNetwork):
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Run the backward pass; a gradient balancer may measure the gradients of each task in it."""
-        self._balance.backward(loss, super().backward, last=steps_next(self.trainer), **kwargs)
+        self._balance.backward(loss, super().backward, Moment(self.train_log.step, self), *args, **kwargs)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log losses and metrics every `log_every_n_steps`; without logs, only check that losses are finite."""
@@ -213,7 +214,7 @@ class TaskModule(TaskNetwork):
             self.train_log.warn_untrained(self.trainer, self.routing)
 
     def _write_log(self) -> None:
-        self.train_log.write(self.trainer, self.balance, self.evaluation, self.device)
+        self.train_log.write(self.trainer, self.balance, self.task_evaluation, self.device)
 
     def on_train_end(self) -> None:
         """Release the tensors of balancing."""
@@ -225,19 +226,19 @@ class TaskModule(TaskNetwork):
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add the losses and metrics of one batch."""
-        self.evaluation.add(self.run(batch), "validate", self.device)
+        self.task_evaluation.add(self.run(batch), "validate", self.device)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add the losses and metrics of one batch."""
-        self.evaluation.add(self.run(batch), "test", self.device)
+        self.task_evaluation.add(self.run(batch), "test", self.device)
 
     def on_validation_epoch_start(self) -> None:
         """Discard the sums of an interrupted evaluation."""
-        self.evaluation.start("validate")
+        self.task_evaluation.start("validate")
 
     def on_test_epoch_start(self) -> None:
         """Discard the sums of an interrupted evaluation."""
-        self.evaluation.start("test")
+        self.task_evaluation.start("test")
 
     def on_validation_epoch_end(self) -> None:
         """Log the losses, metrics and score of the validation split."""
@@ -248,9 +249,9 @@ class TaskModule(TaskNetwork):
         self._log_evaluation("test")
 
     def _log_evaluation(self, stage: str) -> None:
-        values, score = self.evaluation.finish(stage, self.device)
+        values, score = self.task_evaluation.finish(stage, self.device)
         if not self.trainer.sanity_checking:
-            self.evaluation.warn_unscored(stage, self.routing)
+            self.task_evaluation.warn_unscored(stage, self.routing)
         if self.trainer.barebones:
             return
         synced = world_size() > 1  # the values are equal on all ranks already; this says so to Lightning

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._distributed import sum_dtype, sum_over_ranks
 from ..gradients import Step, TaskResult
@@ -19,22 +19,27 @@ Gathered = tuple[TaskMetrics, Tensor]
 
 
 class Evaluation:
-    """Adds up losses and metrics of a split, over all ranks."""
+    """Adds up losses and metrics of a split, over all ranks.
 
-    def __init__(self) -> None:
+    Args:
+        module: The module, whose heads and metrics may be replaced.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
         self._totals: Tensor | None = None
         self.scored: dict[str, int] = {}
         """Labels of each task in the latest evaluation, on all ranks together."""
 
-    def follow(self, tasks: Sequence[Task], heads: nn.ModuleDict, metrics: TaskMetrics) -> None:
+    def follow(self, tasks: Sequence[Task]) -> None:
         """Evaluate these tasks from now on; all heads must be known."""
-        self.tasks, self.metrics, self._heads = tuple(tasks), metrics, heads
+        self.tasks = tuple(tasks)
         self.main_metrics = [task.main_metric() for task in tasks]
 
     def start(self, stage: str) -> None:
         """Discard the sums of an interrupted evaluation."""
         self._totals = None
-        self.metrics.reset(stage)
+        self._module.metrics.reset(stage)
 
     def add(self, step: Step, stage: str, device: torch.device) -> None:
         """Add the losses and predictions of a batch."""
@@ -45,7 +50,7 @@ class Evaluation:
                 labels = len(result.target)
                 self._totals[result.task, 0] += result.loss.detach() * labels
                 self._totals[result.task, 1] += labels
-                self._update(self.metrics, stage, result)
+                self._update(self._module.metrics, stage, result)
 
     def finish(self, stage: str, device: torch.device) -> tuple[dict[str, float], float | None]:
         """Return losses and metrics over all ranks, and the score if a task has one."""
@@ -55,7 +60,7 @@ class Evaluation:
         means = {task.name: sums[i] / counts[i] for i, task in enumerate(self.tasks) if counts[i]}
         values = {f"{stage}/{name}/loss": mean for name, mean in means.items()}
         values[f"{stage}/loss"] = sum(task.weight * means[task.name] for task in self.tasks if task.name in means)
-        found = self.metrics.compute(stage, counts)
+        found = self._module.metrics.compute(stage, counts)
         scores = self._main(found, stage).values()
         for group in found.values():
             values |= {key: float(value) for key, value in group.items()}
@@ -97,9 +102,9 @@ class Evaluation:
     def training_metrics(self, results: Sequence[TaskResult], device: torch.device) -> dict[str, float]:
         """Return the metrics of a training batch; all ranks must call it together."""
         for result in results:
-            self._update(self.metrics, "train", result)
+            self._update(self._module.metrics, "train", result)
         counts = sum_over_ranks(label_counts(results, len(self.tasks), device)).tolist()
-        groups = self.metrics.compute("train", counts).values()
+        groups = self._module.metrics.compute("train", counts).values()
         return {name: value.item() for group in groups for name, value in group.items()}
 
     def scores(self, logged: Mapping[str, Any]) -> dict[str, float]:
@@ -127,6 +132,6 @@ class Evaluation:
         return scores
 
     def _update(self, metrics: TaskMetrics, stage: str, result: TaskResult) -> None:
-        head: Any = self._heads[self.tasks[result.task].name]
+        head: Any = self._module.heads[self.tasks[result.task].name]
         predicted = head.judged(head.predict(result.prediction))
         metrics.update(stage, result.task, predicted, result.target, result.sequence)

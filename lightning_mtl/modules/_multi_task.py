@@ -118,7 +118,7 @@ class MultiTaskModule(TaskModule):
                     self.tasks[i].known_head()
                 names = [self.tasks[i].name for i in readers]
                 inputs = self.routing.inputs(source, columns)
-                answers |= dict(zip(names, self.predictions(inputs, readers, columns.get(WORDS)), strict=True))
+                answers |= dict(zip(names, self.head_outputs(inputs, readers, columns.get(WORDS)), strict=True))
         return answers
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Answer]]:
@@ -224,7 +224,7 @@ class MultiTaskModule(TaskModule):
         others = [task for task in self.tasks if not read or task.resolve(self.inputs) in read]
         return {ROWS, LEVELS, WORDS, RAW, *(column for task in others for column in (task.column, *task.columns))}
 
-    def predictions(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
+    def head_outputs(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
         """Return the outputs of the heads of these tasks.
 
         Args:

@@ -224,7 +224,8 @@ class TaskNetwork(L.LightningModule):
                 class of your own and is not given.
         """
         options = {"map_location": map_location, "hparams_file": hparams_file, "strict": strict}
-        return load_checkpoint(cls, checkpoint_path, tasks, encoder, kwargs, weights_only=weights_only, **options)
+        load = super().load_from_checkpoint
+        return load_checkpoint(cls, load, checkpoint_path, tasks, encoder, kwargs, weights_only=weights_only, **options)
 
     @classmethod
     def from_pretrained(

@@ -105,7 +105,7 @@ def _predict(
         batch = move_data_to_device(batch, module.device)
         hidden = module.hidden_columns(readers)
         columns = {name: column for name, column in batch.items() if name not in hidden}
-        for i, prediction in zip(readers, module.predictions(columns, readers, batch.get(WORDS)), strict=True):
+        for i, prediction in zip(readers, module.head_outputs(columns, readers, batch.get(WORDS)), strict=True):
             task = module.tasks[i]
             for number, answer in zip(numbers, readable(task.known_head(), prediction, batch), strict=True):
                 answers[number][task.name] = answer

@@ -50,16 +50,19 @@ class StepLoss:
     Args:
         tasks: The tasks, in the order of their numbers.
         balance: How they are balanced.
+        before: The same of the tasks of before, which knows the ranks.
     """
 
-    def __init__(self, tasks: Sequence[Task] = (), balance: StepBalance | None = None) -> None:
+    def __init__(
+        self, tasks: Sequence[Task] = (), balance: StepBalance | None = None, before: StepLoss | None = None
+    ) -> None:
         self.balance = balance or SumOfLosses()
         self.count = len(tasks)
         weights = [task.weight for task in tasks]
         self.weights = None if all(weight == 1 for weight in weights) else weights
         """What each loss is multiplied by; None is 1 for all."""
-        self.world_size = 1
-        self.sharded = False
+        self.world_size: int = 1 if before is None else before.world_size
+        self.sharded: bool = before is not None and before.sharded
         self._step_tasks = _StepTasks()
         self._last: tuple[Sequence[int], Tensor] | None = None
 
@@ -82,7 +85,7 @@ class StepLoss:
         return shared
 
     def _shared(self, step: Step, losses: Tensor, *, every_task: bool) -> tuple[SharedLosses, Tensor | None]:
-        tasks = step.tasks
+        tasks = list(step.tasks)
         if self.world_size == 1:
             return SharedLosses(losses, tasks, tasks, losses.detach()), None
         local = label_counts(step.results, self.count, losses.device)

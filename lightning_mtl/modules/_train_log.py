@@ -11,8 +11,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from .._lightning import publish
-from ..callbacks import LossHistory, sampler_of
+from .._lightning import publish, sampler_of_data
+from ..callbacks import LossHistory
 from ..gradients import Balance, Step, TaskResult
 from ..task import Routing, Task
 from ._evaluation import Evaluation
@@ -65,7 +65,10 @@ class TrainLog:
         """Keep the losses of a step; and its predictions, if their metrics are to be logged."""
         self.history.append(self.step, tasks, losses)
         if (self.step + 1) % self.every == 0 or batch_idx == self.last_batch:
-            self._results = [replace(result, prediction=result.prediction.detach()) for result in step.results]
+            self._results = [
+                replace(result, loss=result.loss.detach(), prediction=result.prediction.detach())
+                for result in step.results
+            ]
 
     def is_due(self, step: int) -> bool:
         """Note the number of optimizer steps, and return whether losses are to be logged."""
@@ -113,7 +116,7 @@ class TrainLog:
 
     def warn_untrained(self, trainer: L.Trainer, routing: Routing) -> None:
         """Warn of tasks that had no labels so far, though their source was drawn."""
-        sampler = sampler_of(trainer)
+        sampler = sampler_of_data(trainer)
         undrawn = [] if sampler is None else [name for name in sampler.names if not sampler.drawn_rows(name)]
         known = self.seen | {task for name in undrawn for task in routing.readers(name)}
         unseen = [task.name for i, task in enumerate(self.tasks) if i not in known and not routing.idle(i)]

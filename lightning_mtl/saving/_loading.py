@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import lightning as L
 
-from .._lightning import load_by_lightning
 from ..encoders import Encoder
 from ..task import MultiTask, Task
 from ._checkpoints import balancing_of, inputs_of, lost_balancer, parts_of
@@ -25,6 +24,7 @@ Module = TypeVar("Module", bound=L.LightningModule)
 
 def load_checkpoint(
     cls: type[Module],
+    load: Callable[..., Module],
     path: str | Path,
     tasks: Sequence[Task] | None,
     encoder: Encoder | None,
@@ -34,8 +34,11 @@ def load_checkpoint(
     """Load a checkpoint; see `MultiTaskModule.load_from_checkpoint`."""
     checkpoint = read_checkpoint(path, weights_only=options["weights_only"] is not False)
     description = checkpoint.get(KEY, {})
-    parts = arguments_from(cls, description, str(path), tasks, encoder, given)
-    module: Module = load_by_lightning(cls, path, **options, **parts, **given)
+    if is_described(cls):
+        parts = arguments_from(cls, description, str(path), tasks, encoder, given)
+    else:  # by Lightning's rule, from saved hyper-parameters
+        parts = {name: of for name, of in {"tasks": tasks, "encoder": encoder}.items() if of is not None}
+    module = load(path, **options, **parts, **given)
     note_lost_balancer(module, description, given)
     return module
 
@@ -73,7 +76,7 @@ def _is_ours(module: str) -> bool:
 
 
 def arguments_from(
-    cls: type[L.LightningModule],
+    cls: Any,
     description: Mapping[str, Any],
     path: str,
     tasks: Sequence[Task] | None,
@@ -85,9 +88,7 @@ def arguments_from(
     Raises:
         ValueError: It is of another class, or something in it is of a class of the user's own, and is not given.
     """
-    if not is_described(cls):
-        return {name: value for name, value in {"tasks": tasks, "encoder": encoder}.items() if value is not None}
-    refuse_other_kind(description, kind_of(cls), path)
+    refuse_other_kind(description, cls.kind(), path)
     parts = parts_of(description, tasks, encoder, path, given)
     parts |= {} if "balancer" in given else balancing_of(description)
     return {name: value for name, value in parts.items() if name not in given}

@@ -63,11 +63,11 @@ class MultiTask(BalancedModule, Protocol):
         """The log of training."""
 
     @property
-    def step_loss(self) -> Steps:
+    def loss_over_ranks(self) -> Steps:
         """The loss of a step."""
 
     @property
-    def evaluation(self) -> Scores:
+    def task_evaluation(self) -> Scores:
         """The latest evaluation."""
 
     @property
@@ -141,7 +141,7 @@ class LevelledMultiTask(MultiTask, Protocol):
 
 def is_multi_task(module: L.LightningModule) -> TypeGuard[MultiTask]:
     """Return whether a module is one of the library's."""
-    return hasattr(module, "step_loss")
+    return hasattr(module, "loss_over_ranks") and hasattr(module, "train_log")
 
 
 def is_levelled(module: L.LightningModule) -> TypeGuard[LevelledMultiTask]:

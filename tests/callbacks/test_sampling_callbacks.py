@@ -74,7 +74,7 @@ class Losses(L.Callback):
         self.steps: list[dict[str, float]] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        present, losses = pl_module.step_loss.last()
+        present, losses = pl_module.loss_over_ranks.last()
         names = [pl_module.tasks[i].name for i in present]
         self.steps.append(dict(zip(names, losses.tolist(), strict=True)))
 

@@ -67,7 +67,7 @@ class Before(L.Callback):
         self.gradients: list[dict[str, Tensor]] = []
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
-        self.tasks.append(sorted(pl_module.step_loss.tasks_of_step()))
+        self.tasks.append(sorted(pl_module.loss_over_ranks.tasks_of_step()))
         self.epochs.append(trainer.current_epoch)
         named = dict(pl_module.named_parameters())
         self.weights.append({name: p.detach().clone() for name, p in named.items()})

@@ -55,7 +55,7 @@ class Watch(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.steps.append(copy.deepcopy(pl_module.state_dict()))
-        self.trained.append({pl_module.tasks[i].name for i in pl_module.step_loss.last()[0]})
+        self.trained.append({pl_module.tasks[i].name for i in pl_module.loss_over_ranks.last()[0]})
         self.read.append(set(batch))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:

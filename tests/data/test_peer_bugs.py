@@ -206,7 +206,7 @@ def test_i_two_heads_see_the_same_features_of_one_batch() -> None:
     batch = made.routing.label(next(iter(fed.train_dataloader())))
     before = {name: column.clone() for name, column in batch["s"].items() if isinstance(column, Tensor)}
     step = made.run(batch)
-    assert step.tasks == [0, 1]
+    assert step.tasks == (0, 1)
     (read, features), (first, _), (second, _) = seen.values()  # each ran once
     assert torch.equal(read, before["x"])
     assert torch.equal(first, features)

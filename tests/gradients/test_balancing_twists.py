@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from lightning_mtl import MultiTaskDataModule, MultiTaskModule
 from lightning_mtl.balancers import FAMO, AlignedMTL, ConFIG, LogSum, NashMTL, PCGrad
-from lightning_mtl.gradients import Cut
+from lightning_mtl.gradients import Cut, Moment
 from lightning_mtl.gradients._task_weights import TaskWeights
 from tests.builders import leaning, module, splits
 from tests.conftest import TrainerMaker
@@ -186,7 +186,7 @@ def test_the_scale_of_a_loss_does_not_overflow_in_half_precision(trainer: Traine
         balance.begin(net, fit, Batches(dtype=torch.float32).batches[0])
         with torch.autocast("cpu", torch.float16):
             loss = net.training_step(Batches(dtype=torch.float32).batches[0], 0)
-        balance.backward(loss * scale, torch.autograd.backward, last=True)
+        balance.backward(loss * scale, torch.autograd.backward, Moment(1, net))
         weights.append(net.balance.weights)  # type: ignore[union-attr]
     assert_close(weights[0], weights[1], rtol=0.05, atol=0)
     assert weights[0].std() > 0.01

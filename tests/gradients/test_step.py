@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from lightning_mtl import MultiTaskDataModule
+from lightning_mtl.balancers import Balancer
 from lightning_mtl.gradients import Step, TaskResult
+from tests.builders import module, splits
+from tests.conftest import TrainerMaker
 
 
 def result(task: int, forward_pass: int | None = None) -> TaskResult:
@@ -34,5 +39,19 @@ def test_a_graph_is_kept_as_long_as_a_later_loss_may_need_it(passes: tuple[int |
 def test_records_come_into_the_order_of_the_tasks() -> None:
     step = Step([result(2), result(0), result(1)])
     assert step.sort() is step
-    assert step.tasks == [0, 1, 2]
+    assert step.tasks == (0, 1, 2)
     assert [float(loss) for loss in step.losses] == [0, 1, 2]
+
+
+class Halving(Balancer):
+    """A balancer of a user's own, right from the base."""
+
+    def forward(self, losses: Tensor, tasks: Any = None) -> Tensor:
+        return losses.sum() / 2
+
+
+def test_a_balancer_that_is_neither_of_losses_nor_of_gradients_makes_the_loss(trainer: TrainerMaker) -> None:
+    made = module(balancer=Halving())
+    trainer(max_steps=1).fit(made, MultiTaskDataModule({"table": splits()}, summary=False))
+    assert made.balance is not None
+    assert made.balance.weights.tolist() == [0.5, 0.5]

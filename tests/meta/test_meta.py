@@ -226,7 +226,7 @@ def test_a_task_with_one_labelled_row_is_left_out_aloud() -> None:
     module.train()
     with pytest.warns(UserWarning, match="Task 'size' had a single labelled row in a batch"):
         step = module.run({"s": rows})
-    assert step.tasks == [0]
+    assert step.tasks == (0,)
 
 
 @pytest.mark.parametrize("balancer", [PCGrad(), Uncertainty()])

@@ -27,7 +27,9 @@ def read(module: MultiTaskModule, rows: list[Row]) -> dict[str, Tensor]:
     inputs = module.inputs["s"]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     made = inputs.collate(inputs.prepare(columns, range(len(rows))))
-    return {name: column for name, column in made.items() if name not in module.hidden_columns(range(len(module.tasks)))}
+    return {
+        name: column for name, column in made.items() if name not in module.hidden_columns(range(len(module.tasks)))
+    }
 
 
 def example(kind: str) -> dict[str, Tensor] | None:

@@ -78,7 +78,7 @@ def test_a_task_without_labels_drops_out_and_its_head_stays(trainer: TrainerMake
 def test_a_task_absent_from_a_batch_drops_out() -> None:
     made, part = module(), columns(rows(6))
     del part["size"]
-    assert made.run({"s": part}).tasks == [0]
+    assert made.run({"s": part}).tasks == (0,)
 
 
 def test_the_weight_of_a_task_multiplies_its_loss(trainer: TrainerMaker) -> None:
@@ -398,3 +398,44 @@ def test_a_loss_that_turns_nan_is_named_and_the_checkpoint_kept(trainer: Trainer
     (last,) = tmp_path.glob("*step=12.ckpt")
     state = torch.load(last, weights_only=True)["state_dict"]
     assert all(value.isfinite().all() for value in state.values())
+
+
+def test_a_loop_of_the_users_own_needs_no_trainer() -> None:
+    made = module()
+    loss = made.training_step({"table": columns(rows(8))}, 0)
+    made.backward(loss)
+    assert all(p.grad is not None for p in made.encoder.parameters())
+    scaled = module()
+    scaled.backward(scaled.training_step({"table": columns(rows(8))}, 0), torch.tensor(2.0))
+    for p, q in zip(made.parameters(), scaled.parameters(), strict=True):
+        assert p.grad is not None
+        assert_close(2 * p.grad, q.grad)
+
+
+def test_a_module_can_be_copied_while_it_trains(trainer: TrainerMaker) -> None:
+    class Copying(L.Callback):
+        copies = 0
+
+        def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            copy.deepcopy(pl_module)
+            self.copies += 1
+
+    watch = Copying()
+    trainer(callbacks=[watch], log_every_n_steps=1).fit(
+        module(), MultiTaskDataModule({"table": splits()}, summary=False)
+    )
+    assert watch.copies == 2  # with the check before training
+
+
+def test_a_step_refuses_to_be_changed_where_it_would_not_count() -> None:
+    step = module().run({"table": columns(rows(8))})
+    changed: Any = step.losses
+    with pytest.raises(TypeError):
+        changed[0] = changed[0] * 2
+
+
+def test_a_task_that_is_added_late_keeps_what_is_known_of_the_ranks() -> None:
+    made = module()
+    made.loss_over_ranks.world_size, made.loss_over_ranks.sharded = 3, True
+    made.add_task(Task("late", "table", target="sign", head=Multiclass(2)))
+    assert (made.loss_over_ranks.world_size, made.loss_over_ranks.sharded) == (3, True)

@@ -34,7 +34,7 @@ def test_what_is_put_into_a_former_list_is_logged(trainer: TrainerMaker) -> None
 
 def test_former_methods_are_those_of_the_step(trainer: TrainerMaker) -> None:
     made: Any = module()
-    for old, new in (("last_losses", made.step_loss.last), ("step_tasks", made.step_loss.tasks_of_step)):
+    for old, new in (("last_losses", made.loss_over_ranks.last), ("step_tasks", made.loss_over_ranks.tasks_of_step)):
         with pytest.warns(FutureWarning, match=old):
             assert getattr(made, old) == new
 

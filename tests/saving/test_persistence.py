@@ -418,3 +418,16 @@ def test_a_warm_start_from_what_does_not_fit_is_refused(models: Any, tmp_path: P
     new = MultiTaskModule([Task("other", head=Binary())], HardSharing(Tabular(5)))
     with pytest.raises(ValueError, match=r"`path` must hold weights that fit this model, got .*Use the same encoder"):
         new.warm_start(tmp_path / "a.ckpt")
+
+
+class OwnInit(MultiTaskModule):
+    def __init__(self, tasks: Any, encoder: Any, **options: Any) -> None:
+        super().__init__(tasks, encoder, **options)
+
+
+def test_a_folder_rebuilds_a_subclass_with_an_init_of_its_own(tmp_path: Path) -> None:
+    saved = OwnInit([Task("y", head=Binary())], HardSharing(nn.Linear(3, 4), width=4))
+    saved.save_pretrained(tmp_path)
+    loaded = OwnInit.from_pretrained(tmp_path)
+    assert type(loaded) is OwnInit
+    assert all(torch.equal(p, q) for p, q in zip(saved.parameters(), loaded.parameters(), strict=True))
