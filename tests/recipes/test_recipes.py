@@ -54,7 +54,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let recipes read a small part of the large data that they come with."""
-    steps = {rated_texts: 15, petrogold: 12, named_tweets: 4}
+    steps = {rated_texts: 40, petrogold: 40, named_tweets: 10}
     for load, step in steps.items():
         rows = load()
         few = rows.select(range(0, len(rows), step))
@@ -509,7 +509,7 @@ def test_tasks_of_tagging_stand_where_they_are_put() -> None:
 
 def test_ways_to_learn_from_few_examples_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Meta-SGD adapts to waves better than before, joint training does not; all that is said is written."""
-    options = ["--data.steps_per_epoch=100", "--data.test_episodes=100", "--trainer.max_epochs=1", "--seeds=2"]
+    options = ["--data.steps_per_epoch=150", "--data.test_episodes=100", "--trainer.max_epochs=1", "--seeds=2"]
     found = sinusoid.main(
         [*options, "--methods=Meta-SGD,joint", "--settings=10 points", "--trainer.enable_progress_bar=false"]
     )
@@ -540,14 +540,14 @@ def test_ways_to_learn_from_few_examples_are_compared(tmp_path: Path, capsys: py
 def test_letters_are_told_apart_in_every_way(tmp_path: Path) -> None:
     options = [
         "--trainer.fast_dev_run=true",
-        "--settings=5 shots",
+        "--settings=1 shot",
         "--data.queries=1",
-        "--data.examples=6",
+        "--data.examples=2",
         "--trainer.enable_progress_bar=false",
     ]
     found = glyphs.main(options)
-    assert list(found.scores["5 shots"]) == ["MAML", "ANIL", "Reptile", "ProtoNet", "joint"]
-    assert all(len(of.seeds[0][0]) == 4 for of in found.scores["5 shots"].values())
+    assert list(found.scores["1 shot"]) == ["MAML", "ANIL", "Reptile", "ProtoNet", "joint"]
+    assert all(len(of.seeds[0][0]) == 4 for of in found.scores["1 shot"].values())
 
 
 @pytest.mark.parametrize(
