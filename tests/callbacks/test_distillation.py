@@ -195,7 +195,7 @@ def test_words_of_rows_of_different_length(trainer: TrainerMaker) -> None:
             if batch_idx == 5 and told is not None:
                 batch = batch["two"]
                 inputs, words = pl_module.routing.inputs("two", batch), batch[WORDS]
-                new, old = pl_module._answer(inputs, [0], words)[0], held.teacher.outputs(inputs, words)["one"]
+                new, old = pl_module.head_outputs(inputs, [0], words)[0], held.teacher.outputs(inputs, words)["one"]
                 found.append((told.detach(), apart("two", new[words >= 0], old[words >= 0]).detach()))
 
     trainer(callbacks=[held, Look(), batches]).fit(of, feed)
