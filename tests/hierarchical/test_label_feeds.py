@@ -143,7 +143,9 @@ def test_labels_that_are_missing_are_not_known(kind: str) -> None:
 def fed(of: HierarchicalModule, share: float, target: Tensor) -> Tensor:
     """Give what the task at level 1 feeds to level 2."""
     x = torch.randn(len(target), 4, generator=torch.Generator().manual_seed(3))
-    forward = ForwardPass(of.hierarchy, of.encoder, of.heads._modules, {"x": x}, [0, 1], targets={0: target}, share=share)
+    forward = ForwardPass(
+        of.hierarchy, of.encoder, of.heads._modules, {"x": x}, [0, 1], targets={0: target}, share=share
+    )
     forward.run()
     return forward._fed(0)
 
