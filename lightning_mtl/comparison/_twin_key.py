@@ -53,7 +53,7 @@ _CHECKPOINT = (
     "_every_n_train_steps",
     "_save_on_train_epoch_end",
 )
-_DERIVED = ("_optimizer", "_losses", "_balance", "evaluation", "loss_over_ranks", "train_log")
+_DERIVED = ("_optimizer", "_losses", "_balance", "task_evaluation", "loss_over_ranks", "train_log")
 """Attributes of a module that follow from the others, or are hashed apart from them."""
 
 
