@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests import ROOT
+
 PROGRAM = """
 import torch
 from torch import nn

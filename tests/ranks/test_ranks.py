@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from tests import ROOT
 from tests.ranks.cases import run
 from tests.ranks.cross import CASES, CROSS
 from tests.ranks.metrics import figures
@@ -58,7 +59,7 @@ def test_ranks_with_other_data_are_stopped(spawned: tuple[Results, Results, Path
 def test_gradients_of_parameters_that_are_cut_over_ranks_are_refused(spawned: tuple[Results, Results, Path]) -> None:
     for rank in range(2):
         refusal = (spawned[2] / f"scope{rank}.txt").read_text()
-        assert refusal.startswith("`scope` must be 'representation' where parameters are cut over the ranks")
+        assert refusal.startswith("`scope` must be 'representation' where parameters are sharded over the ranks")
 
 
 def test_metrics_of_a_whole_run_know_on_two_processes_what_they_know_on_one(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
+
 REACHED = {("MAML", 5): 0.88, ("Meta-SGD", 5): 0.72, ("MAML", 10): 0.55, ("Meta-SGD", 10): 0.42}
 """Mean squared error after one step, of 60,000 steps over tasks, measured with three seeds by another program."""
 PUBLISHED = {"MAML": 1.13 + 0.18, "Meta-SGD": 0.90 + 0.16}
