@@ -169,7 +169,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         callbacks: list[L.Callback] = getattr(self.trainer, "callbacks", [])
         return callbacks
 
-    def _inputs(self, module: MultiTask | None, readers: Mapping[str, list[Task]]) -> dict[str, Inputs]:
+    def _inputs(self, module: Any, readers: Mapping[str, list[Task]]) -> dict[str, Inputs]:
         """Return how the rows of each source become tensors; training splits are read where the model does not know it."""
         tokenizer = fitted_tokenizer(self.tokenizer, module, [self.sources[name] for name in readers])
         columns = {name: [of for task in tasks for of in task.columns] for name, tasks in readers.items()}

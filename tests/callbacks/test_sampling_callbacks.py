@@ -231,7 +231,7 @@ def test_a_subclass_takes_the_place_of_ours(trainer: TrainerMaker) -> None:
 
 
 def test_a_rule_that_follows_the_run_needs_a_module_that_tells_its_losses(trainer: TrainerMaker) -> None:
-    with pytest.raises(ValueError, match="Exp3S must see the losses of tasks, which Own does not tell"):
+    with pytest.raises(ValueError, match="Exp3S must see the losses of tasks, which Own does not report"):
         trainer().fit(Own(), data(Exp3S()))
 
 
