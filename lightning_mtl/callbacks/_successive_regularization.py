@@ -12,6 +12,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from .._lightning import sampler_of_data
 from ..samplers import MultiTaskSampler, Phases
 from ..task import LevelledMultiTask, is_levelled
 from ._anchored import add_penalty_gradient, refuse_fused_unscaling, refuse_sharded
@@ -101,7 +102,7 @@ class SuccessiveRegularization(StatefulCallback):
                 f"SuccessiveRegularization must have a `HierarchicalModule`, got {type(pl_module).__name__}. Give each task its level in one."
             )
         refuse_sharded(trainer, "SuccessiveRegularization")
-        sampler = getattr(getattr(trainer, "datamodule", None), "sampler", None)
+        sampler = sampler_of_data(trainer)
         if self.anchor == "task" and isinstance(sampler, MultiTaskSampler):
             _refuse_mixed_steps(sampler)
 

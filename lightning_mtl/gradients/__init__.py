@@ -4,7 +4,7 @@ from ._balance import Balance
 from ._choice import step_balance
 from ._compiled import is_compiled
 from ._cut import Cut, entries_of, wide_type
-from ._measuring import Measuring, Scope, own_balancer
+from ._measuring import Measuring, Scope, own_balancer, weighs_gradients
 from ._observed_losses import Moment
 from ._rows import Rows, gradients_of
 from ._step import Step, TaskResult
@@ -27,5 +27,6 @@ __all__ = [
     "is_compiled",
     "own_balancer",
     "step_balance",
+    "weighs_gradients",
     "wide_type",
 ]

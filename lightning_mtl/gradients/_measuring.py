@@ -41,9 +41,8 @@ class Measuring:
         if isinstance(balancer, type):
             raise TypeError(f"`balancer` must be an object, got the class. Make it: {balancer.__name__}().")
         self._refuse_values()
-        gradients = isinstance(balancer, GradientBalancer) or (balancer and not isinstance(balancer, Balancer))
         given = [name for name, default in _DEFAULTS.items() if getattr(self, name) != default]
-        if given and not gradients:
+        if given and not weighs_gradients(balancer):
             raise ValueError(
                 f"`{given[0]}` must be left out without a gradient balancer, got {getattr(self, given[0])!r} with balancer="
                 f"{balancer!r}. Give one, e.g. balancer=PCGrad()."
@@ -77,3 +76,8 @@ def own_balancer(balancer: Balancer | Weighting | None) -> Balancer | None:
     if balancer is None or isinstance(balancer, Balancer):
         return copy.deepcopy(balancer)
     return FromGramian(copy.deepcopy(balancer))
+
+
+def weighs_gradients(balancer: Any) -> bool:
+    """Return whether a balancer weighs gradients: a `GradientBalancer`, or a function of the Gramian."""
+    return isinstance(balancer, GradientBalancer) or (balancer is not None and not isinstance(balancer, Balancer))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
@@ -100,10 +100,9 @@ class StepBalance(ABC):
     def begin(self, module: BalancedModule, trainer: L.Trainer, batch: Mapping[str, Any]) -> None:
         """Decide what is measured in a batch, before the strategy sees it."""
 
-    @contextmanager
-    def forward_pass(self) -> Iterator[None]:
+    def forward_pass(self) -> AbstractContextManager[None]:
         """Surround the forward pass of a step."""
-        yield
+        return nullcontext()
 
     def stack(self, step: Step, device: torch.device) -> Tensor:
         """Return the losses of a step as one tensor, from which its loss is computed: [tasks present]."""

@@ -14,7 +14,7 @@ def refuse_balancing(balancer: Any, measuring: Measuring, tasks: Sequence[Task],
     """Check that the tasks' gradients are separate where they are weighed.
 
     Raises:
-        ValueError: They cannot.
+        ValueError: They are not.
     """
     in_rows = measuring.scope != "representation" and measuring.refresh_every == 1
     if (

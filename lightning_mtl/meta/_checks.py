@@ -11,14 +11,9 @@ from torch import Tensor
 from .._checks import require
 from .._distributed import SHARDED
 from ..adaptation import ENGINES, NORMS, Adaptation, Adapting, Episode, EpisodeNorms, singles
-from ..balancers import Balancer, GradientBalancer
 
 if TYPE_CHECKING:
     from ._module import MetaLearningModule
-
-
-def weighs_gradients(balancer: Any) -> bool:
-    return isinstance(balancer, GradientBalancer) or (balancer is not None and not isinstance(balancer, Balancer))
 
 
 def refuse_bad_arguments(rule: Any, engine: str, chunk: int | None, compiled: bool, norm: str, support: float) -> None:

@@ -20,7 +20,7 @@ from ..adaptation import (
 )
 from ..balancers import Balancer, Weighting
 from ..encoders import Encoder
-from ..gradients import Scope
+from ..gradients import Scope, weighs_gradients
 from ..modules import Batch, Exported, MultiTaskModule, Step, TaskResult
 from ..task import Task
 from ._checks import (
@@ -29,7 +29,6 @@ from ._checks import (
     refuse_sharding,
     refuse_supports,
     refuse_unlearned_norms,
-    weighs_gradients,
 )
 from ._episodes import episodes_of, episodes_of_rows, has_episodes, is_episodic, label_episodes
 from ._new_task import initial_head, usual_method
