@@ -32,6 +32,7 @@ from ._readers import is_idle, readers_of
 from ._sampling import missing_callbacks, rule_in_use
 from ._source import Source
 from ._source_inputs import fitted_tokenizer, inputs_of
+from ._split_check import check_split
 from ._splits import Splits
 from ._summary import summary_lines
 from ._trainer import (
@@ -164,6 +165,19 @@ class MultiTaskDataModule(L.LightningDataModule):
             module.routing.bind(list(self.sources), self.reads(), every_task_every_step=complete)
         if stage == "fit" and tasks:
             self._print_summary(tasks, counts, inputs)
+
+    def check_split(self, module: MultiTask, split: str) -> None:
+        """Check a split as training would check it, e.g. "test" before anything is trained; needs no Trainer.
+
+        Args:
+            module: The module; it stays as it is.
+            split: The split.
+
+        Raises:
+            ValueError: No source has the split, a label that the tasks do not know, an input that is not finite, a missing
+                column, or fewer labels than the metrics of a task need; with source, row, column and remedy.
+        """
+        check_split(self, module, split)
 
     def _callbacks(self) -> list[L.Callback]:
         callbacks: list[L.Callback] = getattr(self.trainer, "callbacks", [])

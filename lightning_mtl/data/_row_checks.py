@@ -1,4 +1,4 @@
-"""Checks of the rows of a split: inputs that are NaN, unknown tokens, words without labels, copies of training rows."""
+"""Checks of the rows of a split: inputs that are not finite, unknown tokens, words without labels, copies of training rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._label_counts import SCAN
 
 
 def refuse_bad_inputs(examples: Examples, where: str, vocabulary: int | None) -> None:
-    """Reject inputs that are NaN, and tokens that the encoder does not know.
+    """Reject inputs that are not finite, and tokens that the encoder does not know.
 
     Args:
         examples: Rows. The first ones are read; texts that were tokenized once are all checked.
@@ -23,13 +23,15 @@ def refuse_bad_inputs(examples: Examples, where: str, vocabulary: int | None) ->
         vocabulary: How many tokens the encoder knows. Default: it is not known.
 
     Raises:
-        ValueError: An input is NaN, with source, split, row and column; or a token id is too large for the encoder's embeddings.
+        ValueError: An input is not finite, with source, split, row and column; or a token id is too large for the encoder's embeddings.
     """
     _refuse_token(examples.largest_token(), vocabulary, where)
     rows = min(SCAN, len(examples))
     for start in range(0, rows, 1000):
         batch = _read(examples, range(start, min(start + 1000, rows)), where)
-        _refuse_nan({name: of for name, of in batch.items() if name not in (examples.targets or ())}, where, start)
+        _refuse_not_finite(
+            {name: of for name, of in batch.items() if name not in (examples.targets or ())}, where, start
+        )
         if examples.tokenizes and isinstance(tokens := batch.get("input_ids"), Tensor) and tokens.numel():
             _refuse_token(int(tokens.max()), vocabulary, where)
 
@@ -41,15 +43,19 @@ def _read(examples: Examples, rows: range, where: str) -> dict[str, Any]:
         raise ValueError(f"S{where.removesuffix(', row')[1:]}: {error}") from error
 
 
-def _refuse_nan(columns: Mapping[str, Any], where: str, start: int) -> None:
+def _refuse_not_finite(columns: Mapping[str, Any], where: str, start: int) -> None:
     for name, column in columns.items():
         if not isinstance(column, Tensor) or not column.is_floating_point():
             continue
-        bad = column.isnan().nonzero()
+        bad = (~column.isfinite()).nonzero()
         if len(bad):
-            row = bad[0].tolist()[0]
+            first = bad[0].tolist()
+            value = column[tuple(first)].item()
+            found = (
+                "NaN" if value != value else f"{value}, which is no finite {str(column.dtype).removeprefix('torch.')}"
+            )
             raise ValueError(
-                f"Inputs must be numbers: {where} {start + row}, column {name!r} is NaN. Fill it or drop the row, e.g. "
+                f"Inputs must be numbers: {where} {start + first[0]}, column {name!r} is {found}. Fill it or drop the row, e.g. "
                 "with `datasets.Dataset.filter`."
             )
 
