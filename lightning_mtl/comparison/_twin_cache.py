@@ -13,9 +13,9 @@ import lightning as L
 
 from .._distributed import of_first_rank
 from ..data import MultiTaskDataModule
+from ..digests import NoDigestError
 from ..modules import MultiTaskModule
 from ._cost import Cost
-from ._digest import NoDigestError
 from ._runs import TaskScore
 from ._twin_key import twin_key
 

@@ -16,9 +16,9 @@ from torch import nn
 from .._lightning import callbacks_of
 from .._random_state import random_state, unchanged_random_state
 from ..data import MultiTaskDataModule, Source
+from ..digests import NoDigestError, digest
 from ..modules import MultiTaskModule
 from ..optim import FineTuning
-from ._digest import NoDigestError, digest
 
 _PACKAGES = ("lightning-mtl", "torch", "lightning", "torchmetrics", "datasets", "transformers")
 _TRAINER = (

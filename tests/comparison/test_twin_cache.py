@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader
 
 from lightning_mtl import FineTuning, HardSharing, Multiclass, MultiTaskDataModule, MultiTaskModule, Regression, Task
 from lightning_mtl.comparison import Comparison, compare
-from lightning_mtl.comparison._digest import NoDigestError, digest
 from lightning_mtl.comparison._twin_key import twin_key
+from lightning_mtl.digests import NoDigestError, digest
 from lightning_mtl.samplers import Temperature
 from tests import ROOT
 from tests.builders import Row, rows, splits
@@ -359,7 +359,7 @@ PROGRAM = """
 import functools, enum, torch, numpy as np, datasets
 from torch import nn
 from lightning_mtl import BagOfWords, HardSharing, Recurrent, Task, Vocabulary
-from lightning_mtl.comparison._digest import digest
+from lightning_mtl.digests import digest
 torch.manual_seed(0)
 class Mine(nn.Module):
     words = {"a", "b", "c"}

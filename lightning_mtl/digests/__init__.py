@@ -1,0 +1,8 @@
+"""Hashes of objects by their content and code, for keys of caches."""
+
+from ._digest import NoDigestError, digest
+
+__all__ = [
+    "NoDigestError",
+    "digest",
+]
