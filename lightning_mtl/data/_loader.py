@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from .._distributed import gather_objects
 from ..samplers import LAG, EvaluationSampler, MultiTaskSampler, Plan, StandIn
-from ..task import ROWS, Task
+from ..task import ROWS, Task, label_tasks
 from ._examples import Examples
 from ._sent_tensors import sent_by_value
 from ._step_loader import StepLoader
@@ -132,8 +132,7 @@ class _PlannedBatches(Dataset[dict[str, dict[str, Any]]]):
         if isinstance(rows, StandIn):
             return columns | {ROWS: {task.name: torch.empty(0, dtype=torch.long) for task in self.tasks[source]}}
         columns[ROWS] = {}
-        for task in self.tasks[source]:
-            task.label(columns, f"in a batch of source {source!r}, row")
+        label_tasks(self.tasks[source], columns, f"in a batch of source {source!r}, row")
         return columns
 
 

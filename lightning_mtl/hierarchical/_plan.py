@@ -27,7 +27,7 @@ def rows_by_level(
         return found
     rows, count = {}, 0
     for i in present:
-        target, labelled = columns[tasks[i].column], columns[ROWS].get(tasks[i].name)
+        target, labelled = tasks[i].labels_in(columns), columns[ROWS].get(tasks[i].name)
         count = len(target)
         if labelled is not None:
             rows[i] = labelled // target.shape[1] if tasks[i].known_head().per_position else labelled

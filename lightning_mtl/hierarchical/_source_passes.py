@@ -36,7 +36,8 @@ def forward_pass(
     """
     targets = {}
     if share:
-        targets = {i: part.columns[tasks[i].column] for i in part.read if tasks[i].column in part.columns}
+        found = {i: tasks[i].labels_in(part.columns) for i in part.read}
+        targets = {i: of for i, of in found.items() if of is not None}
     return ForwardPass(
         hierarchy,
         encoder,

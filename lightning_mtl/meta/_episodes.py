@@ -12,7 +12,7 @@ from torch import Tensor
 from ..adaptation import Data, Episode
 from ..heads import Head
 from ..modules import data_of
-from ..task import ROWS, Routing, Task
+from ..task import ROWS, Routing, Task, label_tasks
 
 if TYPE_CHECKING:
     from ._module import MetaLearningModule
@@ -150,10 +150,11 @@ def _labelled_rows(columns: Columns, tasks: Sequence[Task], where: str, leading:
             raise ValueError(
                 f"Column {task.column!r} of task {task.name!r} must be there {place}, got {list(columns)}."
             )
-        task.label(flat, where)
+    label_tasks(tasks, flat, where)
+    for task in tasks:
         if task.name in flat[ROWS] and not task.known_head().per_position:
             known = set(flat[ROWS][task.name].tolist())
-            first = next(row for row in range(len(flat[task.column])) if row not in known)
+            first = next(row for row in range(len(task.labels_in(flat))) if row not in known)
             raise ValueError(
                 f"Task {task.name!r} must have a label in each row of an episode; {where} {first} has none. Leave such rows out."
             )

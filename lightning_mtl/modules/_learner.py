@@ -101,4 +101,4 @@ def data_of(task: Task, columns: Columns, inputs: Inputs) -> dict[str, Any]:
         inputs: Picks what the encoder reads.
     """
     words = {"words": columns[WORDS]} if WORDS in columns else {}
-    return {"inputs": inputs(columns), "target": columns[task.column], **words}
+    return {"inputs": inputs(columns), "target": task.labels_in(columns), **words}

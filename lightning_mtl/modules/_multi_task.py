@@ -222,7 +222,7 @@ class MultiTaskModule(TaskModule):
         """Return the columns that the encoder never reads for these tasks, which read one source."""
         read = {self.tasks[i].resolve(self.inputs) for i in tasks} if self.inputs else set()
         others = [task for task in self.tasks if not read or task.resolve(self.inputs) in read]
-        return {ROWS, LEVELS, WORDS, RAW, *(column for task in others for column in (task.column, *task.columns))}
+        return {ROWS, LEVELS, WORDS, RAW, *(column for task in others for column in task.label_columns)}
 
     def head_outputs(self, inputs: dict[str, Any], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
         """Return the outputs of the heads of these tasks.

@@ -41,7 +41,7 @@ class SourceBatch:
 
     def labels(self, task: Task) -> tuple[Any, Tensor | None]:
         """Return a task's labels, and the numbers of the rows (or positions) that have one; None is all of them."""
-        return self.columns.get(task.column), self.columns[ROWS].get(task.name)
+        return task.labels_in(self.columns), self.columns[ROWS].get(task.name)
 
 
 def source_batches(batch: Batch, routing: Routing, *, sharded: bool, training: bool) -> list[SourceBatch]:

@@ -1,6 +1,7 @@
 """A task: what it predicts, which column holds its labels, and how it is evaluated."""
 
 from ._batch_columns import LEVELS, ROWS
+from ._labelling import label_tasks
 from ._metrics import TaskMetrics
 from ._multi_task import LevelledMultiTask, MultiTask, is_levelled, is_multi_task
 from ._routing import Batch, Routing
@@ -17,6 +18,7 @@ __all__ = [
     "TaskMetrics",
     "is_levelled",
     "is_multi_task",
+    "label_tasks",
     "LEVELS",
     "ROWS",
 ]

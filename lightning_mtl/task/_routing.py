@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from ..inputs import RAW, WORDS
 from ._batch_columns import LEVELS, ROWS
+from ._labelling import label_tasks
 from ._task import Task
 
 Batch = Mapping[str, Any]
@@ -74,7 +75,7 @@ class Routing:
         self._not_inputs = {name: self._hidden(self._readers[name]) for name in names}
 
     def _hidden(self, readers: Iterable[int]) -> set[str]:
-        targets = {column for i in readers for column in (self._tasks[i].column, *self._tasks[i].columns)}
+        targets = {column for i in readers for column in self._tasks[i].label_columns}
         return {ROWS, LEVELS, WORDS, RAW, *targets}
 
     def readers(self, source: str) -> tuple[int, ...]:
@@ -140,8 +141,7 @@ class Routing:
         if ROWS in columns:
             return columns
         labelled = {**columns, ROWS: {}}
-        for i in self.readers(source):
-            self._tasks[i].label(labelled, "in a batch, row")
+        label_tasks([self._tasks[i] for i in self.readers(source)], labelled, "in a batch, row")
         return labelled
 
     def _refuse_batch(self, batch: Any) -> NoReturn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..heads import Head
 from ..inputs import WORDS
-from ._batch_columns import ROWS
 from ._labels import as_numbers, at_word_starts, label_counts
 
 
@@ -25,6 +24,7 @@ class Target:
         columns: The columns of the dataset that hold its labels; several make one in a batch.
         head: The head that learns from them.
         where: What a row is called in error messages.
+        taken: Columns of the batch that hold the labels of other tasks.
     """
 
     task: str
@@ -32,26 +32,27 @@ class Target:
     columns: Sequence[str]
     head: Head
     where: str
+    taken: Collection[str] = ()
 
-    def label(self, batch: dict[str, Any]) -> None:
-        """Write the labels into a batch, and, where some are missing, the rows that have one; see `Task.label`."""
+    def of(self, batch: Mapping[str, Any]) -> tuple[Tensor | None, Tensor | None]:
+        """Return the labels in the head's form, None where the batch has none, and the numbers of the rows (or positions) that have one.
+
+        These are None where all rows have one; see `Task.label`.
+        """
         head, given = self.head, self._given(batch)
         if given is None:
-            batch.setdefault(ROWS, {})[self.task] = torch.zeros(0, dtype=torch.long)
-            return
+            return None, torch.zeros(0, dtype=torch.long)
         target = self._in_form(given, batch)
-        batch[self.column] = target
         if target.numel() and head.complete(target):
-            return
+            return target, None
         known = head.labelled(target)
         self._refuse_labels(known & ~head.valid(target), target)
         has_label = known.flatten() if head.per_position else known.reshape(len(target), -1).any(-1)
-        if len(target) == 0 or not has_label.all():
-            batch.setdefault(ROWS, {})[self.task] = has_label.nonzero().squeeze(-1)
+        return target, None if len(target) and has_label.all() else has_label.nonzero().squeeze(-1)
 
     def _given(self, batch: Mapping[str, Any]) -> Any:
         """Return the target as the batch has it; several columns are stacked."""
-        if len(self.columns) == 1 or self.column in batch:
+        if len(self.columns) == 1 or (self.column in batch and self.column not in self.taken):
             return batch.get(self.column)
         parts = [batch[name] for name in self.columns if name in batch]
         if len(parts) < len(self.columns):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from torchmetrics import Metric, MetricCollection
 
 from ..heads import Head
 from ._arguments import refuse_feeds, refuse_head, refuse_level, refuse_name, refuse_regularization, refuse_weight
+from ._batch_columns import ROWS
 from ._default_metrics import default_metrics
 from ._target import Target
 
@@ -146,8 +147,8 @@ class Task:
     def label(self, columns: dict[str, Any], where: str = "row") -> None:
         """Convert this task's target in a batch into the form of its head, and note the rows that have a label.
 
-        This writes `columns[self.column]` and, where labels are missing, `columns[ROWS]`. It runs in the process that loads the
-        data, before the batch goes to the device, so that the training step never waits for the device.
+        This writes `columns[self.column]` and, where labels are missing, `columns[ROWS]`; of several tasks see `label_tasks`. It
+        runs in the process that loads the data, before the batch goes to the device, so that the training step never waits for it.
 
         Args:
             columns: The batch of one source.
@@ -156,7 +157,41 @@ class Task:
         Raises:
             ValueError: A label of the wrong shape or out of the head's range, with its row and value.
         """
-        Target(self.name, self.column, self.columns, self.known_head(), where).label(columns)
+        labels, rows = self.read(columns, where)
+        if labels is not None:
+            columns[self.column] = labels
+        if rows is not None:
+            columns.setdefault(ROWS, {})[self.name] = rows
+
+    def read(
+        self, columns: Mapping[str, Any], where: str = "row", taken: Collection[str] = ()
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return this task's labels of a batch in the form of its head, and the numbers of the rows that have one; see `label`.
+
+        Args:
+            columns: The batch of one source, which stays as it is.
+            where: What a row is called in an error message.
+            taken: Columns of the batch that hold the labels of other tasks.
+
+        Returns:
+            None for labels that the batch does not have; None for the rows where each has a label.
+        """
+        return Target(self.name, self.column, self.columns, self.known_head(), where, taken).of(columns)
+
+    @property
+    def own_column(self) -> str:
+        """The column of its labels in a batch where another task codes the same column in another way."""
+        return f"__labels__.{self.name}"
+
+    @property
+    def label_columns(self) -> set[str]:
+        """All columns of a batch that may hold its labels, which are no inputs."""
+        return {self.own_column, self.column, *self.columns}
+
+    def labels_in(self, columns: Mapping[str, Any]) -> Any:
+        """Return this task's labels in a batch that is labelled; None where it has none."""
+        own = columns.get(self.own_column)
+        return columns.get(self.column) if own is None else own
 
     def known_head(self) -> Head:
         """Return the head.

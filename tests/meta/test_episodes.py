@@ -12,9 +12,10 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from lightning_mtl import EpisodeDataModule, MetaLearningModule, Multiclass, Task
+from lightning_mtl import EpisodeDataModule, MetaLearningModule, Multiclass, Regression, Task
 from lightning_mtl.families import Family, Harmonic, Sinusoid, SinusoidAndLine
 from lightning_mtl.meta._classes import classes_of
+from lightning_mtl.meta._episodes import labelled_episodes
 from lightning_mtl.samplers import EpisodeSampler
 from tests.meta.episodes import QUIET, fit, for_rows, for_waves, kinds, of_rows, of_waves, on_rank, splits, trunk
 
@@ -273,3 +274,11 @@ def test_numbers_below_one_are_refused(name: str) -> None:
 
 def test_rows_without_a_class_are_of_none() -> None:
     assert classes_of([float("nan"), 1, -100, None, 1]) == {"1": [1, 4]}
+
+
+def test_tasks_that_code_a_column_in_different_ways_each_see_it_as_it_is() -> None:
+    tasks = [Task("kind", target="y", head=Multiclass(3, names=[2, 4, 8])), Task("y", head=Regression())]
+    half = {"x": torch.randn(2, 3, 1), "y": torch.tensor([[2, 4, 8], [8, 8, 2]])}
+    query = labelled_episodes({"support": half, "query": half}, tasks, "s")["query"]
+    assert tasks[0].labels_in(query).tolist() == [[0, 1, 2], [2, 2, 0]]
+    assert tasks[1].labels_in(query).tolist() == half["y"].tolist()
