@@ -11,12 +11,12 @@ import datasets
 
 from ..inputs import Columns, Input
 
-_FORM = 1
+_FORM = 2
 """Raise it when what is prepared of a row changes: the cache of `datasets` knows values, not code."""
 _PREPARED = re.compile(r"__prepared__\d+\..")
 """A column that was prepared: a mark, the number of the input, a dot, and the name of the encoder's column."""
 _FEW = 10_000
-"""Rows that are prepared in a moment, for which no progress bar is shown."""
+"""Rows that are prepared in a moment, for which no progress bar is shown; of whole columns as many are prepared at once."""
 
 
 class PreparedRows:
@@ -49,6 +49,8 @@ def _prepared(rows: datasets.Dataset, inputs: Sequence[Input]) -> datasets.Datas
     rows = rows.with_format(None)
     _prepare(rows[:1], [0], inputs, _FORM)  # the cache key of a tokenizer changes with its first use
     options = {"batched": True, "with_indices": True, "fn_kwargs": {"parts": list(inputs), "form": _FORM}}
+    if all(part.reads_arrow for part in inputs):
+        options["batch_size"] = _FEW
     with _progress_bar(len(rows)):
         return rows.map(_prepare, desc="Prepare", **options)
 
@@ -67,8 +69,15 @@ def _progress_bar(rows: int) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _prepare(columns: Columns, numbers: Sequence[int], parts: Sequence[Input], form: int) -> dict[str, list[Any]]:
-    made: dict[str, list[Any]] = {}
+def _prepare(columns: Columns, numbers: Sequence[int], parts: Sequence[Input], form: int) -> dict[str, Any]:
+    made: dict[str, Any] = {}
     for number, part in enumerate(parts):
-        made |= {prefix_of(number) + name: values for name, values in part.prepare(columns, numbers).items()}
+        given = _as_arrow(columns) if part.reads_arrow else columns
+        made |= {prefix_of(number) + name: values for name, values in part.prepare(given, numbers).items()}
     return made
+
+
+def _as_arrow(columns: Columns) -> Columns:
+    """Return a batch of `datasets` as Arrow has it, without making objects of its cells."""
+    table = getattr(columns, "pa_table", None)
+    return columns if table is None else dict(zip(table.column_names, table.columns, strict=True))

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-Columns = Mapping[str, list[Any]]
-"""Rows of a batch, as {column: values}."""
+Columns = Mapping[str, Any]
+"""Rows of a batch, as {column: values}: a list, or what is as long and has the rows in the same order (an array)."""
 
 
 class Input(ABC):
@@ -21,6 +21,8 @@ class Input(ABC):
     """The columns that it reads."""
     once: ClassVar[bool] = False
     """Whether rows are prepared once, instead of each time they are read."""
+    reads_arrow: ClassVar[bool] = False
+    """Whether `fit` and `prepare` take columns as Arrow has them, too, instead of lists."""
 
     @property
     def limit(self) -> int | None:
@@ -31,7 +33,7 @@ class Input(ABC):
         """Learn scales and categories from the training split."""
 
     @abstractmethod
-    def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
+    def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, Any]:
         """Turn each row into what `collate` needs.
 
         Args:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
-from datetime import date
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 
 from ._base import Columns, Input
-from ._values import are_dates, missing
+from ._cells import Cells, are_texts, as_list, counts_of, numbers_of, odd_cell, one_hot
+from ._scale import scale_of
+from ._values import are_dates
 
 CATEGORIES = 100
 """The largest number of categories of a column."""
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number that float32 holds."""
 
 
 class Table(Input):
@@ -26,10 +27,15 @@ class Table(Input):
     is an error. A column of texts (or class labels) becomes one feature for each value in the training split: 1 for the row's own
     value, 0 for the others; for an unknown or missing value all of them are 0.
 
+    A few huge values in a column of numbers (at most 1 in 100, each more than 100 times as far from the median as all others)
+    would leave no difference between the others. They are told, left out of mean and deviation, and clipped to the extremes of the
+    others, here and wherever the model reads such a column.
+
     Args:
         columns: The names of the columns.
         categorical: Those of them whose numbers are categories, no quantities.
-        learned: What `fit` learned: for each column {"mean", "scale", "gaps"} or {"values"}.
+        learned: What `fit` learned: for each column {"mean", "scale", "gaps"}, where values are clipped
+            with "low" and "high", or {"values"}.
 
     Example:
         >>> table = Table(["age", "sex"])
@@ -42,6 +48,7 @@ class Table(Input):
     """
 
     once = True
+    reads_arrow = True
 
     def __init__(
         self,
@@ -66,18 +73,20 @@ class Table(Input):
             made += [f"{column}={value}" for value in facts["values"]] if "values" in facts else numeric
         return made
 
-    def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, list[Any]]:
+    def prepare(self, columns: Columns, rows: Sequence[int]) -> dict[str, Any]:
         """Scale numbers, and turn categories into features of 0 and 1."""
         assert self.learned is not None, "`fit` comes before `prepare`"
         parts = [
-            _one_hot(columns[name], facts["values"]) if "values" in facts else _scaled(name, columns[name], facts, rows)
+            one_hot(columns[name], facts["values"]) if "values" in facts else _scaled(name, columns[name], facts, rows)
             for name, facts in zip(self.columns, self.learned, strict=True)
         ]
-        return {"features": np.concatenate(parts, axis=1).tolist()}
+        return {"features": np.concatenate(parts, axis=1)}
 
     def collate(self, prepared: Columns) -> dict[str, Any]:
         """Stack the rows."""
-        return {"features": torch.tensor(prepared["features"], dtype=torch.get_default_dtype())}
+        return {
+            "features": torch.from_numpy(np.asarray(prepared["features"], dtype=float)).to(torch.get_default_dtype())
+        }
 
     def example(self) -> dict[str, list[Any]]:
         """Return two rows of means and first categories."""
@@ -92,61 +101,76 @@ class Table(Input):
         return {"features": len(self.names())} if self.learned is not None else {}
 
     def note(self) -> str:
-        """Return which columns have missing values that are filled."""
-        gaps = [
-            f"{name} ({facts['gaps']:.1%})"
-            for name, facts in zip(self.columns, self.learned or [], strict=True)
-            if facts.get("gaps")
-        ]
-        return f"missing values are filled with the mean, and flagged, in {', '.join(gaps)}" if gaps else ""
+        """Return which columns have missing values that are filled, and which have huge values that are clipped."""
+        known = dict(zip(self.columns, self.learned or [], strict=True))
+        gaps = [f"{name} ({facts['gaps']:.1%})" for name, facts in known.items() if facts.get("gaps")]
+        filled = f"missing values are filled with the mean, and flagged, in {', '.join(gaps)}" if gaps else ""
+        huge = [_clipped(name, facts) for name, facts in known.items() if facts.get("huge")]
+        return "; ".join([*([filled] if filled else ()), *huge])
 
 
-def _learn(column: str, values: list[Any], categorical: bool) -> dict[str, Any]:
-    known = [value for value in values if not missing(value)]
-    if not known:
-        raise ValueError(f"Column {column!r} must hold values to learn from, got none. Leave it out of `features`.")
-    if categorical or isinstance(known[0], str):
-        return {"values": _categories(column, values)}
-    numbers = _numbers(column, values, range(len(values)))
+def _clipped(column: str, facts: dict[str, Any]) -> str:
+    return (
+        f"{facts['huge']} of the values of {column} are huge (one is {facts['largest']:g}); they are clipped to "
+        f"[{facts['low']:g}, {facts['high']:g}], the range of the others"
+    )
+
+
+def _learn(column: str, cells: Cells, categorical: bool) -> dict[str, Any]:
+    if categorical or are_texts(cells):
+        return {"values": _categories(column, cells)}
+    numbers = numbers_of(column, cells, range(len(cells)))
     there = numbers[~np.isnan(numbers)]
-    gaps = 1 - len(there) / len(numbers)
-    scale = (
-        float(there.std()) if there.min() < there.max() else 1.0
-    )  # rounding errors would give a constant a small one
-    return {"mean": float(there.mean()), "scale": scale, "gaps": gaps}
+    if not len(there):
+        _refuse_nothing(column)
+    return {**scale_of(there), "gaps": 1 - len(there) / len(numbers)}
 
 
-def _categories(column: str, values: list[Any]) -> list[Any]:
-    texts = [value for value in values if isinstance(value, str) and value]
-    odd = next((i for i, v in enumerate(values) if not missing(v) and isinstance(v, str) is not bool(texts)), None)
-    if odd is not None:
+def _refuse_nothing(column: str) -> NoReturn:
+    raise ValueError(f"Column {column!r} must hold values to learn from, got none. Leave it out of `features`.")
+
+
+def _categories(column: str, cells: Cells) -> list[Any]:
+    if odd := odd_cell(cells):
         raise ValueError(
-            f"Column {column!r} must hold texts or numbers, not both; row {odd} has {values[odd]!r}. Convert or drop that row."
+            f"Column {column!r} must hold texts or numbers, not both; row {odd[0]} has {odd[1]!r}. Convert or drop that row."
         )
-    if texts and are_dates(texts):
+    counts = counts_of(cells)
+    if not counts:
+        _refuse_nothing(column)
+    texts = {value: count for value, count in counts.items() if isinstance(value, str)}
+    if texts and are_dates(list(texts)):
         raise ValueError(
-            f"Column {column!r} of `features` must hold numbers or categories, got dates ({texts[0]!r}). Make numbers of them "
+            f"Column {column!r} of `features` must hold numbers or categories, got dates ({next(iter(texts))!r}). Make numbers of them "
             "first, e.g. days since a date, or leave it out."
         )
-    if texts and sum(map(_is_number, texts)) > 0.5 * len(texts):
-        row, value = next(
-            ((i, v) for i, v in enumerate(values) if isinstance(v, str) and v and not _is_number(v)), (0, texts[0])
-        )
+    if sum(count for text, count in texts.items() if _is_number(text)) > 0.5 * sum(texts.values()):
+        value = next((text for text in texts if not _is_number(text)), next(iter(texts)))
         raise ValueError(
-            f"Column {column!r} of `features` must hold numbers or categories, got numbers written as texts; row {row} has "
-            f"{value!r}. Convert the column, with None where there is no number."
+            f"Column {column!r} of `features` must hold numbers or categories, got numbers written as texts; row "
+            f"{as_list(cells).index(value)} has {value!r}. Convert the column, with None where there is no number."
         )
-    counts = Counter(value for value in values if not missing(value))
-    if len(counts) > CATEGORIES or (len(counts) > 20 and len(counts) > len(values) / 2):
+    if len(counts) > CATEGORIES or (len(counts) > 20 and len(counts) > len(cells) / 2):
         raise ValueError(
-            f"Column {column!r} of `features` must hold at most {CATEGORIES} categories, got {len(counts)} in {len(values)} rows "
-            f"(first: {values[0]!r}). Name it in `text` if it is text; leave it out if it is an identifier."
+            f"Column {column!r} of `features` must hold at most {CATEGORIES} categories, got {len(counts)} in {len(cells)} rows "
+            f"(first: {as_list(cells[:1])[0]!r}). Name it in `text` if it is text; leave it out if it is an identifier."
         )
     return sorted(counts)
 
 
-def _scaled(column: str, values: list[Any], facts: dict[str, Any], rows: Sequence[int]) -> np.ndarray:
-    numbers: np.ndarray = (_numbers(column, values, rows) - facts["mean"]) / facts["scale"]
+def _scaled(column: str, cells: Cells, facts: dict[str, Any], rows: Sequence[int]) -> np.ndarray:
+    numbers = numbers_of(column, cells, rows)
+    if "low" in facts:
+        numbers = np.clip(numbers, facts["low"], facts["high"])
+    with np.errstate(over="ignore"):
+        numbers = (numbers - facts["mean"]) / facts["scale"]
+    beyond = np.abs(numbers) > LARGEST
+    if beyond.any():
+        first = int(beyond.argmax())
+        raise ValueError(
+            f"Column {column!r} must hold numbers that float32 can hold when they are scaled, got {as_list(cells[first : first + 1])[0]!r} "
+            f"in row {rows[first]}, beside a mean of {facts['mean']:g}. Correct it or drop the row."
+        )
     gaps = np.isnan(numbers)
     if not facts["gaps"]:
         if gaps.any():
@@ -156,34 +180,6 @@ def _scaled(column: str, values: list[Any], facts: dict[str, Any], rows: Sequenc
             )
         return numbers[:, None]
     return np.stack([np.where(gaps, 0.0, numbers), gaps.astype(float)], axis=1)
-
-
-def _numbers(column: str, values: list[Any], rows: Sequence[int]) -> np.ndarray:
-    made = np.empty(len(values))
-    for i, value in enumerate(values):
-        if missing(value):
-            made[i] = math.nan
-            continue
-        if not isinstance(value, bool | int | float | np.number) or math.isinf(value):
-            found = (
-                "a date" if isinstance(value, date) else "a text" if isinstance(value, str) else type(value).__name__
-            )
-            raise ValueError(
-                f"Column {column!r} must hold finite numbers, got {found} in row {rows[i]}: {value!r}. Convert it (of a date, "
-                "e.g. days since a first one), or drop the row."
-            )
-        made[i] = value
-    return made
-
-
-def _one_hot(values: list[Any], categories: list[Any]) -> np.ndarray:
-    places = {value: i for i, value in enumerate(categories)}
-    made = np.zeros((len(values), len(categories)))
-    for row, value in enumerate(values):
-        place = None if missing(value) else places.get(value)
-        if place is not None:
-            made[row, place] = 1.0
-    return made
 
 
 def _is_number(text: str) -> bool:
