@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from ._values import missing
 
-Cells = list[Any] | pa.Array | pa.ChunkedArray
-"""The values of a column."""
+Cells = Any
+"""The values of a column: a list, or an array of `pyarrow`, in one piece or in chunks."""
 
 
 def as_list(cells: Cells) -> list[Any]:
@@ -109,11 +109,11 @@ def _quickly(cells: Cells) -> np.ndarray | None:
     return array.astype(float) if array.ndim == 1 and array.dtype.kind in "biuf" else None
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+def _is_number(kind: Any) -> bool:
+    return any(of(kind) for of in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean))
 
 
-def _plain(cells: pa.Array | pa.ChunkedArray) -> Any:
+def _plain(cells: Cells) -> Any:
     return pc.cast(cells, cells.type.value_type) if pa.types.is_dictionary(cells.type) else cells
 
 

@@ -159,9 +159,9 @@ def _categories(column: str, cells: Cells) -> list[Any]:
 
 
 def _scaled(column: str, cells: Cells, facts: dict[str, Any], rows: Sequence[int]) -> np.ndarray:
-    numbers = numbers_of(column, cells, rows)
+    numbers: np.ndarray = numbers_of(column, cells, rows)
     if "low" in facts:
-        numbers = np.clip(numbers, facts["low"], facts["high"])
+        numbers = np.minimum(np.maximum(numbers, facts["low"]), facts["high"])
     with np.errstate(over="ignore"):
         numbers = (numbers - facts["mean"]) / facts["scale"]
     beyond = np.abs(numbers) > LARGEST
