@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 from torch import Tensor
 
+from ..inputs import refuse_not_finite
 from ..task import Task
 from ._examples import Examples
 from ._label_counts import SCAN
@@ -28,10 +29,10 @@ def refuse_bad_inputs(examples: Examples, where: str, vocabulary: int | None) ->
     _refuse_token(examples.largest_token(), vocabulary, where)
     rows = min(SCAN, len(examples))
     for start in range(0, rows, 1000):
-        batch = _read(examples, range(start, min(start + 1000, rows)), where)
-        _refuse_not_finite(
-            {name: of for name, of in batch.items() if name not in (examples.targets or ())}, where, start
-        )
+        picked = range(start, min(start + 1000, rows))
+        batch = _read(examples, picked, where)
+        inputs = {name: of for name, of in batch.items() if name not in (examples.targets or ())}
+        refuse_not_finite(inputs, where, picked)
         if examples.tokenizes and isinstance(tokens := batch.get("input_ids"), Tensor) and tokens.numel():
             _refuse_token(int(tokens.max()), vocabulary, where)
 
@@ -41,23 +42,6 @@ def _read(examples: Examples, rows: range, where: str) -> dict[str, Any]:
         return examples[list(rows)]
     except ValueError as error:
         raise ValueError(f"S{where.removesuffix(', row')[1:]}: {error}") from error
-
-
-def _refuse_not_finite(columns: Mapping[str, Any], where: str, start: int) -> None:
-    for name, column in columns.items():
-        if not isinstance(column, Tensor) or not column.is_floating_point():
-            continue
-        bad = (~column.isfinite()).nonzero()
-        if len(bad):
-            first = bad[0].tolist()
-            value = column[tuple(first)].item()
-            found = (
-                "NaN" if value != value else f"{value}, which is no finite {str(column.dtype).removeprefix('torch.')}"
-            )
-            raise ValueError(
-                f"Inputs must be numbers: {where} {start + first[0]}, column {name!r} is {found}. Fill it or drop the row, e.g. "
-                "with `datasets.Dataset.filter`."
-            )
 
 
 def _refuse_token(largest: int | None, vocabulary: int | None, where: str) -> None:

@@ -7,6 +7,7 @@ from ._multiclass import Multiclass
 from ._multilabel import Multilabel
 from ._regression import Regression
 from ._tagging import Tagging
+from ._threshold import at_least_float32
 from ._through import through
 
-__all__ = ["Head", "Binary", "Multiclass", "Multilabel", "Regression", "Tagging", "Arcs", "through"]
+__all__ = ["Head", "Binary", "Multiclass", "Multilabel", "Regression", "Tagging", "Arcs", "at_least_float32", "through"]

@@ -1,6 +1,7 @@
 """Inputs: one kind of input column per file, and all input columns of a source together."""
 
 from ._base import Columns, Input
+from ._finite import refuse_not_finite
 from ._image import Image
 from ._inputs import Inputs
 from ._own import Own
@@ -24,6 +25,7 @@ __all__ = [
     "RAW",
     "Columns",
     "stacked",
+    "refuse_not_finite",
     "label_values",
     "missing",
     "are_dates",

@@ -9,6 +9,7 @@ import datasets
 
 from .._checks import did_you_mean
 from ._base import Columns, Input
+from ._finite import refuse_not_finite
 from ._text import Text
 from ._words import Words
 
@@ -71,7 +72,9 @@ class Inputs:
         numbers = range(len(rows))
         if self.whole is not None:
             return dict(self.whole([rows[number] for number in numbers]))
-        return self.collate(self.prepare(self.read(rows, numbers), numbers))
+        made = self.collate(self.prepare(self.read(rows, numbers), numbers))
+        refuse_not_finite(made, "row", numbers)
+        return made
 
     def read(self, rows: Any, numbers: Sequence[int]) -> Columns:
         """Read the columns of rows whose numbers are consecutive.

@@ -13,8 +13,8 @@ from .._checks import require
 from ..adaptation import Adaptation, Adapting, Norm
 from ..callbacks import evaluating
 from ..data import Source, fit_heads, infer_heads
-from ..inputs import Inputs
-from ..task import ROWS, Task
+from ..inputs import Inputs, refuse_not_finite
+from ..task import ROWS, Task, in_precision, precision_of
 from ._learner import data_of
 
 if TYPE_CHECKING:
@@ -76,10 +76,12 @@ def adapt(
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         columns = _columns(module, task, support, inputs, name)
         torch.default_generator.manual_seed(seed)
-        adapted = module.alone(task).to(like.device, like.dtype)
+        # In half precision the small numbers of an optimizer would vanish.
+        adapted = module.alone(task).to(like.device, torch.promote_types(like.dtype, torch.float32))
         adapted.inputs = {name: inputs}
         usual, norm = module.usual_method(adapted.tasks[-1])
         _learn(adapted, columns, usual if method is None else copy.deepcopy(method), norm, steps)
+        adapted.to(like.dtype)
     return adapted.eval()
 
 
@@ -94,6 +96,8 @@ def _columns(module: MultiTaskModule, task: Task, support: Any, inputs: Inputs, 
         module.initial_head(task)
     fit_heads({name: source}, tasks, examples, {name: inputs})
     columns = examples[name][list(range(len(examples[name])))]
+    numbers = {column: of for column, of in columns.items() if column not in task.label_columns}
+    refuse_not_finite(numbers, "in the support, row", range(len(examples[name])))
     columns[ROWS] = {}
     task.label(columns, "in the support, row")
     rows = columns[ROWS].get(task.name)
@@ -113,16 +117,5 @@ def _learn(module: MultiTaskModule, columns: dict[str, Any], rule: Adaptation, n
     with evaluating(module):
         adapting = Adapting(module.learner(number), rule, engine="loop", norm=norm)
         rule.build(adapting.parameters)
-        adapting.keep(_like(move_data_to_device(data, module.device), next(module.parameters()).dtype), steps)
-
-
-def _like(data: Any, dtype: torch.dtype) -> Any:
-    """Return data whose inputs have the precision of the model."""
-    return {
-        **data,
-        "inputs": {name: value.to(dtype) if _is_float(value) else value for name, value in data["inputs"].items()},
-    }
-
-
-def _is_float(column: Any) -> bool:
-    return isinstance(column, torch.Tensor) and column.is_floating_point()
+        placed = move_data_to_device(data, module.device)
+        adapting.keep({**placed, "inputs": in_precision(placed["inputs"], precision_of(module.encoder))}, steps)

@@ -19,7 +19,7 @@ from ..saving import KEY, description_of, resume_from
 from ..task import Batch, Task, TaskMetrics
 from ._callback_functions import keep_functions_of, remove_doubles
 from ._checks import expect_missing_tasks, refuse_lost_balancer
-from ._evaluation import Evaluation
+from ._evaluation import Evaluation, read_precision
 from ._network import TaskNetwork
 from ._renamed import Renamed
 from ._step_loss import StepLoss
@@ -159,6 +159,7 @@ class TaskModule(TaskNetwork):
 
     def on_train_start(self) -> None:
         """Forget an earlier fit, and resume with the random state of the checkpoint, if there is one."""
+        self.routing.precision = read_precision(self)
         frozen = self.encoder.frozen_parts() if isinstance(self.encoder, LevelledEncoder) else []
         for part in [*self._frozen, *frozen]:  # the running averages of frozen parts must not change
             part.eval()
@@ -223,6 +224,7 @@ class TaskModule(TaskNetwork):
     def teardown(self, stage: str) -> None:
         """Remove the functions that callbacks have added to the module."""
         keep_functions_of([], self._callback_functions)
+        self.routing.precision = None
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add the losses and metrics of one batch."""

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .._distributed import sum_dtype, sum_over_ranks
 from ..gradients import Step, TaskResult
-from ..task import Routing, Task, TaskMetrics
+from ..heads import at_least_float32
+from ..task import Routing, Task, TaskMetrics, precision_of
 from ._step_loss import label_counts
 
 Gathered = tuple[TaskMetrics, Tensor]
@@ -39,6 +40,7 @@ class Evaluation:
     def start(self, stage: str) -> None:
         """Discard the sums of an interrupted evaluation."""
         self._totals = None
+        self._module.routing.precision = read_precision(self._module)
         self._module.metrics.reset(stage)
 
     def add(self, step: Step, stage: str, device: torch.device) -> None:
@@ -133,5 +135,10 @@ class Evaluation:
 
     def _update(self, metrics: TaskMetrics, stage: str, result: TaskResult) -> None:
         head: Any = self._module.heads[self.tasks[result.task].name]
-        predicted = head.judged(head.predict(result.prediction))
+        predicted = head.judged(head.predict(at_least_float32(result.prediction)))
         metrics.update(stage, result.task, predicted, result.target, result.sequence)
+
+
+def read_precision(module: Any) -> torch.dtype | None:
+    """Return the precision in which a module reads inputs: an earlier Trainer may have left another one than this Trainer's."""
+    return None if module.sharded else precision_of(module.encoder)

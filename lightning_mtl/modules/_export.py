@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..encoders import Encoder
 from ..heads import Head, through
 from ..inputs import WORDS
-from ..task import Task
+from ..task import Task, in_precision, precision_of
 
 if TYPE_CHECKING:
     from ._multi_task import MultiTaskModule
@@ -50,6 +50,8 @@ class Exported(nn.Module):
             For each task [batch], [batch, classes], [batch, outputs], of positions [batch, length, tags], or of words that words depend on [batch, length, 1 + length].
         """
         columns = {name: column for name, column in inputs.items() if name not in self.hidden}
+        if any(column.is_floating_point() for column in columns.values()):
+            columns = in_precision(columns, precision_of(self.encoder))
         heads: Any = self.heads
         outputs = self.outputs(columns, inputs.get(WORDS))
         return {name: heads[name].predict(output) for name, output in outputs.items()}

@@ -15,7 +15,7 @@ from ..encoders import Encoder, Features
 from ..gradients import Measuring, Scope, Step
 from ..heads import through
 from ..inputs import RAW, WORDS
-from ..task import LEVELS, ROWS, Batch, Task
+from ..task import LEVELS, ROWS, Batch, Task, in_precision, precision_of
 from ._adapt import adapt
 from ._base import TaskModule
 from ._export import Exported, export
@@ -118,6 +118,7 @@ class MultiTaskModule(TaskModule):
                     self.tasks[i].known_head()
                 names = [self.tasks[i].name for i in readers]
                 inputs = self.routing.inputs(source, columns)
+                inputs = inputs if self.sharded else in_precision(inputs, precision_of(self.encoder))
                 answers |= dict(zip(names, self.head_outputs(inputs, readers, columns.get(WORDS)), strict=True))
         return answers
 

@@ -10,7 +10,8 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 
 from ..callbacks import evaluating
-from ..inputs import WORDS, Inputs
+from ..inputs import WORDS, Inputs, refuse_not_finite
+from ..task import in_precision, precision_of
 from ._readable import Answer, batches, listed, readable
 
 if TYPE_CHECKING:
@@ -102,9 +103,11 @@ def _predict(
     answers: list[dict[str, Answer]],
 ) -> None:
     for numbers, batch in batches(rows, inputs, size):
-        batch = move_data_to_device(batch, module.device)
         hidden = module.hidden_columns(readers)
-        columns = {name: column for name, column in batch.items() if name not in hidden}
+        refuse_not_finite({name: of for name, of in batch.items() if name not in hidden}, "row", numbers)
+        batch = move_data_to_device(batch, module.device)
+        read = {name: column for name, column in batch.items() if name not in hidden}
+        columns = in_precision(read, precision_of(module.encoder))
         for i, prediction in zip(readers, module.head_outputs(columns, readers, batch.get(WORDS)), strict=True):
             task = module.tasks[i]
             for number, answer in zip(numbers, readable(task.known_head(), prediction, batch), strict=True):

@@ -9,7 +9,7 @@ import datasets
 import pandas as pd
 from torch import Tensor
 
-from ..heads import Head
+from ..heads import Head, at_least_float32
 from ..inputs import RAW, WORDS, Columns, Inputs
 
 Answer = dict[str, Any]
@@ -20,7 +20,7 @@ WINDOW = 64
 
 def readable(head: Head, prediction: Tensor, columns: Mapping[str, Any]) -> list[Answer]:
     """Turn a head's output for a batch with these columns into answers, one for each row."""
-    answers = head.answers(head.predict(prediction.detach()), columns.get(WORDS))
+    answers = head.answers(head.predict(at_least_float32(prediction.detach())), columns.get(WORDS))
     if RAW in columns and head.per_position:
         return [_with_words(answer, words) for answer, words in zip(answers, columns[RAW], strict=True)]
     return answers

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from .._distributed import gather_objects
 from ..callbacks import evaluating
-from ..task import Batch
+from ..heads import at_least_float32
+from ..inputs import refuse_not_finite
+from ..task import ROWS, Batch, precision_of
 
 if TYPE_CHECKING:
     from ._multi_task import MultiTaskModule
@@ -31,11 +33,15 @@ def tune_thresholds(module: MultiTaskModule, batches: Iterable[Batch]) -> dict[s
         The threshold (or thresholds) of each such task.
     """
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    with evaluating(module), torch.inference_mode():
+    precision = module.routing.reading_in(precision_of(module.encoder))
+    with evaluating(module), torch.inference_mode(), precision:
         for batch in batches:
-            for result in module.run(move_data_to_device(batch, module.device)).results:
+            labelled = module._label(batch)
+            for source, columns in labelled.items():
+                _refuse_bad_inputs(module, source, columns)
+            for result in module.run(move_data_to_device(labelled, module.device)).results:
                 task = module.tasks[result.task]
-                prediction = task.known_head().predict(result.prediction).cpu()
+                prediction = task.known_head().predict(at_least_float32(result.prediction)).cpu()
                 found.setdefault(task.name, []).append((prediction, result.target.cpu()))
     tuned = {}
     for task in module.tasks:
@@ -45,3 +51,9 @@ def tune_thresholds(module: MultiTaskModule, batches: Iterable[Batch]) -> dict[s
             head.tune(*(torch.cat(column) for column in zip(*parts, strict=True)))
             tuned[task.name] = head.learned().get("threshold", head.threshold)
     return tuned
+
+
+def _refuse_bad_inputs(module: MultiTaskModule, source: str, columns: Any) -> None:
+    if isinstance(columns, dict) and ROWS in columns:
+        count = max((len(of) for of in columns.values() if isinstance(of, Tensor) and of.ndim), default=0)
+        refuse_not_finite(module.routing.inputs(source, columns), f"in a batch of source {source!r}, row", range(count))

@@ -4,6 +4,7 @@ from ._batch_columns import LEVELS, ROWS
 from ._labelling import label_tasks
 from ._metrics import TaskMetrics
 from ._multi_task import LevelledMultiTask, MultiTask, is_levelled, is_multi_task
+from ._precision import in_precision, precision_of
 from ._routing import Batch, Routing
 from ._task import Level, Loss, Task
 
@@ -16,9 +17,11 @@ __all__ = [
     "Routing",
     "Task",
     "TaskMetrics",
+    "in_precision",
     "is_levelled",
     "is_multi_task",
     "label_tasks",
+    "precision_of",
     "LEVELS",
     "ROWS",
 ]

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+import torch
+
 from ..inputs import RAW, WORDS
 from ._batch_columns import LEVELS, ROWS
 from ._labelling import label_tasks
+from ._precision import in_precision
 from ._task import Task
 
 Batch = Mapping[str, Any]
@@ -32,6 +35,8 @@ class Routing:
         """Whether every step has labels for every task."""
         self.left_out: frozenset[int] = frozenset()
         """Tasks that are treated as if no batch had labels for them; empty during evaluation."""
+        self.precision: torch.dtype | None = None
+        """The precision in which the encoder reads real numbers, while that is known to matter; None: as they come."""
 
     def bind(
         self, sources: Iterable[str], reads: Mapping[str, str] | None = None, *, every_task_every_step: bool
@@ -109,7 +114,17 @@ class Routing:
     def inputs(self, source: str, columns: Mapping[str, Any]) -> dict[str, Any]:
         """Return the columns that the encoder reads: all except targets."""
         hidden = self._not_inputs[source]
-        return {name: column for name, column in columns.items() if name not in hidden}
+        read = {name: column for name, column in columns.items() if name not in hidden}
+        return read if self.precision is None else in_precision(read, self.precision)
+
+    @contextmanager
+    def reading_in(self, precision: torch.dtype | None) -> Iterator[None]:
+        """Return inputs in this precision, within this context."""
+        before, self.precision = self.precision, precision
+        try:
+            yield
+        finally:
+            self.precision = before
 
     @contextmanager
     def no_task_left_out(self) -> Iterator[None]:
