@@ -36,6 +36,7 @@ from ._split_check import check_split
 from ._splits import Splits
 from ._summary import summary_lines
 from ._trainer import (
+    build_layers,
     last_epoch,
     on_gpu,
     overfits,
@@ -142,10 +143,7 @@ class MultiTaskDataModule(L.LightningDataModule):
         tasks: tuple[Task, ...] = getattr(module, "tasks", ())
         readers = readers_of(tasks, self.sources)
         inputs = self._inputs(module, readers)
-        if stage == "predict":
-            for task in tasks:
-                task.known_head()
-        else:
+        if stage != "predict":  # heads may come with a checkpoint then
             infer_heads(self.sources, readers)
         self._splits = splits = Splits(self.sources, readers, self._splits.rows)
         for split in _STAGES[stage]:
@@ -163,6 +161,7 @@ class MultiTaskDataModule(L.LightningDataModule):
             module.inputs = {**{name: of for name, of in module.inputs.items() if name in idle}, **inputs}
             complete = stage == "fit" and self._is_complete(tasks, train)
             module.routing.bind(list(self.sources), self.reads(), every_task_every_step=complete)
+            build_layers(self.trainer, module)
         if stage == "fit" and tasks:
             self._print_summary(tasks, counts, inputs)
 

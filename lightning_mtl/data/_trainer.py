@@ -6,6 +6,7 @@ import os
 from typing import Any, NamedTuple
 
 from .._distributed import SHARDED
+from ..task import MultiTask
 
 
 class Ranks(NamedTuple):
@@ -13,6 +14,13 @@ class Ranks(NamedTuple):
 
     rank: int
     world: int
+
+
+def build_layers(trainer: Any, module: MultiTask) -> None:
+    """Make the layers of a module that depend on its data, as the Trainer would, but before callbacks copy, freeze or prune."""
+    if trainer is not None:
+        with trainer.strategy.tensor_init_context(), trainer.precision_plugin.module_init_context():
+            module.build_layers()
 
 
 def ranks_of(trainer: Any) -> Ranks:

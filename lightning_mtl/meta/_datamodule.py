@@ -11,6 +11,7 @@ from .._checks import require
 from .._lightning import hide_val_dataloader
 from ..data import (
     Source,
+    build_layers,
     fitted_tokenizer,
     inputs_of,
     ranks_of,
@@ -152,6 +153,7 @@ class EpisodeDataModule(L.LightningDataModule):
             module.inputs = inputs
             bound = {task.name: name for name, task in reads.items()}
             module.routing.bind(list(self.sources), bound, every_task_every_step=True)
+            build_layers(self.trainer, module)
         if stage == "fit" and self.summary and self.trainer is not None and self.trainer.is_global_zero:
             print(episode_table(self._drawings, self.totals, self.episodes, self.shots))
 

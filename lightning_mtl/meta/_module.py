@@ -197,9 +197,9 @@ class MetaLearningModule(MultiTaskModule):
         self._adapting = {}  # layers may have changed since
         super().setup(stage)
 
-    def configure_model(self) -> None:
+    def build_layers(self) -> None:
         """Make the layers that depend on the data, and the adaptation's parameters for them."""
-        super().configure_model()
+        super().build_layers()
         self._build_adaptation()
 
     def on_train_start(self) -> None:

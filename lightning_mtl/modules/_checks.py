@@ -29,6 +29,16 @@ def refuse_bad_tasks(tasks: Sequence[Task]) -> None:
         raise ValueError(f"`tasks` must have different names, got {sorted(doubled)} more than once. Rename one.")
 
 
+def refuse_unknown_heads(tasks: Sequence[Task]) -> None:
+    """Check that every task has a head.
+
+    Raises:
+        ValueError: One has none.
+    """
+    for task in tasks:
+        task.known_head()
+
+
 def refuse_no_encoder(encoder: Any) -> None:
     """Check that an encoder is one.
 

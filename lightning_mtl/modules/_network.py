@@ -19,7 +19,7 @@ from ..inputs import Inputs
 from ..optim import FineTuning, MakeOptimizer, ParameterGroups
 from ..saving import kind_of, load_checkpoint, load_folder, save_pretrained, warm_start
 from ..task import Loss, Routing, Task
-from ._checks import column_sizes, refuse_bad_tasks, refuse_no_encoder
+from ._checks import column_sizes, refuse_bad_tasks, refuse_no_encoder, refuse_unknown_heads
 
 Module = TypeVar("Module", bound="TaskNetwork")
 
@@ -82,6 +82,15 @@ class TaskNetwork(L.LightningModule):
             for part in self._frozen:
                 part.requires_grad_(False)
         self._set_tasks([*self.tasks, _copy_of(task)])
+
+    def build_layers(self) -> None:
+        """Make the layers that depend on the data: heads that were not given, and the encoder's layers for a table.
+
+        A data module calls it when it has read the data, so that callbacks find all layers in their `setup`.
+        """
+        self.build_encoder()
+        if len(self.heads) < len(self.tasks):
+            self.build_heads()
 
     def build_encoder(self) -> None:
         """Make the layers of the encoder that depend on the data."""
@@ -150,17 +159,18 @@ class TaskNetwork(L.LightningModule):
     # Hooks of Lightning
 
     def configure_model(self) -> None:
-        """Make the layers that depend on the data: heads that were not given, and the encoder's layers for a table."""
-        self.build_encoder()
-        if len(self.heads) < len(self.tasks):
-            self.build_heads()
+        """Make the layers that depend on the data, unless a data module has had them made (see `build_layers`)."""
+        self.build_layers()
         if trainer_of(self) is not None:  # else a checkpoint is being loaded
-            for task in self.tasks:
-                task.known_head()
-            if self.trainer.precision == "64-true":
-                self.double()  # Lightning does so after it has read a checkpoint, which would be rounded
+            if not self.trainer.predicting or self.device_mesh is not None:  # else a checkpoint may still bring heads
+                refuse_unknown_heads(self.tasks)
+            self._match_precision()
             if self.device_mesh is not None:
                 self._shard(self.device_mesh["data_parallel"])
+
+    def _match_precision(self) -> None:
+        if self.trainer.precision == "64-true":
+            self.double()  # Lightning does so after it has read a checkpoint, which would be rounded
 
     def _shard(self, mesh: Any) -> None:
         """Shard the parameters over the ranks, block by block (FSDP2)."""

@@ -108,6 +108,9 @@ class MultiTask(BalancedModule, Protocol):
     def arguments(self) -> dict[str, Any]:
         """Return the arguments other than tasks, encoder and balancing."""
 
+    def build_layers(self) -> None:
+        """Make the layers that depend on the data."""
+
     def build_encoder(self) -> None:
         """Make the layers of the encoder that depend on the data."""
 
