@@ -122,11 +122,10 @@ class TaskModule(TaskNetwork):
     def configure_model(self) -> None:
         """Make the layers that depend on the data, unless a data module has had them made (see `build_layers`)."""
         super().configure_model()
-        if len(self.heads) == len(self.tasks):
-            self._set_metrics_dtype()
+        self._set_metrics_dtype()
 
     def _set_metrics_dtype(self) -> None:
-        if trainer_of(self) is not None:
+        if trainer_of(self) is not None and len(self.heads) == len(self.tasks):
             self.metrics.set_dtype(sum_dtype(self.trainer.strategy.root_device))
             self.metrics.to(self.device)
 
@@ -239,10 +238,6 @@ class TaskModule(TaskNetwork):
         """Discard the sums of an interrupted evaluation."""
         self.task_evaluation.start("validate")
 
-    def on_predict_start(self) -> None:
-        """Check that the heads are known, from data or from a checkpoint."""
-        refuse_unknown_heads(self.tasks)
-
     def on_test_epoch_start(self) -> None:
         """Discard the sums of an interrupted evaluation."""
         self.task_evaluation.start("test")
@@ -284,5 +279,4 @@ class TaskModule(TaskNetwork):
         self._resumed = checkpoint.get(_RANDOM)
         self._balance.load_state(checkpoint.get(_BALANCE, {}), [task.name for task in self.tasks])
         resume_from(self, checkpoint)
-        if trainer_of(self) is not None:
-            self._match_precision()
+        self._match_precision()

@@ -168,8 +168,12 @@ class TaskNetwork(L.LightningModule):
             if self.device_mesh is not None:
                 self._shard(self.device_mesh["data_parallel"])
 
+    def on_predict_start(self) -> None:
+        """Check that the heads are known, from data or from a checkpoint."""
+        refuse_unknown_heads(self.tasks)
+
     def _match_precision(self) -> None:
-        if self.trainer.precision == "64-true":
+        if trainer_of(self) is not None and self.trainer.precision == "64-true":
             self.double()  # Lightning does so after it has read a checkpoint, which would be rounded
 
     def _shard(self, mesh: Any) -> None:
