@@ -67,7 +67,7 @@ class TaskModule(TaskNetwork):
         if len(self.heads) == len(self.tasks):
             self.metrics = TaskMetrics(self.tasks)
             self.task_evaluation.follow(self.tasks)
-            self._set_metrics_dtype()
+            self._match_precision()
 
     # What a subclass adds
 
@@ -119,12 +119,8 @@ class TaskModule(TaskNetwork):
 
     # Before training
 
-    def configure_model(self) -> None:
-        """Make the layers that depend on the data, unless a data module has had them made (see `build_layers`)."""
-        super().configure_model()
-        self._set_metrics_dtype()
-
-    def _set_metrics_dtype(self) -> None:
+    def _match_precision(self) -> None:
+        super()._match_precision()
         if trainer_of(self) is not None and len(self.heads) == len(self.tasks):
             self.metrics.set_dtype(sum_dtype(self.trainer.strategy.root_device))
             self.metrics.to(self.device)
