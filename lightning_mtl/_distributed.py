@@ -106,6 +106,11 @@ def load_full_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
         module.load_state_dict({name: _sharded_as(held[name], value) for name, value in state.items()}, strict=False)
 
 
+def local_part(tensor: Tensor) -> Tensor:
+    """Return the part of a sharded tensor that this rank holds; another tensor as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def _unsharded(held: Tensor) -> Tensor:
     return held.full_tensor() if isinstance(held, DTensor) else held
 

@@ -15,7 +15,7 @@ from .._random_state import random_state, set_random_state, unchanged_random_sta
 from ..callbacks import evaluating
 from ..encoders import Encoder, LevelledEncoder
 from ..gradients import Balance, Cut, Moment, Scope, Step, step_balance
-from ..saving import KEY, description_of, resume_from
+from ..saving import KEY, description_of, refuse_spoiled, resume_from, unusual_tensors
 from ..task import Batch, Task, TaskMetrics
 from ._callback_functions import keep_functions_of, remove_doubles
 from ._checks import expect_missing_tasks, refuse_lost_balancer
@@ -162,6 +162,7 @@ class TaskModule(TaskNetwork):
         states, self._resumed = self._resumed, None
         if states is not None and self.trainer.ckpt_path and self.global_rank < len(states):
             set_random_state(states[self.global_rank])
+        self.unusual = unusual_tensors(self)
         remove_doubles(self._callback_functions)
         self._balance.start()
         self.loss_over_ranks.start()
@@ -261,10 +262,11 @@ class TaskModule(TaskNetwork):
         """Add a description of the model, and the random state of every rank.
 
         Raises:
-            ValueError: A loss was not finite, which may have spoiled the weights.
+            ValueError: A loss was not finite, which may have spoiled the weights; or weights are not.
         """
         if len(self.train_log.history):
             self.train_log.history.read()
+        refuse_spoiled(self, checkpoint)
         checkpoint[_RANDOM] = gather_objects(random_state())
         if state := self._balance.state([task.name for task in self.tasks]):
             checkpoint[_BALANCE] = state

@@ -53,6 +53,8 @@ class TaskNetwork(L.LightningModule):
         """How the tasks of a step are balanced; not used with a single task."""
         self.lost_balancer: str | None = None
         """Name of the balancer that the model's checkpoint could not hold."""
+        self.unusual: frozenset[str] | None = None
+        """Buffers and frozen parameters that were not finite when training began, as masks may be; None before training."""
         self._frozen: list[nn.Module] = []
         self._optimizer = optimizer
         self._set_tasks([_copy_of(task) for task in tasks])

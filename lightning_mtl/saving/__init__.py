@@ -2,6 +2,7 @@
 
 from ._description import custom_objects, describe
 from ._files import read_model
+from ._finite import refuse_spoiled, unusual_tensors
 from ._format import KEY
 from ._loading import (
     kind_of,
@@ -24,8 +25,10 @@ __all__ = [
     "load_folder",
     "read_model",
     "rebuild",
+    "refuse_spoiled",
     "resume_from",
     "save_pretrained",
+    "unusual_tensors",
     "warm_start",
     "without_lost_balancer",
 ]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..encoders import HuggingFace
+from ._finite import refuse_spoiled_weights
 from ._format import FILE, KEY, refuse_later
 
 _WEIGHTS = {False: "model.safetensors", True: "heads.safetensors"}
@@ -60,6 +61,7 @@ def write_weights(module: Any, folder: Path) -> str | None:
     found = [(name, part) for name, part in module.named_modules() if isinstance(part, HuggingFace)]
     trunk = found[0][0] if len(found) == 1 else None
     state = {name: value.contiguous().clone() for name, value in module.state_dict().items()}
+    refuse_spoiled_weights(module, state)
     if trunk is not None:
         found[0][1].save(folder)
         state = {name: value for name, value in state.items() if not name.startswith(f"{trunk}.model.")}
