@@ -21,6 +21,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def is_connected() -> bool:
+    """Return whether the ranks can talk to each other."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def gather_objects(value: Any) -> list[Any]:
     """Collect a value of plain data from all ranks, in their order."""
     found = [value] * world_size()

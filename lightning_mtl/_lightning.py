@@ -33,6 +33,13 @@ def steps_next(trainer: L.Trainer) -> bool:
     return trainer.accumulate_grad_batches == 1 or not trainer.fit_loop._should_accumulate()
 
 
+def connect_ranks(strategy: Any) -> None:
+    """Connect the ranks before the first run, where something else than Lightning has started their processes."""
+    environment = getattr(strategy, "cluster_environment", None)
+    if environment is not None and environment.creates_processes_externally:
+        strategy.setup_environment()
+
+
 def expect_unused_parameters(strategy: DDPStrategy) -> bool:
     """Let DDP expect parameters without gradients, unless the option is set; return whether it does."""
     return bool(strategy._ddp_kwargs.setdefault("find_unused_parameters", True))

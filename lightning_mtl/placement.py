@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import lightning as L
 
@@ -15,6 +15,7 @@ from ._table import table
 from .comparison import Interval, TaskScore, refuse_generators, run_arm
 from .data import MultiTaskDataModule
 from .hierarchical import HierarchicalModule
+from .writing import write_csv
 
 Levels = Mapping[str, int]
 Results = tuple[dict[str, TaskScore], ...]
@@ -96,13 +97,12 @@ class Placement:
 
     def to_csv(self, path: str | Path) -> None:
         """Write a row for each task, level and seed."""
-        with Path(path).open("w", newline="") as file:
-            write = csv.writer(file)
-            write.writerow(("task", "level", "seed", "metric", "value", "at_its_level", "others_percent"))
-            for of in self.tried:
-                for seed, found, base in zip(self.seeds, of.found, of.base, strict=True):
-                    values = found[of.task].value, base[of.task].value, _gain(found, base, of.task)
-                    write.writerow((of.task, of.level, seed, found[of.task].metric, *values))
+        made: list[tuple[Any, ...]] = [("task", "level", "seed", "metric", "value", "at_its_level", "others_percent")]
+        for of in self.tried:
+            for seed, found, base in zip(self.seeds, of.found, of.base, strict=True):
+                values = found[of.task].value, base[of.task].value, _gain(found, base, of.task)
+                made.append((of.task, of.level, seed, found[of.task].metric, *values))
+        write_csv(path, made)
 
     def _rows(self, task: str, start: int) -> list[tuple[str, ...]]:
         at = {of.level: of for of in self.tried if of.task == task}

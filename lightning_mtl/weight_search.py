@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import lightning as L
 import torch
@@ -18,6 +18,7 @@ from .balancers import Balancer, FromGramian, Static
 from .comparison import TaskScore, fit, refuse_generators, task_scores, validation_score
 from .data import MultiTaskDataModule
 from .modules import MultiTaskModule
+from .writing import write_csv
 
 EQUAL, FIXED = "equal weights", "fixed weights"
 """Names of the arms that every search has."""
@@ -105,15 +106,14 @@ class WeightSearch:
         """Write a row for each trial of each arm."""
         tests = [f"test/{task}/{metric}" for task, (metric, *_) in self._metrics().items()]
         tasks = list(self.arms[0].best.weights or ())
-        with Path(path).open("w", newline="") as file:
-            write = csv.writer(file)
-            weights = [f"weight/{task}" for task in tasks]
-            write.writerow(("arm", "trial", "best", "run", "seed", "validate/score", *tests, *weights))
-            for arm in self.arms:
-                for number, trial in enumerate(arm.trials):
-                    start = (arm.name, number, trial is arm.best, trial.run, trial.seed, trial.score)
-                    of = [trial.tests[task].value for task in self._metrics()]
-                    write.writerow((*start, *of, *((trial.weights or {}).get(task, "") for task in tasks)))
+        weights = [f"weight/{task}" for task in tasks]
+        rows: list[tuple[Any, ...]] = [("arm", "trial", "best", "run", "seed", "validate/score", *tests, *weights)]
+        for arm in self.arms:
+            for number, trial in enumerate(arm.trials):
+                start = (arm.name, number, trial is arm.best, trial.run, trial.seed, trial.score)
+                of = [trial.tests[task].value for task in self._metrics()]
+                rows.append((*start, *of, *((trial.weights or {}).get(task, "") for task in tasks)))
+        write_csv(path, rows)
 
     def _metrics(self) -> Mapping[str, TaskScore]:
         return self.arms[0].best.tests

@@ -10,6 +10,8 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import AsyncCheckpointIO
 
+from ..writing import put_in_place
+
 
 def best_folder(trainer: L.Trainer) -> Path | None:
     """Return the folder beside the Trainer's checkpoints; None where it writes none.
@@ -28,26 +30,18 @@ def write_checkpoints(trainer: L.Trainer, paths: Sequence[Path]) -> None:
 
     Args:
         trainer: The Trainer.
-        paths: The checkpoints; one that is there is replaced.
+        paths: The checkpoints; one that is there is replaced when the new one is complete.
     """
     copies = not isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO)  # which may not have written yet
     for i, path in enumerate(paths):
+        part = path.with_name(f"{path.name}.part") if copies else path
         if i == 0 or not copies:
-            if path.is_dir() and trainer.is_global_zero:
-                shutil.rmtree(path)  # a sharded checkpoint is a folder
-            trainer.save_checkpoint(path, weights_only=True)
+            trainer.save_checkpoint(part, weights_only=True)
         elif trainer.is_global_zero:
-            _copy(paths[0], path)
-
-
-def _copy(made: Path, path: Path) -> None:
-    """Copy a checkpoint, which may be a folder; one that was there is replaced when the copy is complete."""
-    part = path.with_name(f"{path.name}.part")
-    _remove(part)
-    (shutil.copytree if made.is_dir() else shutil.copyfile)(made, part)
-    if path.is_dir() or made.is_dir():
-        _remove(path)
-    part.replace(path)
+            _remove(part)
+            (shutil.copytree if paths[0].is_dir() else shutil.copyfile)(paths[0], part)
+        if copies and trainer.is_global_zero:
+            put_in_place(part, path)
 
 
 def _remove(path: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 import traceback
 import warnings
 from abc import abstractmethod
 from copy import deepcopy
-from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,9 +22,8 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from .. import samplers
 from .._checks import did_you_mean
 from ..modules import MultiTaskModule
-
-_RUN = "LIGHTNING_MTL_RUN"
-"""The environment variable that tells other processes of this run its folder."""
+from ..writing import whole_file
+from ._run_folder import run_folder
 
 
 class RecipeCLI(LightningCLI):
@@ -99,9 +96,10 @@ class RecipeCLI(LightningCLI):
         """Make the folder of this run, with its configuration."""
         self._seeds()
         resumed = self._resumed_folder()
-        folder = resumed or _new_folder(Path(self.config.trainer.default_root_dir), self.trainer.world_size)
+        folder = resumed or run_folder(Path(self.config.trainer.default_root_dir), self.trainer)
         if self.trainer.is_global_zero and resumed is None:
-            self.parser.save(self.config, folder / "config.yaml", skip_validation=True, overwrite=True)
+            with whole_file(folder / "config.yaml") as part:
+                self.parser.save(self.config, part, skip_validation=True, overwrite=True)
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # twenty runs would print it twenty times
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning's own, at every step of its set-up
         for text in (".*have the same inputs as rows of", ".*number of training batches"):
@@ -174,22 +172,3 @@ def finish(trainer: L.Trainer) -> None:
 
 def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [] if value is None else [value]
-
-
-def _new_folder(root: Path, ranks: int) -> Path:
-    """Make a new folder for this run, the same one on all of its ranks."""
-    job = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
-    if ranks > 1 and (job or _RUN in os.environ):
-        folder = Path(os.environ[_RUN]) if _RUN in os.environ else root / f"run_{job}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    for number in count():
-        folder = root / f"run_{number}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        if ranks > 1:
-            os.environ[_RUN] = str(folder)  # for the processes that Lightning starts from this one
-        return folder
-    raise AssertionError("numbers do not end")

@@ -22,6 +22,7 @@ from ..modules import MultiTaskModule
 from ..placement import Placement, search_placement
 from ..report import Report, write_report
 from ..weight_search import WeightSearch, search_weights
+from ..writing import whole_file
 from ._base import RecipeCLI, finish
 from ._options import add_options, add_shortcuts, refuse_beside_search, refuse_twin_options
 
@@ -114,7 +115,8 @@ class MultiTaskCLI(RecipeCLI):
             )
         if self.trainer.is_global_zero:
             comparison.to_csv(folder / "comparison.csv")
-            (folder / "comparison.json").write_text(json.dumps(comparison.record(), indent=1))
+            with whole_file(folder / "comparison.json") as part:
+                part.write_text(json.dumps(comparison.record(), indent=1))
             comparison.plot(folder / "comparison.png")
             predict = self._how_to_predict(folder, comparison.arms[1])
             print(f"\n{comparison}\nWritten to {folder}: comparison.csv, .json, .png, config.yaml.{predict}")

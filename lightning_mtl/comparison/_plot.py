@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ..writing import whole_file
 from ._task_result import TaskComparison
 
 
@@ -25,7 +26,8 @@ def plot(path: str | Path, tasks: Sequence[TaskComparison], arms: Sequence[str],
         _draw(axes, task, arms)
     figure.suptitle(title, fontsize=11)
     figure.supxlabel(f"thin: each of {len(tasks[0].single)} seeds; thick: their mean", fontsize=8)
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=150)
 
 
 def _draw(axes: Any, task: TaskComparison, arms: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from .._table import table
+from ..writing import write_csv
 from ._cost import ArmCost, cost_table
 from ._interval import Interval
 from ._plot import plot
@@ -88,8 +88,7 @@ class Comparison:
             header += [f"two_stage{of}" for of in ("", "_difference", "_low", "_high", "_verdict")]
             beside = [staged._row(t) for t in staged.tasks] + [staged._delta_row()]
             rows = [row + other[3:8] for row, other in zip(rows, beside, strict=True)]
-        with Path(path).open("w", newline="") as file:
-            csv.writer(file).writerows([header, *rows])
+        write_csv(path, [header, *rows])
 
     def _row(self, t: TaskComparison) -> list[Any]:
         d = t.difference

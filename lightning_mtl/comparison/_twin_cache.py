@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from .._distributed import of_first_rank
 from ..data import MultiTaskDataModule
 from ..digests import NoDigestError
 from ..modules import MultiTaskModule
+from ..writing import refuse_unwritable, whole_file
 from ._cost import Cost
 from ._runs import TaskScore
 from ._twin_key import twin_key
@@ -37,13 +37,14 @@ class TwinCache:
         folder: The folder; it is made if it does not exist.
 
     Raises:
-        ValueError: It is a file.
+        ValueError: It is a file, or cannot be written.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"`cache` must be a folder, got {str(folder)!r}, which is a file. Name another.")
+        refuse_unwritable("cache", folder, "Name another, or leave it out.")
         self.read = 0
         """How many twins were read."""
         self._warned = False
@@ -71,9 +72,8 @@ class TwinCache:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         cost = None if twin.cost is None else asdict(twin.cost)
-        part = self.folder / f"{key}.{os.getpid()}.part"
-        part.write_text(json.dumps({"form": FORM, "judged": twin.score._asdict(), "cost": cost}, indent=1))
-        part.replace(self.folder / f"{key}.json")  # at once, so that nobody reads half of it
+        with whole_file(self.folder / f"{key}.json") as part:  # so that nobody reads half of it
+            part.write_text(json.dumps({"form": FORM, "judged": twin.score._asdict(), "cost": cost}, indent=1))
 
     def _read_file(self, path: Path) -> Twin | None:
         if not path.exists():

@@ -52,7 +52,13 @@ def _prepared(rows: datasets.Dataset, inputs: Sequence[Input]) -> datasets.Datas
     if all(part.reads_arrow for part in inputs):
         options["batch_size"] = _FEW
     with _progress_bar(len(rows)):
-        return rows.map(_prepare, desc="Prepare", **options)
+        try:
+            return rows.map(_prepare, desc="Prepare", **options)
+        except OSError as error:
+            raise ValueError(
+                f"The cache of `datasets`, where prepared rows are kept, must be a folder that can be written, got {error}. Set "
+                "HF_DATASETS_CACHE to another folder and read the data again, or load them with keep_in_memory=True."
+            ) from error
 
 
 @contextmanager

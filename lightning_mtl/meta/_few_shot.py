@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .._table import table
 from ..comparison import t_quantile
+from ..writing import whole_file, write_csv
 from ._datamodule import EpisodeDataModule
 from ._module import MetaLearningModule
 from ._trail import Trail
@@ -119,15 +120,14 @@ class FewShotComparison:
 
     def to_csv(self, path: str | Path) -> None:
         """Write a row for each setting, method, seed and step."""
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["setting", "method", "seed", "step", "metric", "mean", "median", "episodes"])
-            for setting, methods in self.scores.items():
-                for method, of in methods.items():
-                    for seed, values in enumerate(of.seeds):
-                        for step, row in enumerate(values):
-                            mean, median = row.mean().item(), row.median().item()
-                            writer.writerow([setting, method, seed, step, of.metric, mean, median, len(row)])
+        rows: list[list[Any]] = [["setting", "method", "seed", "step", "metric", "mean", "median", "episodes"]]
+        for setting, methods in self.scores.items():
+            for method, of in methods.items():
+                for seed, values in enumerate(of.seeds):
+                    for step, row in enumerate(values):
+                        mean, median = row.mean().item(), row.median().item()
+                        rows.append([setting, method, seed, step, of.metric, mean, median, len(row)])
+        write_csv(path, rows)
 
     def plot(self, path: str | Path) -> None:
         """Draw the metric by inner step, a panel for each setting. Needs the extra `recipes`."""
@@ -141,7 +141,8 @@ class FewShotComparison:
                 panel.plot(range(of.steps + 1), means, marker="o" if of.steps < 12 else None, label=method)
             panel.set(title=setting, xlabel="inner steps", ylabel=next(iter(methods.values())).metric)
         axes[-1].legend()
-        figure.savefig(path)
+        with whole_file(path) as part:
+            figure.savefig(part)
 
 
 def score_episodes(

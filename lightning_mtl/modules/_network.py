@@ -17,7 +17,7 @@ from ..encoders import Encoder, LevelledEncoder
 from ..gradients import Measuring, own_balancer
 from ..inputs import Inputs
 from ..optim import FineTuning, MakeOptimizer, ParameterGroups
-from ..saving import kind_of, load_checkpoint, load_folder, save_pretrained, warm_start
+from ..saving import kind_of, load_checkpoint, load_folder, save_pretrained, warm_start, write_whole_checkpoints
 from ..task import Loss, Routing, Task
 from ._checks import column_sizes, refuse_bad_tasks, refuse_no_encoder, refuse_unknown_heads
 
@@ -164,6 +164,7 @@ class TaskNetwork(L.LightningModule):
         """Make the layers that depend on the data, unless a data module has had them made (see `build_layers`)."""
         self.build_layers()
         if trainer_of(self) is not None:  # else a checkpoint is being loaded
+            write_whole_checkpoints(self.trainer.strategy)
             if not self.trainer.predicting or self.device_mesh is not None:  # else a checkpoint may still bring heads
                 refuse_unknown_heads(self.tasks)
             self._match_precision()

@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from .._plain import plain
 from ..callbacks import StatefulCallback, phase_of, sampler_of
 from ..modules import TaskModule
+from ..writing import whole_file
 from ._run_facts import draws_of, levels_of, tasks_of
 
 _MOST_STAGES = 1000
@@ -187,7 +188,8 @@ class Report(StatefulCallback):
         folder = self._folder(trainer)
         record = self.record()
         self._page.write_report(folder, {"this run": record})
-        (folder / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        with whole_file(folder / "record.json") as part:
+            part.write_text(json.dumps(record, indent=1), encoding="utf-8")
         figures = sorted((folder / "report").glob("*.png"))
         self._page.log_figures(trainer.loggers, figures, trainer.global_step)
 

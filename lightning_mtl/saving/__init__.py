@@ -14,6 +14,7 @@ from ._loading import (
 from ._rebuilding import rebuild
 from ._saving import description_of, save_pretrained
 from ._warm_start import warm_start
+from ._whole_checkpoints import write_whole_checkpoints
 
 __all__ = [
     "KEY",
@@ -31,4 +32,5 @@ __all__ = [
     "unusual_tensors",
     "warm_start",
     "without_lost_balancer",
+    "write_whole_checkpoints",
 ]

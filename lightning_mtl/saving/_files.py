@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..encoders import HuggingFace
+from ..writing import newest
 from ._finite import refuse_spoiled_weights
 from ._format import FILE, KEY, refuse_later
 
@@ -42,7 +43,7 @@ def read_checkpoint(path: str | Path, *, weights_only: bool = True) -> Mapping[s
 def read_model(path: str | Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     """Read the description and the weights of a checkpoint or a folder."""
     if Path(path).is_dir():
-        description = json.loads((Path(path) / FILE).read_text(encoding="utf-8"))
+        description = json.loads(newest(Path(path), FILE).read_text(encoding="utf-8"))
         refuse_later(description, str(path))
         return description, read_weights(description, Path(path))
     description = read_checkpoint(path).get(KEY, {})
@@ -72,9 +73,9 @@ def write_weights(module: Any, folder: Path) -> str | None:
 def read_weights(description: Mapping[str, Any], folder: Path) -> dict[str, Tensor]:
     """Read what `write_weights` wrote, as one state dictionary."""
     trunk = description.get("hugging_face")
-    state = dict(_safetensors().load_file(folder / _WEIGHTS[trunk is not None]))
+    state = dict(_safetensors().load_file(newest(folder, _WEIGHTS[trunk is not None])))
     if trunk is not None:
-        weights = _safetensors().load_file(folder / "model.safetensors")
+        weights = _safetensors().load_file(newest(folder, "model.safetensors"))
         state |= {f"{trunk}.model.{name}": value for name, value in weights.items()}
     return state
 

@@ -11,6 +11,7 @@ import lightning as L
 
 from ..encoders import Encoder
 from ..task import MultiTask, Task
+from ..writing import newest
 from ._checkpoints import balancing_of, inputs_of, lost_balancer, parts_of
 from ._files import read_checkpoint, read_weights
 from ._format import FILE, KEY, refuse_later, refuse_other_kind
@@ -101,7 +102,7 @@ def read_folder(folder: str | Path) -> Mapping[str, Any]:
         FileNotFoundError: The folder is not one of these.
         ValueError: It is of a later version.
     """
-    file = Path(folder) / FILE
+    file = newest(Path(folder), FILE)
     if not file.exists():
         raise FileNotFoundError(
             f"`folder` must be one that `save_pretrained` wrote, got {str(folder)!r}, which has no {FILE}. A folder of "

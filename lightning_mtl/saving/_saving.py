@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .._lightning import trainer_of
 from ..task import MultiTask
+from ..writing import whole_folder
 from ._checkpoints import described
 from ._files import write_weights
 from ._format import FILE, Description
@@ -21,6 +22,8 @@ def description_of(module: MultiTask) -> Description:
 def save_pretrained(module: MultiTask, folder: str | Path) -> None:
     """Write a folder to share: weights (safetensors), a JSON description, and a model card.
 
+    All files are written, or none: when it breaks off, a model that was in the folder stays as it was.
+
     With a Hugging Face encoder, the folder is one of `transformers` too: `AutoModel.from_pretrained(folder)` and
     `AutoTokenizer.from_pretrained(folder)` read the fine-tuned encoder without this library.
 
@@ -30,14 +33,15 @@ def save_pretrained(module: MultiTask, folder: str | Path) -> None:
 
     Raises:
         ModuleNotFoundError: `safetensors` is not installed.
+        ValueError: The folder is a file; or a weight is not finite.
     """
     trainer = trainer_of(module)
     if not getattr(trainer, "is_global_zero", True):
         return  # another process writes it
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    place = write_weights(module, folder)
-    description = {"hugging_face": place, **description_of(module)}
-    (folder / FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f"`folder` must be a folder, got {str(folder)!r}, which is a file. Name another.")
     scores = {name: float(value) for name, value in getattr(trainer, "callback_metrics", {}).items()}
-    (folder / "README.md").write_text(model_card(module.tasks, module.encoder, scores), encoding="utf-8")
+    with whole_folder(folder) as part:
+        description = {"hugging_face": write_weights(module, part), **description_of(module)}
+        (part / FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+        (part / "README.md").write_text(model_card(module.tasks, module.encoder, scores), encoding="utf-8")

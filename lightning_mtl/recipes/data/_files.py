@@ -14,6 +14,8 @@ from typing import cast
 
 import datasets
 
+from lightning_mtl.writing import refuse_unwritable
+
 
 def cached(name: str, read: Callable[[Path], datasets.Dataset]) -> datasets.Dataset:
     """Return rows from the cache; read them on first use.
@@ -30,10 +32,14 @@ def cached(name: str, read: Callable[[Path], datasets.Dataset]) -> datasets.Data
 
 
 def cache() -> Path:
-    """Return the folder of the cache: `LIGHTNING_MTL_CACHE`, or `lightning_mtl` in the user's cache."""
+    """Return the folder of the cache: `LIGHTNING_MTL_CACHE`, or `lightning_mtl` in the user's cache.
+
+    Raises:
+        ValueError: It cannot be written.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(os.environ.get("LIGHTNING_MTL_CACHE") or Path(base) / "lightning_mtl")
-    folder.mkdir(parents=True, exist_ok=True)
+    refuse_unwritable("LIGHTNING_MTL_CACHE", folder, "Set this environment variable to another folder.")
     return folder
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from ...writing import whole_file, whole_folder
 from ._drawing import styled
 from ._figures import Section, sections
 from ._findings import findings
@@ -33,14 +34,16 @@ def write_report(
     """
     drawn = sections(records, comparison)
     images = as_png(drawn)
-    figures = Path(folder) / "report"
-    figures.mkdir(parents=True, exist_ok=True)
+    written = page(title, records, comparison, findings(records, comparison), drawn, images)
+    path, figures = Path(folder) / "report.html", Path(folder) / "report"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as part, whole_folder(figures) as pictures:
+        part.write_text(written, encoding="utf-8")
+        for name, image in images.items():
+            (pictures / f"{name}.png").write_bytes(image)
     for old in figures.glob("*.png"):
-        old.unlink()
-    for name, image in images.items():
-        (figures / f"{name}.png").write_bytes(image)
-    path = Path(folder) / "report.html"
-    path.write_text(page(title, records, comparison, findings(records, comparison), drawn, images), encoding="utf-8")
+        if old.stem not in images:
+            old.unlink()
     return path
 
 
