@@ -149,7 +149,7 @@ def test_no_cell_of_a_table_is_a_formula(start: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("background", [False, True])
 def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(background: bool, tmp_path: Path) -> None:
-    trainer = models.quiet(**({"plugins": [AsyncCheckpointIO()]} if background else {}))
+    trainer = models.quiet(plugins=[AsyncCheckpointIO()] if background else [])
     trainer.strategy.connect(builders.module())
     write_whole_checkpoints(trainer.strategy)
     path = tmp_path / "last.ckpt"
