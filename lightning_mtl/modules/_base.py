@@ -264,8 +264,7 @@ class TaskModule(TaskNetwork):
         Raises:
             ValueError: A loss was not finite, which may have spoiled the weights; or weights are not.
         """
-        if len(self.train_log.history):
-            self.train_log.history.read()
+        self.train_log.refuse_bad_losses()
         refuse_spoiled(self, checkpoint)
         checkpoint[_RANDOM] = gather_objects(random_state())
         if state := self._balance.state([task.name for task in self.tasks]):

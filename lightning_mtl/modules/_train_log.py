@@ -75,6 +75,15 @@ class TrainLog:
         self.step = step
         return step % self.every == 0 and step != self.logged_at
 
+    def refuse_bad_losses(self) -> None:
+        """Check the losses that were not logged yet.
+
+        Raises:
+            ValueError: A loss was not finite.
+        """
+        if len(self.history):
+            self.history.read()
+
     def write(self, trainer: L.Trainer, balance: Balance | None, evaluation: Evaluation, device: torch.device) -> None:
         """Log what was not logged yet.
 
