@@ -76,7 +76,7 @@ def put_in_place(made: Path, path: Path) -> None:
 
 
 def refuse_unwritable(name: str, folder: str | Path, remedy: str) -> None:
-    """Check that files can be written into a folder, which is made if it is not there.
+    """Check that files can be written into a folder, or that it can be made; nothing is left there.
 
     Args:
         name: The argument that names the folder.
@@ -86,10 +86,9 @@ def refuse_unwritable(name: str, folder: str | Path, remedy: str) -> None:
     Raises:
         ValueError: They cannot.
     """
-    folder = Path(folder)
+    there = next(of for of in (Path(folder), *Path(folder).absolute().parents) if of.exists())
+    probe = there / f".{uuid4().hex[:12]}.part"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{uuid4().hex[:12]}.part"
         probe.write_bytes(b"0")
         probe.unlink()
     except OSError as error:

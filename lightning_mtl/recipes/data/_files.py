@@ -40,6 +40,7 @@ def cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(os.environ.get("LIGHTNING_MTL_CACHE") or Path(base) / "lightning_mtl")
     refuse_unwritable("LIGHTNING_MTL_CACHE", folder, "Set this environment variable to another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
