@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from ..inputs import RAW, Columns, Input, Inputs, Text, Words, label_values
+from ..inputs import RAW, Columns, Input, Inputs, Text, Words, label_values, stacked
 from ._prepared import is_prepared, prefix_of
 
 
@@ -58,7 +58,7 @@ class Examples:
         for part in self.inputs.parts:
             batch |= part.collate(self._rows_of(part, columns, numbers))
         for target in self._targets(columns, batch):
-            batch[target] = label_values(columns[target])
+            batch[target] = stacked(columns[target]) if self.targets is None else label_values(columns[target])
         if self.shown is not None:
             batch[RAW] = columns[self.shown]
         return batch

@@ -66,5 +66,9 @@ def fit_heads(
             head = task.known_head()
             if not head.fitted and "train" in sources[name].splits:
                 examples = train.get(name) or sources[name].examples("train", inputs[name], task.columns)
-                head.fit(known_labels(task, examples, f"source {name!r}, row"))
+                labels = known_labels(task, examples, f"source {name!r}, row")
+                try:
+                    head.fit(labels)
+                except ValueError as error:
+                    raise ValueError(f"Column {task.column!r} of task {task.name!r}: {error}") from error
                 head.fitted = True  # a trained model keeps what it knows of its labels

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..heads import Head
 from ..inputs import label_values
-from ..task import ROWS, Task
+from ..task import Task
 from ._examples import Examples
 
 SCAN = 10_000
@@ -49,9 +49,7 @@ def count_labels(task: Task, examples: Examples, where: str) -> LabelCounts:
     Raises:
         ValueError: A label out of the head's range, with source, split, row and value.
     """
-    columns = _labelled(task, examples, where)
-    values: Tensor = columns[task.column]
-    rows = columns.get(ROWS, {}).get(task.name)
+    values, rows = _labelled(task, examples, where)
     head = task.known_head()
     known = _known(values, rows, head)
     labelled = int((values >= 0).any(1).sum()) if head.per_position else len(known)
@@ -65,14 +63,14 @@ def count_labels(task: Task, examples: Examples, where: str) -> LabelCounts:
 
 def known_labels(task: Task, examples: Examples, where: str) -> Tensor:
     """Return the labels that are not missing, in the head's form: [labels], [labels, outputs], or those of words, [words]."""
-    columns = _labelled(task, examples, where, len(examples))
-    return _known(columns[task.column], columns.get(ROWS, {}).get(task.name), task.known_head())
+    values, rows = _labelled(task, examples, where, len(examples))
+    return _known(values, rows, task.known_head())
 
 
-def _labelled(task: Task, examples: Examples, where: str, most: int = SCAN) -> dict[str, Any]:
-    columns = _columns(examples, task.columns, most)
-    task.label(columns, where)
-    return columns
+def _labelled(task: Task, examples: Examples, where: str, most: int = SCAN) -> tuple[Tensor, Tensor | None]:
+    values, rows = task.read(_columns(examples, task.columns, most), where, coded=False)
+    assert values is not None, "the columns are there"
+    return values, rows
 
 
 def _known(values: Tensor, rows: Tensor | None, head: Head) -> Tensor:
@@ -91,5 +89,10 @@ def _columns(examples: Examples, targets: Sequence[str], most: int) -> dict[str,
     for target in targets:
         parts = [batch[target] for batch in batches]
         whole = all(isinstance(part, Tensor) for part in parts)
-        columns[target] = torch.cat(parts) if whole else [value for part in parts for value in part]
+        columns[target] = torch.cat(parts) if whole else [value for part in parts for value in _listed(part)]
     return columns
+
+
+def _listed(part: Any) -> list[Any]:
+    values: list[Any] = part.tolist() if isinstance(part, Tensor) else part
+    return values

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from ._names import Name, refuse_names
+from .._distributed import sum_dtype
+from ._names import Name, plain_names, refuse_names
 from ._readout import Readout, read_out, refuse_readout
 
 
@@ -65,7 +66,7 @@ class Head(nn.Module, ABC):
         if not 0 <= dropout < 1:
             raise ValueError(f"`dropout` must lie in [0, 1), got {dropout}.")
         self.outputs = outputs
-        self.names = names
+        self.names = plain_names(names)
         self.readout = readout
         self.set_dropout(dropout)
         self.layers = layers
@@ -157,6 +158,36 @@ class Head(nn.Module, ABC):
     def scale_target(self, target: Shaped[Tensor, "batch *labels"]) -> Shaped[Tensor, "batch *labels"]:
         """Turn a target into the scale of the output of `forward`."""
         return target
+
+    # Labels as a batch holds them
+
+    @property
+    def codes(self) -> bool:
+        """Whether labels are coded before they are rounded and put into a batch (see `code`)."""
+        return False
+
+    @property
+    def offset(self) -> Tensor | None:
+        """What metrics may subtract from predictions and labels that are far from zero; None where they are not."""
+        return None
+
+    def code(self, target: Shaped[Tensor, "batch *labels"]) -> Shaped[Tensor, "batch *labels"]:
+        """Turn labels into the form that a batch holds; it is called where data are loaded, on labels that are not rounded yet."""
+        return target
+
+    def decode(self, coded: Shaped[Tensor, "batch *labels"]) -> Shaped[Tensor, "batch *labels"]:
+        """Turn the labels of a batch into the unit of predictions, for metrics."""
+        return coded
+
+    def scaled_labels(self, coded: Shaped[Tensor, "batch *labels"]) -> Shaped[Tensor, "batch *labels"]:
+        """Turn the labels of a batch into the scale of the output of `forward`."""
+        return self.scale_target(coded)
+
+    def loss_of(
+        self, prediction: Float[Tensor, "batch *outputs"], coded: Shaped[Tensor, "batch *labels"]
+    ) -> Float[Tensor, ""]:
+        """Mean loss over the examples given, by the labels of a batch."""
+        return self.loss(prediction, coded)
 
     def place(
         self, target: Int[Tensor, "batch length"], words: Int[Tensor, "batch length"]
@@ -250,11 +281,12 @@ class Head(nn.Module, ABC):
     def _refresh_buffers(self) -> None:
         """Put what was learned into buffers on the device of the layers; called whenever either changes."""
 
-    def _set_buffer(self, name: str, values: list[float] | None) -> None:
-        """Keep numbers in a buffer beside the layers, out of the state dict."""
+    def _set_buffer(self, name: str, values: list[float] | None, *, exact: bool = False) -> None:
+        """Keep numbers in a buffer beside the layers, out of the state dict; if they must be exact, in float64 where the device has it."""
         like = next(self.parameters(), self._buffers.get(name))
-        dtype = torch.promote_types(torch.float32 if like is None else like.dtype, torch.float32)
-        device = None if like is None else like.device
+        device = torch.device("cpu") if like is None else like.device
+        least = sum_dtype(device) if exact else torch.float32
+        dtype = torch.promote_types(torch.float32 if like is None else like.dtype, least)
         tensor = None if values is None else torch.tensor(values, dtype=dtype, device=device)
         self.register_buffer(name, tensor, persistent=False)
 

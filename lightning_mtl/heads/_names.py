@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
 
 Name = str | int | float | bool
+
+
+def plain_names(names: list[Any] | None) -> list[Name] | None:
+    """Return names, whole numbers of other libraries as Python's."""
+    if names is None or all(isinstance(name, str | int | float) for name in names):
+        return names
+    return [int(name) if isinstance(name, Integral) else name for name in names]
 
 
 def refuse_names(names: Sequence[Name] | None, count: int, kind: str) -> None:

@@ -37,7 +37,7 @@ def gold(head: Head, target: Tensor) -> tuple[Tensor, Tensor]:
     known = head.labelled(target)
     if head.kind in ("multiclass", "tagging"):
         return F.one_hot(target.clamp(min=0), labels_of(head)).float(), known.unsqueeze(-1)
-    values = head.scale_target(target) if head.kind == "regression" else target.float()
+    values = head.scaled_labels(target) if head.kind == "regression" else target.float()
     values = values.where(known, 0)
     if head.kind == "regression" and labels_of(head) == 1:
         values = values.unsqueeze(-1)

@@ -10,6 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+_EXACT = 2**53
+"""Up to here float64, in which whole numbers with gaps come, holds each of them."""
+_PLAIN = {bool, int, float, str, list, type(None)}
+_AS_THEY_ARE = {float, str, type(None)}
+"""Types of what stands in a list and must not be made a tensor before a head has looked at it."""
+
 
 def stacked(values: list[Any]) -> Any:
     """Return the values of a column as one tensor, [batch, ...]; missing numbers become NaN, texts stay a list."""
@@ -32,18 +38,43 @@ def stacked(values: list[Any]) -> Any:
 
 
 def label_values(values: list[Any]) -> Any:
-    """Return the values of a target as one tensor where they have one shape; lists of words or of different lengths stay lists."""
-    lists = [value for value in values if isinstance(value, list | np.ndarray)]
-    if any(element is None for value in lists for element in value):
-        return [None if value is None else list(value) for value in values]
-    lengths = {len(value) for value in lists}
-    if lists and (len(lengths) > 1 or 0 in lengths or len(lists) < len(values) or _of_texts(lists)):
-        return [None if value is None else list(value) for value in values]
-    return stacked(values)
+    """Return the values of a target: one tensor of whole numbers, of truths or of what are tensors, else a list.
+
+    A list holds the values as they are: texts, real numbers (which a head may scale before they are rounded), whole numbers that no
+    tensor holds exactly, and lists of words, of real numbers or of different lengths.
+
+    Example:
+        >>> label_values([1, 2]), label_values([0.5, None]), label_values([2**60, None])
+        (tensor([1, 2]), [0.5, None], [1152921504606846976, None])
+    """
+    kinds = {*map(type, values)}
+    if not kinds <= _PLAIN:
+        values = [_plain(value) for value in values]
+        kinds = {*map(type, values)}
+    if list in kinds:
+        lists = [value for value in values if value is not None]
+        lengths = {len(value) for value in lists}
+        uneven = len(lengths) > 1 or 0 in lengths or len(lists) < len(values)
+        return values if uneven or {*map(type, chain.from_iterable(lists))} & _AS_THEY_ARE else stacked(values)
+    if float in kinds and not all(value is None or value != value for value in values):
+        return values
+    if float in kinds:
+        return stacked([None] * len(values))
+    return values if int in kinds and not _are_exact(values) else stacked(values)
 
 
-def _of_texts(lists: list[Any]) -> bool:
-    return any(isinstance(word, str) for value in lists for word in value[:1])
+def _plain(value: Any) -> Any:
+    """Return a scalar of numpy or torch as a number, and one axis of them as a list."""
+    if isinstance(value, np.generic) or (isinstance(value, Tensor) and value.ndim == 0):
+        return value.item()
+    if isinstance(value, Tensor | np.ndarray):
+        return value.tolist() if value.ndim == 1 else value
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _are_exact(values: list[Any]) -> bool:
+    """Return whether a tensor holds each of these whole numbers exactly, whatever gaps there are."""
+    return all(-_EXACT <= value <= _EXACT for value in values if value is not None)
 
 
 def padded(values: list[list[int]] | list[list[float]], padding: int) -> Tensor:

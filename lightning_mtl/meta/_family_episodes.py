@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..families import Family
 from ..task import ROWS, Task
@@ -39,9 +40,12 @@ class FamilyEpisodes:
         parts: dict[str, Any] = {
             name: {
                 "x": part["x"] if whole else part["x"][picked],
-                self.task.column: part["y"] if whole else part["y"][picked],
+                self.task.column: self._labels(part["y"] if whole else part["y"][picked]),
                 ROWS: {},
             }
             for name, part in self._last[1].items()
         }
         return {**parts, "drawn": {"seed": self.seed, "step": step}}
+
+    def _labels(self, values: Tensor) -> Tensor:
+        return self.task.known_head().code(values).to(values.dtype)

@@ -60,4 +60,7 @@ def _trail(task: Task, outcome: Outcome) -> Trail:
     prediction: Tensor = answer["prediction"]
     flat = task.known_head().predict(prediction.flatten(0, 2))
     read = flat.reshape(*prediction.shape[:3], *flat.shape[1:])
-    return Trail(torch.cat(outcome.losses).T, read.transpose(0, 1), answer["target"][:, 0])
+    target: Tensor = (
+        task.known_head().decode(answer["target"][:, 0].flatten(0, 1)).reshape(answer["target"][:, 0].shape)
+    )
+    return Trail(torch.cat(outcome.losses).T, read.transpose(0, 1), target)

@@ -136,7 +136,7 @@ class Evaluation:
     def _update(self, metrics: TaskMetrics, stage: str, result: TaskResult) -> None:
         head: Any = self._module.heads[self.tasks[result.task].name]
         predicted = head.judged(head.predict(at_least_float32(result.prediction)))
-        metrics.update(stage, result.task, predicted, result.target, result.sequence)
+        metrics.update(stage, result.task, predicted, head.decode(result.target), result.sequence, head.offset)
 
 
 def read_precision(module: Any) -> torch.dtype | None:

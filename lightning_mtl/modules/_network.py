@@ -112,10 +112,10 @@ class TaskNetwork(L.LightningModule):
     def _loss(self, task: Task) -> Loss:
         head = task.known_head()
         if task.loss is None:
-            return head.loss
+            return head.loss_of
         held: Any = self.losses._modules
         own: Any = held.get(task.name, task.loss)
-        return lambda prediction, target: own(prediction, head.scale_target(target))
+        return lambda prediction, target: own(prediction, head.scaled_labels(target))
 
     # What a subclass may add
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -28,17 +30,23 @@ def as_numbers(target: Any, head: Head, refuse: RefuseLabel) -> Any:
     Returns:
         A tensor, [batch, ...], with -100 for missing labels; values that have no numbers are returned as they are.
     """
-    names: Sequence[Any] | None = getattr(head, "names", None)
+    names: Sequence[Any] | None = None if head.dtype.is_floating_point else getattr(head, "names", None)
     if isinstance(target, Tensor) and (unlabelled := _unlabelled(target, head)) is not None:
         return unlabelled
     if isinstance(target, Tensor):
         return _renumbered(target, names, refuse) if names and not head.label_shape else target
-    numbers = {name: number for number, name in enumerate(names or ())}
     if any(isinstance(value, list) for value in target):
-        return _lists_as_numbers(target, head, numbers, refuse)
-    if not names or not all(missing(value) or isinstance(value, str) for value in target):
+        return _lists_as_numbers(target, head, names or (), refuse)
+    numbers = _numbered(names or ())
+    if names and all(missing(value) or isinstance(value, str) for value in target):
+        return torch.tensor(
+            [_number(value, numbers, row, refuse) for row, value in enumerate(target)], dtype=torch.long
+        )
+    if not all(missing(value) or isinstance(value, int | float) for value in target):
         return target
-    return torch.tensor([_number(value, numbers, row, refuse) for row, value in enumerate(target)], dtype=torch.long)
+    if names and _are_values(names):
+        return torch.tensor([_value(value, numbers, row, refuse) for row, value in enumerate(target)], dtype=torch.long)
+    return _as_floats(target, head, refuse)
 
 
 def at_word_starts(target: Tensor, words: Tensor, refuse: RefuseLabel) -> Tensor:
@@ -68,7 +76,8 @@ def _unlabelled(target: Tensor, head: Head) -> Tensor | None:
     return target.new_full((len(target), *size), torch.nan if head.dtype.is_floating_point else -100)
 
 
-def _lists_as_numbers(target: Sequence[Any], head: Head, numbers: Mapping[Any, int], refuse: RefuseLabel) -> Tensor:
+def _lists_as_numbers(target: Sequence[Any], head: Head, names: Sequence[Any], refuse: RefuseLabel) -> Tensor:
+    numbers = _numbered(names)
     rows = [[] if value is None else list(value) for value in target]
     named = [isinstance(value, str) for row in rows for value in row]
     empty = bool(numbers) and head.kind == "multilabel" and not named  # no label applies to any row of this batch
@@ -86,12 +95,18 @@ def _lists_as_numbers(target: Sequence[Any], head: Head, numbers: Mapping[Any, i
         row = next(i for i, value in enumerate(target) if value is not None and len(value) < longest)
         refuse(row, target[row])
     padding = math.nan if head.dtype.is_floating_point else -100
+    known = numbers if head.per_position else {}  # elsewhere numbers are yes and no, or quantities
+    number = _value if known and _are_values(names) else _number
     padded = [
-        [padding if missing(value) else _number(value, numbers, row, refuse) for value in values]
+        [padding if missing(value) else number(value, known, row, refuse) for value in values]
         + [padding] * (longest - len(values))
         for row, values in enumerate(rows)
     ]
     return torch.tensor(padded, dtype=torch.long if head.per_position else torch.float64).reshape(len(rows), longest)
+
+
+def _numbered(names: Sequence[Any]) -> dict[Any, int]:
+    return {name: number for number, name in enumerate(names)}
 
 
 def _number(value: Any, numbers: Mapping[Any, int], row: int, refuse: RefuseLabel) -> Any:
@@ -105,17 +120,61 @@ def _number(value: Any, numbers: Mapping[Any, int], row: int, refuse: RefuseLabe
     return value
 
 
+def _as_floats(target: Sequence[Any], head: Head, refuse: RefuseLabel) -> Tensor:
+    """Return numbers as float64, NaN where one is missing; a whole number that is no class must not be rounded to one."""
+    for row, value in enumerate(target):
+        whole = isinstance(value, int) and abs(value) > 2**53
+        if whole and (not head.dtype.is_floating_point or abs(value) > sys.float_info.max):
+            refuse(row, value)
+    return torch.from_numpy(np.array([math.nan if missing(value) else value for value in target], dtype=np.float64))
+
+
+def _value(value: Any, numbers: Mapping[Any, int], row: int, refuse: RefuseLabel) -> int:
+    """Return the number of a class whose name is a number."""
+    if value in numbers:
+        return numbers[value]
+    if not missing(value) and value != -100:
+        refuse(row, value)
+    return -100
+
+
+def _are_values(names: Sequence[Any]) -> bool:
+    """Return whether labels are the names of classes, such as 1 to 5, and not their numbers."""
+    whole = all(isinstance(name, int) or (isinstance(name, float) and name.is_integer()) for name in names)
+    return whole and list(names) != list(range(len(names)))
+
+
 def _renumbered(target: Tensor, names: Sequence[Any], refuse: RefuseLabel) -> Tensor:
     """Turn whole numbers that are names of classes, such as 1 to 5, into class numbers."""
-    if not all(type(name) is int for name in names) or list(names) == list(range(len(names))):
+    if not _are_values(names):
         return target
-    values = target.nan_to_num(nan=-100.0).long() if target.is_floating_point() else target.long()
-    known = torch.tensor(names)
+    if max(map(abs, names)) <= _exact(target.dtype):
+        return _looked_up(target, names, refuse)
+    width = max(target.shape[1:].numel(), 1)
+    numbers, kind = _numbered(names), str(target.dtype).removeprefix("torch.")
+    found = []
+    for place, value in enumerate(target.flatten().tolist()):
+        if isinstance(value, float) and abs(value) > _exact(target.dtype):
+            refuse(place // width, f"{value:.17g} as {kind}, which does not hold every such number")
+        found.append(_value(value, numbers, place // width, refuse))
+    return torch.tensor(found, dtype=torch.long, device=target.device).reshape(target.shape)
+
+
+def _exact(dtype: torch.dtype) -> int:
+    """Return up to which number a type holds each whole number."""
+    return int(2 / torch.finfo(dtype).eps) if dtype.is_floating_point else 2**63 - 1
+
+
+def _looked_up(target: Tensor, names: Sequence[Any], refuse: RefuseLabel) -> Tensor:
+    gaps = target.isnan() if target.is_floating_point() else torch.zeros_like(target, dtype=torch.bool)
+    gaps = gaps if -100 in names else gaps | (target == -100)
+    values = target.masked_fill(gaps, 0).long()
+    known = torch.tensor([int(name) for name in names], device=target.device)
     order = known.argsort()
     places = torch.searchsorted(known[order].contiguous(), values.contiguous()).clamp(max=len(names) - 1)
     found = order[places]
-    wrong = ((known[found] != values) | (values != target.nan_to_num(nan=-100.0))) & (values != -100)
+    wrong = ((known[found] != values) | (values != target)) & ~gaps
     if wrong.any():
         first = wrong.nonzero()[0].tolist()
         refuse(first[0], target[tuple(first)].item())
-    return found.masked_fill(values == -100, -100)
+    return found.masked_fill(gaps, -100)

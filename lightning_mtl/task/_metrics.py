@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from ._far import update_far
 from ._task import Task
 
 _STAGES = ("train", "validate", "test")
@@ -29,7 +30,15 @@ class TaskMetrics(nn.Module):
         for stage in _STAGES:
             self.add_module(f"on_{stage}", nn.ModuleList([task.metric_collection() for task in tasks]))
 
-    def update(self, stage: str, task: int, prediction: Tensor, target: Tensor, sequence: Tensor | None = None) -> None:
+    def update(
+        self,
+        stage: str,
+        task: int,
+        prediction: Tensor,
+        target: Tensor,
+        sequence: Tensor | None = None,
+        offset: Tensor | None = None,
+    ) -> None:
         """Update the metrics of a task.
 
         Args:
@@ -38,13 +47,17 @@ class TaskMetrics(nn.Module):
             prediction: What `Head.judged` returned for examples, or words, that have a label.
             target: Their labels.
             sequence: The row of each word.
+            offset: What labels far from zero are near to; see `Head.offset`.
         """
         metrics = self._of(stage)[task]
         if len(metrics):
             # The sums of a metric must have one type on all ranks, also on ranks without an example.
             target = target.to(self._dtype) if target.is_floating_point() else target
             of = {} if sequence is None else {"sequence": sequence}
-            metrics.update(prediction.to(self._dtype), target, **of)
+            if offset is None:
+                metrics.update(prediction.to(self._dtype), target, **of)
+            else:
+                update_far(metrics, prediction.to(self._dtype), target, offset.to(self._dtype))
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Set the type in which metrics compute."""

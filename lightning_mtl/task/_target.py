@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..heads import Head
-from ..inputs import WORDS
+from ..inputs import WORDS, missing
 from ._labels import as_numbers, at_word_starts, label_counts
 
 
@@ -34,15 +34,32 @@ class Target:
     where: str
     taken: Collection[str] = ()
 
-    def of(self, batch: Mapping[str, Any]) -> tuple[Tensor | None, Tensor | None]:
+    def of(self, batch: Mapping[str, Any], *, coded: bool = True) -> tuple[Tensor | None, Tensor | None]:
         """Return the labels in the head's form, None where the batch has none, and the numbers of the rows (or positions) that have one.
 
         These are None where all rows have one; see `Task.label`.
+
+        Args:
+            batch: The batch.
+            coded: Whether labels are as a batch holds them (see `Head.code`), or real numbers as exact as they were given.
         """
-        head, given = self.head, self._given(batch)
+        given = self._given(batch)
         if given is None:
             return None, torch.zeros(0, dtype=torch.long)
-        target = self._in_form(given, batch)
+        target, rows = self._known(self._in_form(given, batch))
+        if not self.head.dtype.is_floating_point:
+            return target, rows
+        dtype = given.dtype if isinstance(given, Tensor) and given.is_floating_point() else torch.get_default_dtype()
+        if not coded and self.head.codes:
+            return target, rows
+        made = self.head.code(target).to(dtype)
+        if made.isinf().any():
+            self._refuse_overflow(made.isinf(), target, dtype)
+        return made if coded else target, rows
+
+    def _known(self, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return labels, and the numbers of the rows (or positions) that have one; None where all have."""
+        head = self.head
         if target.numel() and head.complete(target):
             return target, None
         known = head.labelled(target)
@@ -57,11 +74,15 @@ class Target:
         parts = [batch[name] for name in self.columns if name in batch]
         if len(parts) < len(self.columns):
             return None
-        if not all(isinstance(part, Tensor) for part in parts):
+        if all(isinstance(part, Tensor) for part in parts):
+            return torch.stack([part.double() for part in parts], dim=-1)
+        rows = zip(*(part.tolist() if isinstance(part, Tensor) else part for part in parts), strict=True)
+        listed = [list(row) for row in rows]
+        if not all(missing(value) or isinstance(value, int | float) for row in listed for value in row):
             raise ValueError(
                 f"The columns {self.columns} of task {self.task!r} must hold numbers. Make each a task of its own."
             )
-        return torch.stack([part.double() for part in parts], dim=-1)
+        return listed
 
     def _in_form(self, given: Any, batch: Mapping[str, Any]) -> Tensor:
         """Return labels as numbers, in the shape and type of the head; labels of words at the positions where words start."""
@@ -96,8 +117,16 @@ class Target:
         if target.is_floating_point() and not head.dtype.is_floating_point:
             target = target.nan_to_num(nan=-100.0)
             self._refuse_labels(target != target.trunc(), target)
-        floats = target.is_floating_point() and head.dtype.is_floating_point
-        return target if floats else target.to(head.dtype)
+        if head.dtype.is_floating_point:
+            return target if target.is_floating_point() else target.double()
+        return target.to(head.dtype)
+
+    def _refuse_overflow(self, bad: Tensor, target: Tensor, dtype: torch.dtype) -> None:
+        first = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"Task {self.task!r}: a label in column {self.column!r} must be a number that {str(dtype).removeprefix('torch.')} can hold; "
+            f"{self.where} {first[0]} has {target[tuple(first)].item()}. Correct the data, or use Regression(scaled=True)."
+        )
 
     def _refuse_labels(self, bad: Tensor, target: Tensor) -> None:
         if bad.any():
@@ -113,7 +142,7 @@ class Target:
             f"one of {names}" if len(names) <= 12 else f"one of {len(names)} names ({names[0]!r}, {names[1]!r}, ...)"
         )
         raise ValueError(
-            f"Task {self.task!r}: a label in column {self.column!r} must be {known if names else 'as the head has it'}; {self.where} "
+            f"Task {self.task!r}: a label in column {self.column!r} must be {known if names else self.head.label_rule}; {self.where} "
             f"{row} has {value!r}. Correct the data; or give the task a head with all names, e.g. Multiclass(3, names=['a', 'b', 'c'])."
         )
 

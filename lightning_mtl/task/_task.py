@@ -164,7 +164,7 @@ class Task:
             columns.setdefault(ROWS, {})[self.name] = rows
 
     def read(
-        self, columns: Mapping[str, Any], where: str = "row", taken: Collection[str] = ()
+        self, columns: Mapping[str, Any], where: str = "row", taken: Collection[str] = (), *, coded: bool = True
     ) -> tuple[Tensor | None, Tensor | None]:
         """Return this task's labels of a batch in the form of its head, and the numbers of the rows that have one; see `label`.
 
@@ -172,11 +172,12 @@ class Task:
             columns: The batch of one source, which stays as it is.
             where: What a row is called in an error message.
             taken: Columns of the batch that hold the labels of other tasks.
+            coded: Whether labels are as a batch holds them (see `Head.code`), or as exact as they were given, to learn from.
 
         Returns:
             None for labels that the batch does not have; None for the rows where each has a label.
         """
-        return Target(self.name, self.column, self.columns, self.known_head(), where, taken).of(columns)
+        return Target(self.name, self.column, self.columns, self.known_head(), where, taken).of(columns, coded=coded)
 
     @property
     def own_column(self) -> str:
