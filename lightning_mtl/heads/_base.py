@@ -12,11 +12,12 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from .._distributed import sum_dtype
+from ._coding import LabelCoding
 from ._names import Name, plain_names, refuse_names
 from ._readout import Readout, read_out, refuse_readout
 
 
-class Head(nn.Module, ABC):
+class Head(LabelCoding, nn.Module, ABC):
     """A task's own layers: from shared features to this task's prediction.
 
     A subclass defines what its labels are (`kind`, `dtype`, `labelled`, `valid`), its loss (`loss`), and what users get as a
@@ -158,36 +159,6 @@ class Head(nn.Module, ABC):
     def scale_target(self, target: Shaped[Tensor, "batch *labels"]) -> Shaped[Tensor, "batch *labels"]:
         """Turn a target into the scale of the output of `forward`."""
         return target
-
-    # Labels as a batch holds them
-
-    @property
-    def codes(self) -> bool:
-        """Whether labels are coded before they are rounded and put into a batch (see `code`)."""
-        return False
-
-    @property
-    def offset(self) -> Tensor | None:
-        """What metrics may subtract from predictions and labels that are far from zero; None where they are not."""
-        return None
-
-    def code(self, target: Shaped[Tensor, "batch *labels"]) -> Shaped[Tensor, "batch *labels"]:
-        """Turn labels into the form that a batch holds; it is called where data are loaded, on labels that are not rounded yet."""
-        return target
-
-    def decode(self, coded: Shaped[Tensor, "batch *labels"]) -> Shaped[Tensor, "batch *labels"]:
-        """Turn the labels of a batch into the unit of predictions, for metrics."""
-        return coded
-
-    def scaled_labels(self, coded: Shaped[Tensor, "batch *labels"]) -> Shaped[Tensor, "batch *labels"]:
-        """Turn the labels of a batch into the scale of the output of `forward`."""
-        return self.scale_target(coded)
-
-    def loss_of(
-        self, prediction: Float[Tensor, "batch *outputs"], coded: Shaped[Tensor, "batch *labels"]
-    ) -> Float[Tensor, ""]:
-        """Mean loss over the examples given, by the labels of a batch."""
-        return self.loss(prediction, coded)
 
     def place(
         self, target: Int[Tensor, "batch length"], words: Int[Tensor, "batch length"]
