@@ -10,18 +10,23 @@ import datasets
 import pandas as pd
 from torch.utils.data import DataLoader
 
-from ..files import read_rows
+from ..files import Cells, read_rows, rows_of_frame, rows_of_values, settled_rows, settled_values
 
 
-def rows_of(data: Any) -> Any:
+def rows_of(data: Any, cells: Cells | None = None) -> Any:
     """Return the rows of a file, a dataset, a ready loader of one, a data frame, or a list of mappings, to be read by number.
+
+    Args:
+        data: One of these.
+        cells: What cells mean that can be read in two ways.
 
     Raises:
         TypeError: Rows cannot be read by number.
-        ValueError: A column mixes texts and numbers.
+        ValueError: A column mixes texts and numbers, or has cells that are not what `cells` says.
     """
     if isinstance(data, str | Path):
-        return read_rows(data)
+        return read_rows(data, cells=cells)
+    cells = cells or Cells()
     rows: Any = data.dataset if isinstance(data, DataLoader) else data
     if not hasattr(rows, "__getitem__"):
         raise TypeError(
@@ -29,24 +34,16 @@ def rows_of(data: Any) -> Any:
             "`datasets.Dataset`, a list of mappings, or an iterable of mappings."
         )
     if isinstance(rows, pd.DataFrame):
-        return datasets.Dataset.from_pandas(rows, preserve_index=False)
+        return rows_of_frame(rows, cells)
+    if isinstance(rows, datasets.Dataset):
+        return rows if isinstance(data, DataLoader) else settled_rows(rows, cells)
     plain = isinstance(rows, list) and rows and not isinstance(data, DataLoader)
     if not plain or not all(isinstance(row, Mapping) for row in rows):
         return rows
     columns = dict.fromkeys(column for row in rows for column in row)
     table = {column: [row.get(column) for row in rows] for column in columns}
-    for column, values in table.items():
-        _refuse_mixture(column, values)
     simple = all(isinstance(value, str | bool | int | float | None) for values in table.values() for value in values)
     if simple:
-        return datasets.Dataset.from_dict(table)
-    return [{column: row.get(column) for column in columns} for row in rows]
-
-
-def _refuse_mixture(column: str, values: list[Any]) -> None:
-    texts = [isinstance(value, str) for value in values if value is not None]
-    if any(texts) and not all(texts):
-        odd = next(i for i, value in enumerate(values) if isinstance(value, str) is (sum(texts) * 2 < len(texts)))
-        raise ValueError(
-            f"Column {column!r} must hold texts or numbers, not both; row {odd} has {values[odd]!r}. Convert or drop that row."
-        )
+        return rows_of_values(table, cells)
+    table = {column: settled_values(column, values, cells) for column, values in table.items()}
+    return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]

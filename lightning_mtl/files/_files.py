@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
-import csv
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import codecs
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from ._cells import OTHER_ENCODINGS, Cells, CellsError, Way
+from ._json import table_of_json
+from ._kept import kept
+from ._rows import rows_of_table, settled_rows
 from ._sentences import from_columns, from_conllu
+from ._table_of_csv import table_of_csv
 
-_READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_SHOWN = 5
-_MISSING = ["", "NA", "N/A", "NaN", "nan"]  # not the whole list of pandas: "None" and "null" can be labels
-_Cells = list[str] | str
-"""The cells of a line, or what is wrong with it."""
+_ENDINGS = [".conllu", ".csv", ".json", ".jsonl", ".parquet", ".tsv"]
+_NOT_YET = "not yet"
+"""The fingerprint of rows before they get that of their file."""
+_BYTE_ORDER = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
 
 
-def read_rows(path: str | PathLike[str]) -> datasets.Dataset:
+def read_rows(path: str | PathLike[str], *, cells: Cells | None = None) -> datasets.Dataset:
     r"""Read a CSV, TSV, JSON, JSONL or Parquet file, or a folder written by `Dataset.save_to_disk`.
 
-    A CSV or TSV file has a header and is UTF-8. Its lines are checked before they are read, so that no row is silently dropped,
-    cut off or joined with the next one. Empty cells, and NA, N/A, NaN and nan, are missing values.
+    A column has the type that all of its cells show. In a CSV or TSV file, which has a header, lines are checked, so that no row is
+    silently dropped, cut off or joined with the next one; empty cells are missing values, and so are NA, NULL, ? and the like among
+    numbers (see `Cells`). Where the first line shows it, fields are separated by semicolons, tabs or bars, and numbers may have
+    decimal commas. Lines that repeat the header, and the index of a data frame that has no name, are left out.
 
     Args:
-        path: The file or folder; a leading `~` is the user's home.
+        path: The file or folder; a leading `~` is the user's home. Brackets and the like in its name are letters.
+        cells: What cells mean that can be read in two ways. Default: as they surely are.
 
     Returns:
-        The rows, with the types that `datasets` finds in the whole file.
+        The rows. They are kept in the cache of `datasets`, under a hash of the file's content.
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: A kind of file that cannot be read, a file without rows, or a CSV file with broken lines, by number.
+        ValueError: A kind of file that cannot be read, a file without rows, broken lines, by number, or a column with values of
+            several kinds.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -48,9 +61,11 @@ def read_rows(path: str | PathLike[str]) -> datasets.Dataset:
         ValueError: `path` must hold 2 fields in every line, as in its header, got line 3 (1 field) in '...reviews.csv'. ...
     """
     file = _found(path)
-    rows = _read_folder(file) if file.is_dir() else _read_file(file)
+    rows = _read_folder(file, cells or Cells()) if file.is_dir() else _read_file(file, cells or Cells())
     if len(rows) == 0:
         raise _no_rows(file)
+    if cells is not None:
+        cells.refuse_unknown(rows.column_names)
     return rows
 
 
@@ -100,7 +115,7 @@ def _found(path: str | PathLike[str]) -> Path:
     return file
 
 
-def _read_folder(folder: Path) -> datasets.Dataset:
+def _read_folder(folder: Path, cells: Cells) -> datasets.Dataset:
     rule = f"`path` must be a file, or a folder written by `Dataset.save_to_disk`, got {str(folder)!r}"
     try:
         rows = datasets.load_from_disk(str(folder))
@@ -108,122 +123,72 @@ def _read_folder(folder: Path) -> datasets.Dataset:
         raise ValueError(f"{rule}, another folder. Name one of its files.") from error
     if not isinstance(rows, datasets.Dataset):
         raise ValueError(f"{rule}, which holds the splits {list(rows)}. Name the folder of one of them.")
-    return rows
+    return settled_rows(rows, cells)
 
 
-def _read_file(file: Path) -> datasets.Dataset:
+def _read_file(file: Path, cells: Cells) -> datasets.Dataset:
     ending = file.suffix.lower()
     if ending == ".conllu":
         return read_sentences(file)
-    if ending not in _READERS:
-        endings = sorted([*_READERS, ".conllu"])
-        raise ValueError(f"`path` must end in one of {endings}, got {file.name!r}. Convert the file.")
-    if file.stat().st_size == 0:
+    if ending not in _ENDINGS:
+        raise ValueError(f"`path` must end in one of {_ENDINGS}, got {file.name!r}. Convert the file.")
+    content = file.read_bytes()
+    if not content:
         raise _no_rows(file)
-    options: dict[str, Any] = {}
+    return kept([content, ending, repr(cells)], lambda: _made(content, file, cells))
+
+
+def _made(content: bytes, file: Path, cells: Cells) -> datasets.Dataset:
+    ending = file.suffix.lower()
+    if ending == ".parquet":
+        return _rows_of_parquet(content, file, cells)
+    data = in_utf8(content, cells.encoding, file)
+    if b"\0" in data:
+        line = data.count(b"\n", 0, data.find(b"\0")) + 1
+        raise CellsError(
+            f"`path` must be a text, got a byte of zero in line {line} of {str(file)!r}",
+            [Way("encoding", "utf-16-le", "if it is UTF-16")],
+            "Else it was cut short or damaged: get it again",
+        )
     if ending in _SEPARATORS:
-        _check_csv(file, _SEPARATORS[ending])
-        # One piece: of several, the first would fix the types, and a label that first appears later would be an error.
-        options = {"sep": _SEPARATORS[ending], "chunksize": None, "keep_default_na": False, "na_values": _MISSING}
+        return rows_of_table(table_of_csv(data, file, _SEPARATORS[ending], cells), None, _NOT_YET)
     try:
-        return datasets.load_dataset(_READERS[ending], data_files=str(file), split="train", **options)
-    except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CellsError(
+            f"`path` must be UTF-8, got other bytes in line {line} of {str(file)!r}", OTHER_ENCODINGS
+        ) from error
+    return rows_of_table(table_of_json(text, file, cells), cells, _NOT_YET)
+
+
+def _rows_of_parquet(content: bytes, file: Path, cells: Cells) -> datasets.Dataset:
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+    except (OSError, pa.ArrowInvalid) as error:
         raise ValueError(
-            f"`path` must hold rows that can be read, got {str(file)!r}: {error.__cause__ or error}. Correct the file."
+            f"`path` must hold rows that can be read, got {str(file)!r}: {error}. Correct the file."
+        ) from error
+    return rows_of_table(table, cells, _NOT_YET)
+
+
+def in_utf8(content: bytes, encoding: str | None, file: Path) -> bytes:
+    """Return a text file in UTF-8, without a byte order mark.
+
+    Raises:
+        ValueError: The file has another encoding.
+    """
+    mark = next((mark for mark in _BYTE_ORDER if content.startswith(mark)), None)
+    if encoding is None and mark in (None, codecs.BOM_UTF8):
+        return content.removeprefix(codecs.BOM_UTF8)
+    encoding = encoding or _BYTE_ORDER[mark or b""]
+    try:
+        return content.decode(encoding).removeprefix("\ufeff").encode()
+    except UnicodeError as error:
+        raise ValueError(
+            f"`encoding` must be that of the file, got {encoding!r} for {str(file)!r}: {error}. Name another one."
         ) from error
 
 
 def _no_rows(file: Path) -> ValueError:
     return ValueError(f"`path` must hold rows, got none in {str(file)!r}. Add some, or name another file.")
-
-
-def _check_csv(file: Path, separator: str) -> None:
-    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text, _fields_of_any_length():
-        lines = _lines(text, separator)
-        _, header = next(lines, (1, []))
-        _check_header(header, file)
-        number, broken = 0, []
-        for number, cells in _without_blank_end(lines):
-            if fault := _fault(cells, len(header)):
-                broken.append(f"line {number} ({fault})")
-    if not number:
-        raise _no_rows(file)
-    if broken:
-        raise _broken(broken, len(header), separator, file)
-
-
-def _lines(text: Iterator[str], separator: str) -> Iterator[tuple[int, _Cells]]:
-    """Return the number of each record's first line, and its cells or what is wrong with its quotes."""
-    reader = csv.reader(text, delimiter=separator, strict=True)
-    while True:
-        number = reader.line_num + 1
-        try:
-            yield number, next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield number, "a quote that is never closed" if "end of data" in str(error) else "a quote out of place"
-
-
-def _without_blank_end(lines: Iterator[tuple[int, _Cells]]) -> Iterator[tuple[int, _Cells]]:
-    """Leave out the blank lines at the end of a file."""
-    held = []
-    for line in lines:
-        held.append(line)
-        if not _is_blank(line[1]):
-            yield from held
-            held.clear()
-
-
-def _is_blank(cells: _Cells) -> bool:
-    return not cells or (len(cells) == 1 and cells[0].isspace())
-
-
-def _fault(cells: _Cells, width: int) -> str | None:
-    """Return what is wrong with a line that must have so many cells; None where nothing is."""
-    if isinstance(cells, str):
-        return cells
-    try:
-        "".join(cells).encode()
-    except UnicodeEncodeError:
-        return "bytes that are not UTF-8"
-    if _is_blank(cells):
-        return "blank"
-    return None if len(cells) == width else f"{len(cells)} {_fields(len(cells))}"
-
-
-def _fields(count: int) -> str:
-    return "field" if count == 1 else "fields"
-
-
-def _check_header(header: _Cells, file: Path) -> None:
-    fault = _fault(header, len(header))
-    if fault is None and not all(name.strip() for name in header):
-        fault = f"an empty name in {header}"
-    elif fault is None and (doubled := sorted({name for name in header if list(header).count(name) > 1})):
-        fault = f"{doubled} more than once"
-    if fault:
-        raise ValueError(
-            f"`path` must name each column once in its first line, got {fault} in {str(file)!r}. Name the columns, in "
-            "UTF-8 (pandas writes no name for its index: `to_csv(path, index=False)` leaves that out)."
-        )
-
-
-def _broken(lines: list[str], width: int, separator: str, file: Path) -> ValueError:
-    more = f" and {len(lines) - _SHOWN:,} more" if len(lines) > _SHOWN else ""
-    mark = {",": "comma", "\t": "tab"}[separator]
-    return ValueError(
-        f"`path` must hold {width} {_fields(width)} in every line, as in its header, got "
-        f"{', '.join(lines[:_SHOWN])}{more} in {str(file)!r}. Correct these lines: save the file as UTF-8, put a field that "
-        f'holds a {mark}, a quote or a line break into quotes ("), and double the quotes within it.'
-    )
-
-
-@contextmanager
-def _fields_of_any_length() -> Iterator[None]:
-    """Lift the limit of the csv module, which rejects a text of more than 131,072 characters."""
-    limit = csv.field_size_limit(sys.maxsize)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(limit)
