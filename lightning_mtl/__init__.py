@@ -15,6 +15,7 @@ from .encoders import (
     Tabular,
     Vocabulary,
 )
+from .files import Cells
 from .heads import Arcs, Binary, Head, Multiclass, Multilabel, Regression, Tagging
 from .hierarchical import HierarchicalModule
 from .meta import EpisodeDataModule, MetaLearningModule
@@ -25,6 +26,7 @@ from .task import Task
 __all__ = [
     "Task",
     "Source",
+    "Cells",
     "split",
     "MultiTaskModule",
     "HierarchicalModule",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ..inputs import Inputs
 from ..task import Task
+from ._doubts import refuse_doubtful
 from ._examples import Examples
 from ._head_inference import head_for, refuse_other_coding, set_class_names
 from ._label_counts import known_labels
@@ -30,6 +31,8 @@ def _infer_head(source: Source, task: Task, name: str) -> None:
     columns, features = source.labels("train", task.columns, name)
     if columns is None:
         return
+    if task.head is None or (hasattr(task.head, "classes") and task.head.names is None):
+        refuse_doubtful(source.splits["train"], task.columns, source.cells, target=True)
     if task.head is None:
         task.take(head_for(task, columns, features, words=source.words is not None))
     set_class_names(task, columns, features)

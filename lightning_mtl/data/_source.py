@@ -9,9 +9,11 @@ import datasets
 from torch.utils.data import DataLoader, SequentialSampler
 
 from ..encoders import Tokenizer
+from ..files import Cells
 from ..inputs import Columns, Inputs
 from ..samplers import Flow
 from ._columns import refuse_no_mapping, refuse_unknown_columns, value_in
+from ._doubts import refuse_doubtful
 from ._examples import Examples
 from ._input_columns import InputColumns
 from ._iterables import first_rows, flow_of, is_iterable
@@ -46,9 +48,10 @@ class Source:
         batch_size: Rows of this source in a step. Default: that of the data module.
         rows: Number of rows of a training split that is read as a stream, for rules and epochs that need it.
         collate: Your own function for a whole batch: from a list of rows to {column: tensor}, target columns included.
+        cells: What cells mean that can be read in two ways. Default: as they surely are.
 
     Raises:
-        ValueError: An unknown split, or input columns that exclude each other.
+        ValueError: An unknown split, input columns that exclude each other, or a column whose cells can be read in two ways.
         TypeError: `dataset` is no dataset.
 
     Example:
@@ -70,6 +73,7 @@ class Source:
         batch_size: int | None = None,
         rows: int | None = None,
         collate: Callable[[list[Any]], dict[str, Any]] | None = None,
+        cells: Cells | None = None,
     ) -> None:
         splits = dataset if isinstance(dataset, Mapping) else {"train": dataset}
         if unknown := [split for split in splits if split not in SPLITS]:
@@ -83,6 +87,7 @@ class Source:
         self.transform = transform
         self.batch_size = batch_size
         self.collate = collate
+        self.cells = cells
         self._input_columns()
         self.loaders = {split: data for split, data in splits.items() if isinstance(data, DataLoader)}
         self.stream: Any = None
@@ -94,11 +99,22 @@ class Source:
                 f"`rows` must be the number of rows of a training split that is read as a stream, got {rows}. Leave it out."
             )
         self.rows = self.rows if rows is None else rows
+        if cells is not None:
+            self._refuse_unread(cells)
+        if "train" in self.splits:
+            refuse_doubtful(self.splits["train"], self.features, cells, target=False)
         self._prepared = PreparedRows()
+
+    def _refuse_unread(self, cells: Cells) -> None:
+        if self.stream is not None:
+            raise ValueError(
+                f"`cells` must be left out where the training split is read as a stream, got {cells}. Change the rows of the stream."
+            )
+        cells.refuse_unknown(name for split in self.splits if len(self.splits[split]) for name in self.columns(split))
 
     def _rows(self, split: str, data: Any) -> Any:
         if not is_iterable(data):
-            return rows_of(data)
+            return rows_of(data, self.cells)
         iterable = data.dataset if isinstance(data, DataLoader) else data
         if split != "train":
             return first_rows(iterable)[0]

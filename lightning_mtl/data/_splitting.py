@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .._checks import did_you_mean
-from ..files import read_rows
+from ..files import Cells, read_rows
 from ._rows import rows_of
 
 _SHARES: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -26,6 +26,7 @@ def split(
     by: str | None = None,
     time: str | None = None,
     seed: int = 0,
+    cells: Cells | None = None,
 ) -> dict[str, datasets.Dataset]:
     """Split rows into parts that share no row, in the same way on every machine.
 
@@ -39,6 +40,7 @@ def split(
         time: Column of numbers, dates or ISO texts. The first split gets the oldest rows, in the order of their times, and so on;
             equal times stay in one split. Times without a zone are UTC.
         seed: Other seeds give other splits. With `time`, nothing is drawn.
+        cells: What cells mean that can be read in two ways. Default: as they surely are.
 
     Returns:
         {split: rows}.
@@ -58,7 +60,7 @@ def split(
     _check_shares(shares)
     if by is not None and time is not None:
         raise ValueError(f"`by` and `time` must not both be given, got {by!r} and {time!r}. Leave one of them out.")
-    data = _dataset(rows)
+    data = _dataset(rows, cells)
     if by is not None:
         parts = _by_value(_values(data, by, "by"), list(shares.values()), seed)
     elif time is not None:
@@ -81,12 +83,12 @@ def _check_shares(shares: Mapping[str, float]) -> None:
         )
 
 
-def _dataset(rows: Any) -> datasets.Dataset:
+def _dataset(rows: Any, cells: Cells | None) -> datasets.Dataset:
     if isinstance(rows, str | PathLike):
-        return read_rows(rows)
+        return read_rows(rows, cells=cells)
     if isinstance(rows, Mapping):
         raise TypeError(f"`rows` must be one dataset, got {type(rows).__name__} of {list(rows)}. Give one of these.")
-    found = rows_of(rows)
+    found = rows_of(rows, cells)
     if isinstance(found, datasets.Dataset):
         return found
     if isinstance(found, list) and all(isinstance(row, Mapping) for row in found):

@@ -56,13 +56,19 @@ def _as_numbers(name: str, column: Any, cells: Cells) -> Any:
     texts = tidied(without(tidied(column), NO_NUMBER if absent is None else [*absent, ""]))
     made = _read_numbers(texts, cells, name)
     if made is None:
-        bare = affixes(pc.drop_null(pc.unique(texts)))
-        if bare is not None and len(bare[1]) == 1:
-            values = pc.drop_null(pc.unique(texts))
-            made = _read_numbers(pc.take(bare[0], pc.index_in(texts, value_set=values)), cells, name)
+        made = _read_affixed(texts, cells, name)
     if made is None:
-        raise _not_a_number(name, column, texts)
+        raise _not_a_number(name, column, texts, cells)
     return made
+
+
+def _read_affixed(texts: Any, cells: Cells, name: str) -> Any:
+    """Return numbers beside which the same currency, per cent or unit stands in all rows; None for others."""
+    values = pc.drop_null(pc.unique(texts))
+    bare = affixes(values)
+    if bare is None or len(bare[1]) != 1:
+        return None
+    return _read_numbers(pc.take(bare[0], pc.index_in(texts, value_set=values)), cells, name)
 
 
 def _read_numbers(texts: Any, cells: Cells, name: str) -> Any:
@@ -99,14 +105,23 @@ def first(texts: Any, pattern: str, *, matches: bool = True) -> tuple[int, str]:
     return row, texts[row].as_py()
 
 
-def _not_a_number(name: str, column: Any, texts: Any) -> CellsError:
-    for row, value in enumerate(texts):
-        if value.is_valid and numbers_of(with_points(pa.array([value.as_py()]), "."), codes=True) is None:
-            if numbers_of(with_points(pa.array([value.as_py()]), ","), codes=True) is not None:
-                continue
+def _not_a_number(name: str, column: Any, texts: Any, cells: Cells) -> CellsError:
+    row, value = 0, ""
+    values = pc.drop_null(pc.unique(texts)).to_pylist()
+    for value in values:
+        alone = pa.array([value])
+        if _read_numbers(alone, cells, name) is None and _read_affixed(alone, cells, name) is None:
             break
     else:
-        row = next((i for i, value in enumerate(texts) if value.is_valid), 0)
+        beside = affixes(pa.array(values))
+        found = sorted(beside[1]) if beside else []
+        value, found = values[0], [of for of in found if of]
+        if found:
+            return CellsError(
+                f"Column {name!r} must hold numbers of one unit, as `types` says, got {', '.join(map(repr, found))}",
+                remedy="Convert the column to one unit",
+            )
+    row = pc.index(texts, value).as_py()
     said = column[row].as_py()
     return CellsError(
         f"Column {name!r} must hold numbers, as `types` says, got {said!r} in row {row}",

@@ -92,8 +92,10 @@ def settled_rows(rows: datasets.Dataset, cells: Cells) -> datasets.Dataset:
 
 
 def _changes(name: str, column: Any, cells: Cells) -> bool:
-    asked = cells.kind_of(name) or cells.missing_in(name)
-    return bool(asked) or (is_text(column) and settled_column(name, column, cells) is not column)
+    if not (cells.kind_of(name) or cells.missing_in(name) or is_text(column)):
+        return False
+    made = settled_column(name, column, cells)
+    return made is not column and not (made.type == column.type and made.equals(column))
 
 
 def _replaced(rows: datasets.Dataset, name: str, column: Any) -> datasets.Dataset:

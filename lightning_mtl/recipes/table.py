@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from lightning_mtl import (
+    Cells,
     FineTuning,
     HardSharing,
     MultiTaskDataModule,
@@ -21,22 +22,25 @@ from lightning_mtl import (
     split,
 )
 from lightning_mtl.cli import MultiTaskCLI
-from lightning_mtl.files import read_rows
 from lightning_mtl.recipes._per_task import refuse_unknown, tasks_of, with_rates
-from lightning_mtl.recipes.data import feature_columns, star, tumours
+from lightning_mtl.recipes.data import feature_columns, own_rows, refuse_doubtful, star, tumours
 
 
 class Rows(MultiTaskDataModule):
     """A table, split into train, validation and test (7 : 1.5 : 1.5).
 
     Args:
-        path: A CSV, TSV, JSON(L) or Parquet file. Default: the data of `name`.
+        path: A CSV, TSV, JSON(L) or Parquet file, whose cells are read as what they surely are. Default: the data of `name`.
         name: Example data, if there is no file.
         targets: The columns to predict.
         features: The columns to predict from. Default: all that can be features; the others are listed.
         drop: Columns to leave out of these.
         by: A column whose equal values stay in one split, e.g. the patient.
         time: A column of dates or numbers; the latest rows are the test split.
+        missing: Texts that mean that a cell has no value, beside empty ones; for all columns, or {column: texts}.
+        decimal: What stands before the decimals of numbers, "." or ",".
+        types: {column: text, number or list}, for columns that can be read in two ways.
+        encoding: How the characters of the file are coded, e.g. cp1252. Default: UTF-8.
         batch_size: Number of rows in a step.
         num_workers: Number of worker processes that load data.
     """
@@ -50,17 +54,24 @@ class Rows(MultiTaskDataModule):
         drop: list[str] = [],  # noqa: B006
         by: str | None = None,
         time: str | None = None,
+        missing: list[str] | dict[str, list[str]] | None = None,
+        decimal: Literal[".", ","] | None = None,
+        types: dict[str, Literal["text", "number", "list"]] = {},  # noqa: B006
+        encoding: str | None = None,
         batch_size: int = 32,
         num_workers: int = 0,
     ) -> None:
-        rows = read_rows(path) if path is not None else star() if name == "star" else tumours()
+        cells = Cells(missing, decimal, types, encoding)
+        rows = own_rows(path, cells) if path is not None else star() if name == "star" else tumours()
         asked = {"targets": targets, "data.features": features or [], "data.drop": drop}
         for option, columns in {**asked, "data.by": [by] if by else [], "data.time": [time] if time else []}.items():
             refuse_unknown(option, columns, rows.column_names, "columns")
+        refuse_doubtful(rows, targets, cells)
         splits = split(rows, {"train": 0.7, "validation": 0.15, "test": 0.15}, by=by, time=time)
         aside = [*targets, *drop, *([by] if by else []), *([time] if time else [])]
-        features = features or feature_columns(splits, leave_out=aside)
-        source = Source(splits, features=features)
+        features = features or feature_columns(splits, leave_out=aside, cells=cells)
+        refuse_doubtful(rows, features, cells, target=False)
+        source = Source(splits, features=features, cells=cells)
         source.inputs(None, targets, "rows")  # raises if a given column cannot be a feature
         super().__init__({"rows": source}, batch_size=batch_size, num_workers=num_workers)
 

@@ -107,7 +107,7 @@ def test_every_broken_line_is_found_wherever_it_stands(tmp_path: Path) -> None:
         ("a,b\n1,Gr\u00fc\u00dfe\n2,y\n".encode("latin-1"), r"line 2 \(bytes that are not UTF-8\) in"),
         ("a,b\n" + "1\n" * 1200, r"line 6 \(1 field\) and 1,195 more in '.*my.csv'. Correct these lines: save"),
         ("a,a,b,b\n1,2,3,4\n", r"name each column once in its first line, got \['a', 'b'\] more than once in"),
-        (",b\n1,2\n", r"got an empty name in \['', 'b'\] in .*index=False"),
+        (",b\nu,2\n", r"got an empty name in \['', 'b'\] in .*index=False"),
         ("\na,b\n1,2\n", "first line, got blank in"),
         ('a,"b\n1,2\n', "first line, got a quote that is never closed in"),
         ("Gr\u00fc\u00dfe,b\n1,2\n".encode("latin-1"), "first line, got bytes that are not UTF-8 in"),

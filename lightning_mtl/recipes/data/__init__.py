@@ -3,6 +3,7 @@
 from ._feature_columns import feature_columns
 from ._glyphs import glyphs
 from ._named_tweets import named_tweets
+from ._own_rows import own_rows, refuse_doubtful
 from ._petrogold import petrogold
 from ._rated_texts import rated_texts
 from ._sentences import split_sentences, spread
@@ -17,6 +18,8 @@ __all__ = [
     "tumours",
     "glyphs",
     "feature_columns",
+    "own_rows",
+    "refuse_doubtful",
     "split_sentences",
     "spread",
 ]

@@ -1,0 +1,44 @@
+"""Columns that tasks and encoders need: whether their cells are surely what they look like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from ..files import Cells, refuse_doubts, refuse_frequent_na
+
+
+def refuse_doubtful(rows: Any, columns: Sequence[str], cells: Cells | None, *, target: bool) -> None:
+    """Check that texts in columns are no numbers, lists or gaps that a program wrote as texts.
+
+    Args:
+        rows: The rows of a training split; of rows other than a dataset or a list of mappings, nothing is looked at.
+        columns: The columns.
+        cells: What the user says of their cells.
+        target: Whether a task learns them.
+
+    Raises:
+        CellsError: A column can be read in two ways.
+    """
+    for name in columns:
+        found = _column(rows, name)
+        if found is not None:
+            refuse_doubts(name, found, cells or Cells(), target=target)
+            if target and isinstance(rows, datasets.Dataset):
+                refuse_frequent_na(name, rows.data.table.schema.field(name))
+
+
+def _column(rows: Any, name: str) -> Any:
+    if isinstance(rows, datasets.Dataset):
+        known = name in rows.column_names and isinstance(rows.features[name], datasets.Value)
+        if not known or "string" not in rows.features[name].dtype:
+            return None
+        return rows.with_format("arrow").select_columns([name])[:][name]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return None
+    values = [row.get(name) for row in rows]
+    texts = any(isinstance(value, str) for value in values)
+    return pa.chunked_array([pa.array(values)]) if texts and all(isinstance(v, str | None) for v in values) else None
