@@ -29,7 +29,7 @@ MAY_IMPORT = {  # of our own packages; a package comes after all that it imports
     "optim": NO_PACKAGE,
     "task": {"gradients", "heads", "inputs", "metrics"},
     "callbacks": {"balancers", "gradients", "inputs", "metrics", "samplers", "task", "writing"},
-    "data": {"callbacks", "encoders", "files", "heads", "inputs", "samplers", "task"},
+    "data": {"callbacks", "digests", "encoders", "files", "heads", "inputs", "samplers", "task"},
     "saving": {"encoders", "heads", "inputs", "task", "writing"},
     "modules": {
         *("adaptation", "balancers", "encoders", "heads", "inputs"),

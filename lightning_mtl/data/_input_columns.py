@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 
 from ..encoders import Tokenizer
+from ..files import Cells
 from ..inputs import Image, Input, Own, Plain, Table, Text, Words
 
 
@@ -62,13 +63,16 @@ class InputColumns:
                 "given. Use an encoder for text, e.g. HardSharing(BagOfWords()), or MultiTaskDataModule(..., tokenizer=...)."
             )
 
-    def parts(self, tokenizer: Tokenizer | None, rows: Any, others: list[str]) -> list[Input]:
+    def parts(
+        self, tokenizer: Tokenizer | None, rows: Any, others: list[str], cells: Cells | None = None
+    ) -> list[Input]:
         """Return an input for each kind of column.
 
         Args:
             tokenizer: What turns texts into tensors; needed for texts and words.
             rows: The rows of a split, whose types may say which features are classes.
             others: Columns that are inputs where none is named.
+            cells: What the user says of the cells of columns; those of texts are classes, whatever they look like.
         """
         if self.transform is not None:
             return [Own(self.transform)]
@@ -79,7 +83,11 @@ class InputColumns:
             parts.append(Words([self.words], tokenizer))
         if self.features:
             known = rows.features if isinstance(rows, datasets.Dataset) else {}
-            classes = [name for name in self.features if isinstance(known.get(name), datasets.ClassLabel)]
+            classes = [
+                name
+                for name in self.features
+                if isinstance(known.get(name), datasets.ClassLabel) or (cells and cells.kind_of(name) == "text")
+            ]
             parts.append(Table(list(self.features), classes))
         if self.image is not None:
             parts.append(Image([self.image]))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import datasets
 
+from ..digests import NoDigestError, digest
 from ..inputs import Columns, Input
 
 _FORM = 2
-"""Raise it when what is prepared of a row changes: the cache of `datasets` knows values, not code."""
+"""Raise it when what is prepared of a row changes: the cache of `datasets` knows the user's code, not that of this library."""
 _PREPARED = re.compile(r"__prepared__\d+\..")
 """A column that was prepared: a mark, the number of the input, a dot, and the name of the encoder's column."""
 _FEW = 10_000
@@ -29,7 +31,7 @@ class PreparedRows:
         """Return the rows of a split with columns for what these inputs prepare; rows without a cache stay as they are."""
         if not inputs or not isinstance(rows, datasets.Dataset):
             return rows
-        key = datasets.fingerprint.Hasher.hash(inputs)
+        key = _key(inputs)
         if self._kept.get(split, ("", None))[0] != key:
             self._kept[split] = key, _prepared(rows, inputs)
         return self._kept[split][1]
@@ -45,10 +47,19 @@ def prefix_of(number: int) -> str:
     return f"__prepared__{number}."
 
 
+def _key(inputs: Sequence[Input]) -> str:
+    """Return a hash of what inputs have learned and of their code; of a tokenizer whose state cannot be read, a new one each time."""
+    try:
+        return digest([_FORM, *inputs])
+    except NoDigestError:
+        return uuid.uuid4().hex
+
+
 def _prepared(rows: datasets.Dataset, inputs: Sequence[Input]) -> datasets.Dataset:
     rows = rows.with_format(None)
-    _prepare(rows[:1], [0], inputs, _FORM)  # the cache key of a tokenizer changes with its first use
-    options = {"batched": True, "with_indices": True, "fn_kwargs": {"parts": list(inputs), "form": _FORM}}
+    _prepare(rows[:1], [0], inputs)  # the cache key of a tokenizer changes with its first use
+    options: dict[str, Any] = {"batched": True, "with_indices": True, "fn_kwargs": {"parts": list(inputs)}}
+    options["new_fingerprint"] = datasets.fingerprint.Hasher.hash([rows._fingerprint, _key(inputs)])
     if all(part.reads_arrow for part in inputs):
         options["batch_size"] = _FEW
     with _progress_bar(len(rows)):
@@ -75,7 +86,7 @@ def _progress_bar(rows: int) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _prepare(columns: Columns, numbers: Sequence[int], parts: Sequence[Input], form: int) -> dict[str, Any]:
+def _prepare(columns: Columns, numbers: Sequence[int], parts: Sequence[Input]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for number, part in enumerate(parts):
         given = _as_arrow(columns) if part.reads_arrow else columns

@@ -13,7 +13,7 @@ from ..files import Cells
 from ..inputs import Columns, Inputs
 from ..samplers import Flow
 from ._columns import refuse_no_mapping, refuse_unknown_columns, value_in
-from ._doubts import refuse_doubtful
+from ._doubts import refuse_doubtful, refuse_unused
 from ._examples import Examples
 from ._input_columns import InputColumns
 from ._iterables import first_rows, flow_of, is_iterable
@@ -99,18 +99,13 @@ class Source:
                 f"`rows` must be the number of rows of a training split that is read as a stream, got {rows}. Leave it out."
             )
         self.rows = self.rows if rows is None else rows
-        if cells is not None:
-            self._refuse_unread(cells)
-        if "train" in self.splits:
-            refuse_doubtful(self.splits["train"], self.features, cells, target=False)
+        refuse_unused(
+            cells,
+            self.stream,
+            {split: self.columns(split) for split in self.splits if cells and len(self.splits[split])},
+        )
+        refuse_doubtful(self.splits.get("train"), self.features, cells, target=False)
         self._prepared = PreparedRows()
-
-    def _refuse_unread(self, cells: Cells) -> None:
-        if self.stream is not None:
-            raise ValueError(
-                f"`cells` must be left out where the training split is read as a stream, got {cells}. Change the rows of the stream."
-            )
-        cells.refuse_unknown(name for split in self.splits if len(self.splits[split]) for name in self.columns(split))
 
     def _rows(self, split: str, data: Any) -> Any:
         if not is_iterable(data):
@@ -185,7 +180,7 @@ class Source:
         there = self.columns(split)
         refuse_unknown_columns(columns.named, there, split, name)
         others = [column for column in there if column not in {*hidden, *(targets or ())}]
-        inputs = Inputs(columns.parts(tokenizer, next(iter(self.splits.values())), others))
+        inputs = Inputs(columns.parts(tokenizer, next(iter(self.splits.values())), others, self.cells))
         if (self.features or self.image) and "train" not in self.splits:
             raise ValueError(
                 f"Source {name!r} must have a split 'train' from which the scale of its columns is learned, got "

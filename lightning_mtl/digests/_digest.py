@@ -18,7 +18,7 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
-from ._code import cell_content, globals_of, package_of, source_of
+from ._code import cell_content, globals_of, globals_of_methods, is_own, package_of, source_of
 
 _TRUSTED = {
     "builtins",
@@ -156,6 +156,18 @@ class _Hasher:
         for base in kind.__mro__:
             if package_of(base) not in _TRUSTED:
                 self._put(_name(base), source_of(base))
+                if is_own(base) and id(base) not in self._numbers:
+                    self._numbers[id(base)] = len(self._numbers)
+                    self._seen.append(base)
+                    self._references(base)
+
+    def _references(self, kind: type) -> None:
+        """Add what the methods of a class call, and the values that they read."""
+        for name, value in globals_of_methods(kind).items():
+            if isinstance(value, type | FunctionType) and not is_own(value):
+                self._put(name, str(value.__module__), value.__qualname__)
+            else:
+                self.add([name, value], f"{name}, which {_name(kind)} refers to")
 
     def _metric(self, value: torchmetrics.Metric, where: str) -> None:
         """Add the settings of a metric; its other attributes are functions and sums."""

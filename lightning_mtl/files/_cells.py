@@ -49,7 +49,9 @@ class Cells:
         if isinstance(self.missing, str):
             raise ValueError(f"`missing` must be a list of texts, got {self.missing!r}. Give [{self.missing!r}].")
         if self.decimal not in (None, ".", ","):
-            raise ValueError(f"`decimal` must be '.' or ',', got {self.decimal!r}. Leave it out for what the file shows.")
+            raise ValueError(
+                f"`decimal` must be '.' or ',', got {self.decimal!r}. Leave it out for what the file shows."
+            )
         if self.encoding is not None:
             try:
                 codecs.lookup(self.encoding)

@@ -68,7 +68,7 @@ class CsvText:
         if self.begin >= len(self.data):
             return [pa.chunked_array([pa.array([], pa.string())]) for _ in self.names]
         if self._is_regular():
-            for asked in ([types, {}] if types else [{}]):
+            for asked in [types, {}] if types else [{}]:
                 try:
                     return self._at_once(asked or {}, absent or [])
                 except pa.ArrowInvalid:

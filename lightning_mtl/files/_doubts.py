@@ -38,7 +38,7 @@ def refuse_doubts(name: str, column: Any, cells: Cells, *, target: bool) -> None
     if cells.kind_of(name) is not None or not is_text(column):
         return
     known = pc.filter(column, pc.not_equal(pc.utf8_trim_whitespace(column), ""))
-    counts = {text: count for text, count in _counts(known)} if len(known) else {}
+    counts = _counts(known)
     values = pa.array([text for text in counts if text.strip() not in NO_NUMBER], pa.string())
     if not len(values):
         return
@@ -83,8 +83,9 @@ def refuse_frequent_na(name: str, field: pa.Field) -> None:
         )
 
 
-def _counts(known: Any) -> list[tuple[str, int]]:
-    return [(row["values"], row["counts"]) for row in pc.value_counts(known).to_pylist()]
+def _counts(known: Any) -> dict[str, int]:
+    counted = pc.value_counts(known)
+    return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
 
 
 def _are_numbers(values: Any) -> Any:
@@ -108,7 +109,9 @@ def _refuse_numbers(name: str, column: Any, values: Any, gaps: list[str], *, tar
 
 
 def _reads(values: Any, decimal: str) -> bool:
-    return numbers_of(values, codes=True) is not None or numbers_of(with_points(values, decimal), codes=True) is not None
+    return (
+        numbers_of(values, codes=True) is not None or numbers_of(with_points(values, decimal), codes=True) is not None
+    )
 
 
 def _refuse_affixes(name: str, column: Any, values: Any, *, target: bool) -> None:

@@ -95,4 +95,6 @@ def _of_columns(columns: dict[str, dict[Any, Any]], file: Path) -> list[Any]:
 
 
 def _bad(rule: str, file: Path) -> ValueError:
-    return ValueError(f"`path` must hold rows that can be read, got {str(file)!r}: it must be {rule}. Correct the file.")
+    return ValueError(
+        f"`path` must hold rows that can be read, got {str(file)!r}: it must be {rule}. Correct the file."
+    )

@@ -9,8 +9,41 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 NO_NUMBER = [
-    *("", "NA", "N/A", "NaN", "nan", "NAN", "na", "n/a", "N.A.", "n.a.", "NULL", "Null", "null", "None", "none", "NONE"),
-    *("?", "-", "--", "---", ".", "\u2013", "\u2014", "<NA>", "#N/A", "#NA", "#DIV/0!", "#VALUE!", "#REF!", "\\N", "NaT"),
+    *(
+        "",
+        "NA",
+        "N/A",
+        "NaN",
+        "nan",
+        "NAN",
+        "na",
+        "n/a",
+        "N.A.",
+        "n.a.",
+        "NULL",
+        "Null",
+        "null",
+        "None",
+        "none",
+        "NONE",
+    ),
+    *(
+        "?",
+        "-",
+        "--",
+        "---",
+        ".",
+        "\u2013",
+        "\u2014",
+        "<NA>",
+        "#N/A",
+        "#NA",
+        "#DIV/0!",
+        "#VALUE!",
+        "#REF!",
+        "\\N",
+        "NaT",
+    ),
     *("missing", "Missing", "MISSING", "unknown", "Unknown", "(null)", "(blank)"),
 ]
 """What stands in a column of numbers where there is none."""
@@ -19,7 +52,9 @@ PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 WHOLE = r"^[+-]?\d+$"
 CODE = r"^[+-]?0\d+$"
 _COMMA = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+|\d*,\d+|\d{1,3}(\.\d{3})+,\d+)([eE][+-]?\d+)?$"
-_SURELY_COMMA = r"^[+-]?(\d+,(\d{1,2}|\d{4,})|0\d*,\d+|\d{4,},\d+|,\d+|\d{1,3}(\.\d{3})+,\d+|\d{1,3}(\.\d{3}){2,})([eE][+-]?\d+)?$"
+_SURELY_COMMA = (
+    r"^[+-]?(\d+,(\d{1,2}|\d{4,})|0\d*,\d+|\d{4,},\d+|,\d+|\d{1,3}(\.\d{3})+,\d+|\d{1,3}(\.\d{3}){2,})([eE][+-]?\d+)?$"
+)
 _POINT = r"^[+-]?(\d+\.?\d*|\.\d+|\d{1,3}(,\d{3})+(\.\d+)?)([eE][+-]?\d+)?$"
 _SURELY_POINT = r"^[+-]?(\d{1,3}(,\d{3})+\.\d*|\d{1,3}(,\d{3}){2,})$"
 _DOTS = r"^[+-]?\d{1,3}\.\d{3}$"

@@ -27,7 +27,9 @@ NO_TEXT = ["", "N/A", "NaN", "nan", "<NA>", "#N/A", "\\N"]
 _NA = "NA"
 _FEW, _SHARE = 5, 0.05
 """NA in fewer cells, or a smaller share of them, is rare."""
-_NUMERIC = r"^[\s\d.,eE+'\x{2019}\x{00a0}\x{202f}\x{2009}\x{2212}-]*\d[\s\d.,eE+'\x{2019}\x{00a0}\x{202f}\x{2009}\x{2212}-]*$"
+_NUMERIC = (
+    r"^[\s\d.,eE+'\x{2019}\x{00a0}\x{202f}\x{2009}\x{2212}-]*\d[\s\d.,eE+'\x{2019}\x{00a0}\x{202f}\x{2009}\x{2212}-]*$"
+)
 _TRUE = pa.array(["true", "True", "TRUE"])
 _BOOLEAN = pa.array(["true", "True", "TRUE", "false", "False", "FALSE"])
 

@@ -118,7 +118,7 @@ def _clipped(column: str, facts: dict[str, Any]) -> str:
 
 def _learn(column: str, cells: Cells, categorical: bool) -> dict[str, Any]:
     if categorical or are_texts(cells):
-        return {"values": _categories(column, cells)}
+        return {"values": _categories(column, cells, numbers=categorical)}
     numbers = numbers_of(column, cells, range(len(cells)))
     there = numbers[~np.isnan(numbers)]
     if not len(there):
@@ -130,7 +130,7 @@ def _refuse_nothing(column: str) -> NoReturn:
     raise ValueError(f"Column {column!r} must hold values to learn from, got none. Leave it out of `features`.")
 
 
-def _categories(column: str, cells: Cells) -> list[Any]:
+def _categories(column: str, cells: Cells, *, numbers: bool) -> list[Any]:
     if odd := odd_cell(cells):
         raise ValueError(
             f"Column {column!r} must hold texts or numbers, not both; row {odd[0]} has {odd[1]!r}. Convert or drop that row."
@@ -144,7 +144,7 @@ def _categories(column: str, cells: Cells) -> list[Any]:
             f"Column {column!r} of `features` must hold numbers or categories, got dates ({next(iter(texts))!r}). Make numbers of them "
             "first, e.g. days since a date, or leave it out."
         )
-    if sum(count for text, count in texts.items() if _is_number(text)) > 0.5 * sum(texts.values()):
+    if not numbers and sum(count for text, count in texts.items() if _is_number(text)) > 0.5 * sum(texts.values()):
         value = next((text for text in texts if not _is_number(text)), next(iter(texts)))
         raise ValueError(
             f"Column {column!r} of `features` must hold numbers or categories, got numbers written as texts; row "
@@ -187,4 +187,4 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return not (text.isdecimal() and text.startswith("0") and len(text) > 1)  # a code, e.g. of a place

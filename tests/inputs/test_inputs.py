@@ -117,7 +117,7 @@ def test_the_container_of_the_rows_changes_no_feature(container: Any) -> None:
         ),
         (
             ["1.5", "2", "n/a"],
-            r"'x' of `features` .*got numbers written as texts; row 2 has 'n/a'\. Convert the column",
+            r"'x' must hold numbers or categories, got numbers \('1\.5' in row 0\), and 'n/a' in row 2, written as texts\. Give",
         ),
         ([None, math.nan], r"'x' must hold values to learn from, got none\. Leave it out of `features`"),
         ([f"id {i}" for i in range(24)], r"'x' of `features` must hold at most 100 categories, got 24 in 24 rows"),
