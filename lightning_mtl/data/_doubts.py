@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -31,13 +31,16 @@ def refuse_doubtful(rows: Any, columns: Sequence[str], cells: Cells | None, *, t
                 refuse_frequent_na(name, rows.data.table.schema.field(name))
 
 
-def refuse_unused(cells: Cells | None, stream: Any, columns: Mapping[str, Sequence[str]]) -> None:
+def refuse_unused(
+    cells: Cells | None, stream: Any, columns: Callable[[str], list[str]], splits: Mapping[str, Any]
+) -> None:
     """Check that what the user says of cells is of columns that there are, and of rows that are read before training.
 
     Args:
         cells: What the user says.
         stream: The training split, where it can only be read as a stream.
-        columns: The columns of each split.
+        columns: Returns the columns of a split.
+        splits: The rows of each split.
 
     Raises:
         ValueError: It is not.
@@ -48,7 +51,7 @@ def refuse_unused(cells: Cells | None, stream: Any, columns: Mapping[str, Sequen
         raise ValueError(
             f"`cells` must be left out where the training split is read as a stream, got {cells}. Change the rows of the stream."
         )
-    cells.refuse_unknown(dict.fromkeys(name for names in columns.values() for name in names))
+    cells.refuse_unknown(dict.fromkeys(name for split, rows in splits.items() if len(rows) for name in columns(split)))
 
 
 def _column(rows: Any, name: str) -> Any:

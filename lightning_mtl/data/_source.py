@@ -99,11 +99,7 @@ class Source:
                 f"`rows` must be the number of rows of a training split that is read as a stream, got {rows}. Leave it out."
             )
         self.rows = self.rows if rows is None else rows
-        refuse_unused(
-            cells,
-            self.stream,
-            {split: self.columns(split) for split in self.splits if cells and len(self.splits[split])},
-        )
+        refuse_unused(cells, self.stream, self.columns, self.splits)
         refuse_doubtful(self.splits.get("train"), self.features, cells, target=False)
         self._prepared = PreparedRows()
 
@@ -218,10 +214,7 @@ class Source:
         return {column: [value_in(rows[i], i, column) for i in range(len(rows))] for column in columns}
 
     def labels(self, split: str, columns: Sequence[str], name: str) -> tuple[Columns | None, Mapping[str, Any]]:
-        """Return the values of target columns, and the types of all columns where the data have them.
-
-        There are no values where the user's own `collate` makes batches: then targets are numbers already.
-        """
+        """Return the values of target columns (None where the user's own `collate` makes them), and the types of all columns."""
         if self._collate(split):
             return None, {}
         self._refuse_empty(split, name)
