@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
@@ -38,6 +39,29 @@ def connect_ranks(strategy: Any) -> None:
     environment = getattr(strategy, "cluster_environment", None)
     if environment is not None and environment.creates_processes_externally:
         strategy.setup_environment()
+
+
+def accumulation_of(trainer: L.Trainer) -> int:
+    """Return the largest number of batches of an optimizer step in a run, which a schedule may change by epoch."""
+    schedules = [of.scheduling for of in callbacks_of(trainer) if isinstance(of, GradientAccumulationScheduler)]
+    return max([trainer.accumulate_grad_batches, *(size for of in schedules for size in of.values())])
+
+
+def skips_backward(trainer: L.Trainer) -> bool:
+    """Return whether batches are only run, as in the last pass of `StochasticWeightAveraging` for batch norms."""
+    return bool(trainer.fit_loop._skip_backward)
+
+
+def uncompile_training(module: Any) -> bool:
+    """Let a module whose steps `torch.compile` has compiled train without; return whether they were compiled."""
+    if module._compiler_ctx is not None:
+        module.training_step = module._compiler_ctx["original_training_step"]
+    return module._compiler_ctx is not None
+
+
+def has_static_graph(strategy: Any) -> bool:
+    """Return whether DDP was told that all steps have one graph."""
+    return isinstance(strategy, DDPStrategy) and bool(strategy._ddp_kwargs.get("static_graph"))
 
 
 def expect_unused_parameters(strategy: DDPStrategy) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
@@ -208,6 +209,54 @@ def test_workers_of_a_loader_of_ours_end_with_the_run(trainer: TrainerMaker) -> 
     loader = Loader()
     trainer().fit(Line(), loader)
     assert loader._iterator is None
+
+
+def test_a_schedule_of_accumulation_counts_by_its_largest_size() -> None:
+    schedule = GradientAccumulationScheduler({0: 1, 4: 3})
+    run = L.Trainer(callbacks=[schedule], accelerator="cpu", logger=False, enable_checkpointing=False)
+    assert adapter.accumulation_of(run) == 3
+    plain = L.Trainer(accumulate_grad_batches=2, accelerator="cpu", logger=False, enable_checkpointing=False)
+    assert adapter.accumulation_of(plain) == 2
+
+
+@pytest.mark.filterwarnings("ignore:Swapping scheduler")
+def test_the_last_pass_of_an_average_has_no_backward_pass(trainer: TrainerMaker) -> None:
+    class Normed(Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))  # type: ignore[assignment]
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            self.noted.append(adapter.skips_backward(self.trainer))
+            loss: Tensor = self.layer(batch.repeat(2, 1) * torch.arange(1.0, 3)[:, None]).square().mean()
+            return loss
+
+    normed = Normed()
+    average = StochasticWeightAveraging(0.1, swa_epoch_start=1)
+    trainer(max_epochs=2, callbacks=[average], enable_model_summary=False).fit(normed, rows(2))
+    assert normed.noted == [False] * 4 + [True] * 2
+
+
+def test_a_compiled_module_trains_without_compilation(trainer: TrainerMaker) -> None:
+    class Uncompiled(Line):
+        def setup(self, stage: str) -> None:
+            self.noted.append(adapter.uncompile_training(self))
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            self.noted.append(torch.compiler.is_compiling())
+            return super().training_step(batch, batch_idx)
+
+    line = Uncompiled()
+    trainer(max_steps=1).fit(line, rows())
+    trainer(max_steps=1).fit(torch.compile(line, backend="eager"), rows())
+    flags = [of for of in line.noted if isinstance(of, bool)]
+    assert flags == [False, False, True, True, False, True]
+
+
+def test_a_static_graph_is_found() -> None:
+    assert adapter.has_static_graph(DDPStrategy(static_graph=True))
+    assert not adapter.has_static_graph(DDPStrategy())
+    assert not adapter.has_static_graph(SingleDeviceStrategy())
 
 
 def test_a_use_has_a_test() -> None:

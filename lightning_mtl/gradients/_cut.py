@@ -143,7 +143,11 @@ class _Weigh(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weights = ctx.cut.weights
-        return None, None, gradient if weights is None else gradient * entries_of(weights, ctx.tasks).to(gradient)
+        return (
+            None,
+            None,
+            gradient if weights is None else _product(entries_of(weights, ctx.tasks), gradient, torch.mul),
+        )
 
 
 def entries_of(values: Tensor, tasks: Sequence[int]) -> Tensor:
@@ -157,7 +161,13 @@ def entries_of(values: Tensor, tasks: Sequence[int]) -> Tensor:
 def _sum(rows: Tensor, tasks: Sequence[int], weights: Tensor | None) -> Tensor:
     if weights is None:
         return rows.sum(0) if len(rows) > 1 else rows[0]
-    return (entries_of(weights, tasks).to(rows) @ rows.flatten(1)).view_as(rows[0])
+    return _product(entries_of(weights, tasks), rows.flatten(1), torch.matmul).view_as(rows[0])
+
+
+def _product(weights: Tensor, rows: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Multiply in at least float32: a weight may be beyond the range of a half-precision gradient, though their product is not."""
+    wide = rows.to(wide_type(rows.dtype))
+    return multiply(weights.to(wide), wide).to(rows.dtype)
 
 
 def wide_type(dtype: torch.dtype) -> torch.dtype:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .._distributed import own_group, sum_dtype, sum_over_ranks, world_size
-from .._lightning import synchronize_gradients
+from .._lightning import accumulation_of, skips_backward, synchronize_gradients
 from ..balancers import GradientBalancer
 from ._balance import Balance, joined
 from ._balancer_state import balancer_state, load_balancer_state, seed_balancer
@@ -87,7 +87,7 @@ class GradientBalancing(StepBalance):
             ValueError: They do not fit the balancer or its scope.
         """
         seed_balancer(self.balancer)
-        refuse_accumulation(self.measuring, trainer.accumulate_grad_batches)
+        refuse_accumulation(self.measuring, accumulation_of(trainer))
         refuse_frozen_encoder(module, trainer)
         self._scope = self.measuring.given_scope
         data: Any = getattr(trainer, "datamodule", None)
@@ -131,7 +131,8 @@ class GradientBalancing(StepBalance):
             sources = [name for name, part in batch.items() if part is not None]
             self._scope = scope_for(module, levels=self.levels is not None, one_source=False, sources=sources)
             refuse_scope(self._scope, self.measuring, module, trainer)
-        refuse_accumulation(self.measuring, trainer.accumulate_grad_batches)
+        if not skips_backward(trainer):
+            refuse_accumulation(self.measuring, trainer.accumulate_grad_batches)
         self._parameters.batches = trainer.accumulate_grad_batches
         if not self._parameters.window:
             self._losses = []

@@ -91,7 +91,7 @@ class ParameterGradients:
     def measure(self, loss: Tensor, pending: PendingLosses) -> Tensor:
         """Measure the Gramian in a separate backward pass, before the ordinary one."""
         assert self._parameters is not None
-        scales, unit = torch.autograd.grad(loss, (pending.stacked, pending.unit), retain_graph=True)
+        scales, unit = _scales(loss, pending)
         measuring, shared = self.measuring, self._parameters.shared
         if measuring.sketch:
             if self._sketch is None:
@@ -103,3 +103,12 @@ class ParameterGradients:
                 pending.losses, pending.tasks, scales, shared, self.count, measuring.gradient_memory
             )
         return (gramian / unit.to(sum_dtype(unit.device)) ** 2).to(wide_type(shared[0].dtype))
+
+
+def _scales(loss: Tensor, pending: PendingLosses) -> tuple[Tensor, Tensor]:
+    """Return the factor of each loss, and the scale of the step; a rank without labels has the scale alone."""
+    if pending.tasks:
+        scales, unit = torch.autograd.grad(loss, (pending.stacked, pending.unit), retain_graph=True)
+        return scales, unit
+    (unit,) = torch.autograd.grad(loss, pending.unit, retain_graph=True)
+    return pending.stacked.detach(), unit

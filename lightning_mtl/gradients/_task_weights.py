@@ -36,6 +36,10 @@ class TaskWeights:
         """The process group of its messages."""
         self._note = note
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy has: all but the process group, of which a fit makes another."""
+        return {**vars(self), "group": None}
+
     def ask(self, gramian: Tensor, present: Sequence[int]) -> Tensor:
         """Return the weights of all tasks: new ones of those that are present, the latest ones of the others.
 

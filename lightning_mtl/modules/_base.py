@@ -18,11 +18,12 @@ from ..gradients import Balance, Cut, Moment, Scope, Step, step_balance
 from ..saving import KEY, description_of, refuse_spoiled, resume_from, unusual_tensors
 from ..task import Batch, Task, TaskMetrics
 from ._callback_functions import keep_functions_of, remove_doubles
-from ._checks import expect_missing_tasks, refuse_lost_balancer
+from ._checks import refuse_lost_balancer
 from ._evaluation import Evaluation, read_precision
 from ._network import TaskNetwork
 from ._renamed import Renamed
 from ._step_loss import StepLoss
+from ._strategy_checks import fit_to_strategy
 from ._train_log import TrainLog
 
 _RANDOM = "lightning_mtl.random_state"
@@ -140,8 +141,7 @@ class TaskModule(TaskNetwork):
         if stage == "fit":
             refuse_lost_balancer(self.lost_balancer)
             self._balance.prepare(self, self.trainer)
-            if self.has_unused_parameters or not self.routing.every_task_every_step:
-                expect_missing_tasks(strategy)
+            fit_to_strategy(self)
 
     def _label_before_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch if self.trainer.predicting else self._label(batch)

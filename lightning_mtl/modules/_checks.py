@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning.pytorch.strategies import DDPStrategy
-
-from .._lightning import expect_unused_parameters
 from ..encoders import Encoder, Tabular
 from ..inputs import Inputs
 from ..task import Task
@@ -81,17 +78,4 @@ def refuse_lost_balancer(name: str | None) -> None:
         raise ValueError(
             f"`balancer` must be given to train on a model that was trained with {name}, a function or class of your "
             "own, which its checkpoint does not hold. Load it with balancer=..., or with balancer=None to train without."
-        )
-
-
-def expect_missing_tasks(strategy: Any) -> None:
-    """Let DDP expect steps that lack labels for a task.
-
-    Raises:
-        ValueError: `find_unused_parameters` is false.
-    """
-    if isinstance(strategy, DDPStrategy) and not expect_unused_parameters(strategy):
-        raise ValueError(
-            "`find_unused_parameters` of DDPStrategy must be true where a step can lack labels for a task, got False. "
-            "Leave it out (strategy='ddp'): it is then set where it is needed."
         )

@@ -1,0 +1,46 @@
+"""What DDP and `torch.compile` must know of a step, before the strategy wraps the model."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.strategies import DDPStrategy
+
+from .._lightning import expect_unused_parameters, has_static_graph, uncompile_training
+from ..gradients import weighs_gradients
+
+if TYPE_CHECKING:
+    from ._base import TaskModule
+
+
+def fit_to_strategy(module: TaskModule) -> None:
+    """Let DDP expect steps without some tasks, and run a step whose gradients are made in Python as it is.
+
+    Raises:
+        ValueError: DDP was told that all steps have one graph and use all parameters, and they do not.
+    """
+    strategy = module.trainer.strategy
+    varies = module.has_unused_parameters or not module.routing.every_task_every_step
+    own_gradients = module.carries_gradients or (weighs_gradients(module.balancer) and len(module.tasks) > 1)
+    if has_static_graph(strategy) and (varies or own_gradients):
+        raise ValueError(
+            "`static_graph` of DDPStrategy must be false where gradients are weighed or carried, or a step can lack labels for a task: "
+            "its backward passes differ, and ranks would drift apart. Leave it out (strategy='ddp')."
+        )
+    if varies:
+        _expect_missing_tasks(strategy)
+    if own_gradients and uncompile_training(module):
+        warnings.warn(
+            "torch.compile(module) leaves `training_step` as it is where gradients are weighed or carried: a compiled one would keep those of "
+            "an earlier step. Compile the encoder instead, before the module is made: encoder.compile().",
+            stacklevel=2,
+        )
+
+
+def _expect_missing_tasks(strategy: Any) -> None:
+    if isinstance(strategy, DDPStrategy) and not expect_unused_parameters(strategy):
+        raise ValueError(
+            "`find_unused_parameters` of DDPStrategy must be true where a step can lack labels for a task, got False. "
+            "Leave it out (strategy='ddp'): it is then set where it is needed."
+        )
