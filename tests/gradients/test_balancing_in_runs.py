@@ -2,22 +2,18 @@
 
 import copy
 import io
-from collections.abc import Callable
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
 from lightning.pytorch.plugins.precision import MixedPrecision
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
-from lightning_mtl import HardSharing, MetaLearningModule, MultiTaskModule, Regression, Task
+from lightning_mtl import HardSharing, MultiTaskModule, Regression, Task
 from lightning_mtl.balancers import NashMTL, UPGrad
-from lightning_mtl.modules._strategy_checks import fit_to_strategy
 from tests.conftest import TrainerMaker
 
 SIZES = {"x": (3,), "a": (), "b": ()}
@@ -69,7 +65,9 @@ def test_a_compiled_module_is_told_what_runs_uncompiled(trainer: TrainerMaker) -
         trainer(max_steps=1).fit(torch.compile(made(), backend="eager"), loader())
 
 
-@pytest.mark.filterwarnings("ignore:No step of the first epoch had labels for two tasks", "ignore:.*had no labels")
+@pytest.mark.filterwarnings(
+    "ignore:No step of the first epoch had labels for two tasks", "ignore:No batch of the first epoch"
+)
 def test_a_batch_without_labels_moves_nothing(trainer: TrainerMaker) -> None:
     for options in OPTIONS:
         module = made(**options)
@@ -115,32 +113,3 @@ def test_a_copy_of_a_balanced_module_has_no_process_group(trainer: TrainerMaker)
     assert copied._balance.weights.group is None
     assert torch.equal(copied._balance.weights.latest, of_ranks.weights.latest)
     torch.save(of_ranks.weights, io.BytesIO())
-
-
-MODULES: dict[str, tuple[Callable[[], Any], bool, bool]] = {
-    # the module, whether each step has labels for each task, whether a static graph is refused
-    "plain": (lambda: made(balancer=None), True, False),
-    "labels may lack": (lambda: made(balancer=None), False, True),
-    "a gradient balancer": (made, True, True),
-    "meta-learning": (
-        lambda: MetaLearningModule([Task("a", head=Regression())], HardSharing(nn.Linear(1, 8), width=8)),
-        True,
-        True,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_a_static_graph_is_refused_where_steps_differ(name: str) -> None:
-    make, every_task, refused = MODULES[name]
-    module = make()
-    module.routing.bind(["s"], dict.fromkeys("ab", "s"), every_task_every_step=every_task)
-    strategy = DDPStrategy(static_graph=True)
-    module.trainer = L.Trainer(
-        accelerator="cpu", devices=1, strategy=strategy, logger=False, enable_checkpointing=False
-    )
-    if refused:
-        with pytest.raises(ValueError, match="`static_graph` of DDPStrategy must be false"):
-            fit_to_strategy(module)
-    else:
-        fit_to_strategy(module)

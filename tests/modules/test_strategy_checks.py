@@ -1,0 +1,40 @@
+"""What a strategy must know of a step is checked before it wraps the model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import pytest
+from lightning.pytorch.strategies import DDPStrategy
+from torch import nn
+
+from lightning_mtl import HardSharing, MetaLearningModule, Regression, Task
+from lightning_mtl.balancers import PCGrad
+from lightning_mtl.modules._strategy_checks import fit_to_strategy
+from tests.builders import module
+
+MODULES: dict[str, tuple[Callable[[], Any], bool, bool]] = {
+    # the module, whether each step has labels for each task, whether a static graph is refused
+    "plain": (lambda: module(), True, False),
+    "labels may lack": (lambda: module(), False, True),
+    "a gradient balancer": (lambda: module(balancer=PCGrad()), True, True),
+    "meta-learning": (
+        lambda: MetaLearningModule([Task("a", head=Regression())], HardSharing(nn.Linear(1, 8), width=8)),
+        True,
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_static_graph_is_refused_where_steps_differ(name: str) -> None:
+    make, every_task, refused = MODULES[name]
+    made = make()
+    made.routing.bind(["s"], {task.name: "s" for task in made.tasks}, every_task_every_step=every_task)
+    strategy = DDPStrategy(static_graph=True)
+    made.trainer = L.Trainer(accelerator="cpu", devices=1, strategy=strategy, logger=False, enable_checkpointing=False)
+    if refused:
+        with pytest.raises(ValueError, match="`static_graph` of DDPStrategy must be false"):
+            fit_to_strategy(made)
+    else:
+        fit_to_strategy(made)
