@@ -25,13 +25,12 @@ from ..samplers import (
 )
 from ..task import MultiTask, Task
 from ._arguments import refuse_bad_sources
-from ._heads import fit_heads, infer_heads
+from ._inspection import inspecting
 from ._label_counts import LabelCounts
 from ._loader import MultiTaskLoader
 from ._readers import is_idle, readers_of
 from ._sampling import missing_callbacks, rule_in_use
 from ._source import Source
-from ._source_inputs import fitted_tokenizer, inputs_of
 from ._split_check import check_split
 from ._splits import Splits
 from ._summary import summary_lines
@@ -142,28 +141,24 @@ class MultiTaskDataModule(L.LightningDataModule):
         module: MultiTask | None = getattr(self.trainer, "lightning_module", None)
         tasks: tuple[Task, ...] = getattr(module, "tasks", ())
         readers = readers_of(tasks, self.sources)
-        inputs = self._inputs(module, readers)
-        if stage != "predict":  # heads may come with a checkpoint then
-            infer_heads(self.sources, readers)
-        self._splits = splits = Splits(self.sources, readers, self._splits.rows)
-        for split in _STAGES[stage]:
-            splits.read(split, stage, inputs)
-        if stage == "fit":
-            hide_val_dataloader(self, hide=not splits.rows["validation"])
-        vocabulary = getattr(getattr(module, "encoder", None), "vocabulary", None)
-        counts = {split: splits.check(split, vocabulary) for split in _STAGES[stage] if split != "predict"}
-        train = counts.get("train", {})
-        self.labelled |= {task: of.estimate for task, of in train.items() if self.reads()[task] not in splits.streamed}
-        if stage != "predict":
-            fit_heads(self.sources, readers, splits.rows.get("train", {}), inputs)
-        if module is not None and tasks:
-            idle = {task.source for task in tasks if is_idle(task, self.sources)}  # they can still predict afterwards
-            module.inputs = {**{name: of for name, of in module.inputs.items() if name in idle}, **inputs}
-            complete = stage == "fit" and self._is_complete(tasks, train)
-            module.routing.bind(list(self.sources), self.reads(), every_task_every_step=complete)
-            build_layers(self.trainer, module)
-        if stage == "fit" and tasks:
-            self._print_summary(tasks, counts, inputs)
+        inspected = _STAGES[stage] if stage != "predict" else ()
+        with inspecting(self.sources, readers, module, inspected, self.tokenizer, self.not_inputs) as inputs:
+            self._splits = Splits(self.sources, readers, self._splits.rows)
+            counts = self._splits.inspect(_STAGES[stage], stage, inputs, module)
+            train = counts.get("train", {})
+            if stage == "fit":
+                hide_val_dataloader(self, hide=not self._splits.rows["validation"])
+            streamed = self._splits.streamed
+            self.labelled |= {task: of.estimate for task, of in train.items() if self.reads()[task] not in streamed}
+            if module is not None and tasks:
+                # Tasks without data here can still predict afterwards.
+                idle = {task.source for task in tasks if is_idle(task, self.sources)}
+                module.inputs = {**{name: of for name, of in module.inputs.items() if name in idle}, **inputs}
+                complete = stage == "fit" and self._is_complete(tasks, train)
+                module.routing.bind(list(self.sources), self.reads(), every_task_every_step=complete)
+                build_layers(self.trainer, module)
+            if stage == "fit" and tasks:
+                self._print_summary(tasks, counts, inputs)
 
     def check_split(self, module: MultiTask, split: str) -> None:
         """Check a split as training would check it, e.g. "test" before anything is trained; needs no Trainer.
@@ -181,14 +176,6 @@ class MultiTaskDataModule(L.LightningDataModule):
     def _callbacks(self) -> list[L.Callback]:
         callbacks: list[L.Callback] = getattr(self.trainer, "callbacks", [])
         return callbacks
-
-    def _inputs(self, module: Any, readers: Mapping[str, list[Task]]) -> dict[str, Inputs]:
-        """Return how the rows of each source become tensors; training splits are read where the model does not know it."""
-        tokenizer = fitted_tokenizer(self.tokenizer, module, [self.sources[name] for name in readers])
-        columns = {name: [of for task in tasks for of in task.columns] for name, tasks in readers.items()}
-        targets = columns if module is not None else dict.fromkeys(readers)
-        hidden = self.not_inputs.union(*columns.values())
-        return {name: inputs_of(self.sources[name], name, module, tokenizer, targets[name], hidden) for name in readers}
 
     def _is_complete(self, tasks: tuple[Task, ...], counts: Mapping[str, LabelCounts]) -> bool:
         """Return whether every step of training holds a label for every task."""

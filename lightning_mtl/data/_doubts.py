@@ -11,7 +11,14 @@ import pyarrow as pa
 from ..files import Cells, refuse_doubts, refuse_frequent_na
 
 
-def refuse_doubtful(rows: Any, columns: Sequence[str], cells: Cells | None, *, target: bool) -> None:
+def refuse_doubtful(
+    rows: Any,
+    columns: Sequence[str],
+    cells: Cells | None,
+    *,
+    target: bool,
+    read: Callable[[str], Any] | None = None,
+) -> None:
     """Check that texts in columns are no numbers, lists or gaps that a program wrote as texts.
 
     Args:
@@ -19,12 +26,13 @@ def refuse_doubtful(rows: Any, columns: Sequence[str], cells: Cells | None, *, t
         columns: The columns.
         cells: What the user says of their cells.
         target: Whether a task learns them.
+        read: Returns a column of a dataset as Arrow has it, where it is read already.
 
     Raises:
         CellsError: A column can be read in two ways.
     """
     for name in columns:
-        found = _column(rows, name)
+        found = _column(rows, name, read)
         if found is not None:
             refuse_doubts(name, found, cells or Cells(), target=target)
             if target and isinstance(rows, datasets.Dataset):
@@ -54,12 +62,13 @@ def refuse_unused(
     cells.refuse_unknown(dict.fromkeys(name for split, rows in splits.items() if len(rows) for name in columns(split)))
 
 
-def _column(rows: Any, name: str) -> Any:
+def _column(rows: Any, name: str, read: Callable[[str], Any] | None) -> Any:
     if isinstance(rows, datasets.Dataset):
-        known = name in rows.column_names and isinstance(rows.features[name], datasets.Value)
-        if not known or "string" not in rows.features[name].dtype:
+        schema = rows.data.schema  # `rows.features` is a copy of the types of all columns
+        place = schema.get_field_index(name)
+        if place < 0 or not (pa.types.is_string(schema.types[place]) or pa.types.is_large_string(schema.types[place])):
             return None
-        return rows.with_format("arrow").select_columns([name])[:][name]
+        return rows.with_format("arrow").select_columns([name])[:][name] if read is None else read(name)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         return None
     values = [row.get(name) for row in rows]

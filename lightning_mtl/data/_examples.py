@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from ..inputs import RAW, Columns, Input, Inputs, Text, Words, label_values, stacked
+from ..inputs import RAW, Columns, Input, Inputs, Text, Words, label_values, refuse_not_finite, stacked
 from ._prepared import is_prepared, prefix_of
 
 
@@ -36,6 +36,8 @@ class Examples:
         self.shown = inputs.words if show else None
         self.inputs = inputs
         self.targets = targets
+        self.looks = False
+        """Whether batches are looked at as they are read, since not all rows were before training."""
         self._prepared: list[str] = []
         if isinstance(rows, datasets.Dataset) and inputs.whole is None:
             self._prepared = [name for name in rows.column_names if is_prepared(name)] if inputs.once else []
@@ -48,7 +50,9 @@ class Examples:
         """Read the rows with these numbers as one batch."""
         if self.inputs.whole is not None:
             made = self.inputs.whole([row for _, row in numbers] if self.given else [self.rows[i] for i in numbers])
-            return {name: column for name, column in made.items() if name not in self.inputs.leave_out}
+            made = {name: column for name, column in made.items() if name not in self.inputs.leave_out}
+            self._look(made, [number for number, _ in numbers] if self.given else numbers)
+            return made
         if self.given:
             columns = self.inputs.columns_of(numbers)
             numbers = [number for number, _ in numbers]
@@ -57,11 +61,17 @@ class Examples:
         batch: dict[str, Any] = {}
         for part in self.inputs.parts:
             batch |= part.collate(self._rows_of(part, columns, numbers))
+        self._look(batch, numbers)
         for target in self._targets(columns, batch):
             batch[target] = stacked(columns[target]) if self.targets is None else label_values(columns[target])
         if self.shown is not None:
             batch[RAW] = columns[self.shown]
         return batch
+
+    def _look(self, batch: Mapping[str, Any], numbers: Sequence[int]) -> None:
+        if self.looks:
+            inputs = {name: of for name, of in batch.items() if name not in (self.targets or ())}
+            refuse_not_finite(inputs, "row", numbers)
 
     def read(self, numbers: list[int] | slice) -> dict[str, list[Any]]:
         """Read the raw columns of the rows with these numbers."""
@@ -79,6 +89,11 @@ class Examples:
     def tokenizes(self) -> bool:
         """Whether texts are tokenized as the rows are read."""
         return not self._prepared and any(isinstance(part, Text | Words) for part in self.inputs.parts)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether rows were prepared once, or need not be."""
+        return bool(self._prepared) or not self.inputs.once
 
     def largest_token(self) -> int | None:
         """Return the largest token id, where texts were tokenized once."""

@@ -25,24 +25,31 @@ def infer_heads(sources: Mapping[str, Source], readers: Mapping[str, Sequence[Ta
 
 
 def _infer_head(source: Source, task: Task, name: str) -> None:
-    if "train" not in source.splits:
+    if "train" not in source.splits or (
+        task.head is not None and task.head.fitted and not source.readings.at_hand("train")
+    ):
         task.known_head()
         return
     columns, features = source.labels("train", task.columns, name)
     if columns is None:
         return
     if task.head is None or (hasattr(task.head, "classes") and task.head.names is None):
-        refuse_doubtful(source.splits["train"], task.columns, source.cells, target=True)
+        cells = source.readings.of("train").cells(task.columns)
+        refuse_doubtful(source.splits["train"], task.columns, source.cells, target=True, read=cells.__getitem__)
     if task.head is None:
         task.take(head_for(task, columns, features, words=source.words is not None))
     set_class_names(task, columns, features)
-    texts = any(isinstance(value, str) for value in columns[task.columns[0]])
-    for split in source.splits:
-        _refuse_other_coding(source, task, name, split, texts)
+    if getattr(task.head, "names", None) and len(task.columns) == 1:
+        texts = any(isinstance(value, str) for value in columns[task.columns[0]])
+        for split in source.splits:
+            _refuse_other_coding(source, task, name, split, texts)
 
 
 def _refuse_other_coding(source: Source, task: Task, name: str, split: str, texts: bool) -> None:
-    if split == "predict" or not len(source.splits[split]) or not set(task.columns) <= set(source.columns(split)):
+    """Check the coding of a split, where its labels are at hand."""
+    if split == "predict" or not len(source.splits[split]) or not source.readings.at_hand(split):
+        return
+    if not set(task.columns) <= set(source.columns(split)):
         return
     columns, features = source.labels(split, task.columns, name)
     if columns is not None:
@@ -69,7 +76,8 @@ def fit_heads(
             head = task.known_head()
             if not head.fitted and "train" in sources[name].splits:
                 examples = train.get(name) or sources[name].examples("train", inputs[name], task.columns)
-                labels = known_labels(task, examples, f"source {name!r}, row")
+                reading = sources[name].readings.of("train", examples.inputs)
+                labels = known_labels(task, reading, f"source {name!r}, row")
                 try:
                     head.fit(labels)
                 except ValueError as error:

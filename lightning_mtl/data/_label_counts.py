@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
-from typing import Any
 
-import datasets
 import torch
 from torch import Tensor
 
-from ..heads import Head
-from ..inputs import label_values
 from ..task import Task
-from ._examples import Examples
-
-SCAN = 10_000
-"""Rows that are read where a dataset has no columns that can be read at once."""
+from ._reading import Reading
 
 
 @dataclass
@@ -43,17 +36,16 @@ class LabelCounts:
         return self.labelled * self.rows // max(self.seen, 1)
 
 
-def count_labels(task: Task, examples: Examples, where: str) -> LabelCounts:
+def count_labels(task: Task, reading: Reading, where: str) -> LabelCounts:
     """Read a task's labels, and count them.
 
     Raises:
         ValueError: A label out of the head's range, with source, split, row and value.
     """
-    values, rows = _labelled(task, examples, where)
+    values, known = _labels(task, reading, where)
     head = task.known_head()
-    known = _known(values, rows, head)
     labelled = int((values >= 0).any(1).sum()) if head.per_position else len(known)
-    found = LabelCounts(len(examples), len(values), labelled)
+    found = LabelCounts(reading.total, len(values), labelled)
     if not (head.dtype.is_floating_point or head.points) and known.ndim == 1 and len(known):
         counts = torch.bincount(known)
         found.classes = int((counts > 0).sum())
@@ -61,38 +53,29 @@ def count_labels(task: Task, examples: Examples, where: str) -> LabelCounts:
     return found
 
 
-def known_labels(task: Task, examples: Examples, where: str) -> Tensor:
+def known_labels(task: Task, reading: Reading, where: str) -> Tensor:
     """Return the labels that are not missing, in the head's form: [labels], [labels, outputs], or those of words, [words]."""
-    values, rows = _labelled(task, examples, where, len(examples))
-    return _known(values, rows, task.known_head())
+    return _labels(task, reading, where)[1]
 
 
-def _labelled(task: Task, examples: Examples, where: str, most: int = SCAN) -> tuple[Tensor, Tensor | None]:
-    values, rows = task.read(_columns(examples, task.columns, most), where, coded=False)
-    assert values is not None, "the columns are there"
-    return values, rows
+def _labels(task: Task, reading: Reading, where: str) -> tuple[Tensor, Tensor]:
+    """Return the labels of all rows that are read, and those that are not missing.
 
-
-def _known(values: Tensor, rows: Tensor | None, head: Head) -> Tensor:
-    values = values.flatten() if head.per_position else values
-    return values if rows is None else values[rows]
-
-
-def _columns(examples: Examples, targets: Sequence[str], most: int) -> dict[str, Any]:
-    """Return target columns: all rows of a Hugging Face dataset; of other rows, at most so many."""
-    if isinstance(examples.rows, datasets.Dataset) and examples.inputs.whole is None:
-        rows = examples.rows.select_columns(list(targets))[:]
-        return {target: label_values(list(rows[target])) for target in targets}
-    seen = min(len(examples), most)
-    batches = [examples[list(range(i, min(i + 1000, seen)))] for i in range(0, seen, 1000)]
-    columns: dict[str, Any] = {}
-    for target in targets:
-        parts = [batch[target] for batch in batches]
-        whole = all(isinstance(part, Tensor) for part in parts)
-        columns[target] = torch.cat(parts) if whole else [value for part in parts for value in _listed(part)]
-    return columns
-
-
-def _listed(part: Any) -> list[Any]:
-    values: list[Any] = part.tolist() if isinstance(part, Tensor) else part
-    return values
+    Raises:
+        ValueError: A label out of the head's range, with its row, or no labels.
+    """
+    try:
+        values, rows = task.read(reading.targets(task.columns), where, coded=False)
+    except ValueError as error:
+        if not reading.sampled:
+            raise
+        place = re.compile(rf"{re.escape(where)} (\d+)\b")
+        told = place.sub(lambda found: f"{where} {reading.numbers[int(found[1])]}", str(error))
+        raise ValueError(told) from error
+    if values is None:
+        raise ValueError(
+            f"Column {task.column!r} of task {task.name!r} must be in a batch: {where.removesuffix(', row')} has none that `collate` returns. "
+            "Return it there."
+        )
+    known = values.flatten() if task.known_head().per_position else values
+    return values, known if rows is None else known[rows]

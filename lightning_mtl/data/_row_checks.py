@@ -1,47 +1,53 @@
-"""Checks of the rows of a split: inputs that are not finite, unknown tokens, words without labels, copies of training rows."""
+"""Checks of the rows of a split: inputs that are not finite, unknown tokens, words without labels."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import datasets
-from torch import Tensor
-
-from ..inputs import refuse_not_finite
 from ..task import Task
 from ._examples import Examples
-from ._label_counts import SCAN
+from ._reading import Reading
+from ._readings import SCAN
+
+STEP = 1000
+"""Rows that are prepared at a time."""
 
 
-def refuse_bad_inputs(examples: Examples, where: str, vocabulary: int | None) -> None:
+def refuse_bad_inputs(examples: Examples, reading: Reading, where: str, vocabulary: int | None) -> None:
     """Reject inputs that are not finite, and tokens that the encoder does not know.
 
     Args:
-        examples: Rows. The first ones are read; texts that were tokenized once are all checked.
+        examples: Rows; where not all of them are read here, they look at their inputs whenever a batch is read.
+        reading: The reading of these rows.
         where: What a row is called in error messages.
         vocabulary: How many tokens the encoder knows. Default: it is not known.
 
     Raises:
-        ValueError: An input is not finite, with source, split, row and column; or a token id is too large for the encoder's embeddings.
+        ValueError: An input does not fit or is not finite, with source, split, row and column; or a token id is too large for the
+            encoder's embeddings.
     """
-    _refuse_token(examples.largest_token(), vocabulary, where)
-    rows = min(SCAN, len(examples))
-    for start in range(0, rows, 1000):
-        picked = range(start, min(start + 1000, rows))
-        batch = _read(examples, picked, where)
-        inputs = {name: of for name, of in batch.items() if name not in (examples.targets or ())}
-        refuse_not_finite(inputs, where, picked)
-        if examples.tokenizes and isinstance(tokens := batch.get("input_ids"), Tensor) and tokens.numel():
-            _refuse_token(int(tokens.max()), vocabulary, where)
+    reading.look()
+    largest = examples.largest_token() if examples.prepared else _prepare_kept(examples, reading, where)
+    _refuse_token(largest, vocabulary, where)
+    examples.looks = reading.sampled
 
 
-def _read(examples: Examples, rows: range, where: str) -> dict[str, Any]:
-    try:
-        return examples[list(rows)]
-    except ValueError as error:
-        raise ValueError(f"S{where.removesuffix(', row')[1:]}: {error}") from error
+def _prepare_kept(examples: Examples, reading: Reading, where: str) -> int | None:
+    """Prepare the rows of inputs that are prepared when they are read, to see that they can be; return the largest token."""
+    largest = None
+    for part in examples.inputs.once:
+        columns = reading.cells(part.columns)
+        count = len(next(iter(columns.values())))
+        for start in range(0, count if part.reads_arrow else min(count, SCAN), STEP):
+            rows = {name: of[start : start + STEP] for name, of in columns.items()}
+            try:
+                made = part.prepare(rows, reading.numbers[start : start + STEP])
+            except ValueError as error:
+                raise ValueError(f"S{where.removesuffix(', row')[1:]}: {error}") from error
+            tokens = [token for row in made.get("input_ids", ()) for token in row]
+            largest = max([*tokens, -1 if largest is None else largest]) if tokens else largest
+    return largest
 
 
 def _refuse_token(largest: int | None, vocabulary: int | None, where: str) -> None:
@@ -64,31 +70,3 @@ def refuse_uneven(words: Sequence[Any], tags: Sequence[Any], task: Task, where: 
                 f"Task {task.name!r} must have a label for each word: {where} {row} has {len(of)} words and {len(labels)} labels "
                 f"in column {task.column!r}. Correct or drop the row; None marks a missing label."
             )
-
-
-def warn_of_copies(train: Examples, other: Examples, name: str, split: str) -> None:
-    """Warn where rows of a split are in the training split too."""
-    known = set(_keys(train))
-    copies = sum(key in known for key in _keys(other))
-    if copies:
-        warnings.warn(
-            f"Source {name!r}: {copies} of {len(other)} rows of split {split!r} have the same inputs as rows of 'train'. "
-            "Split by content, or drop the copies, for scores that mean something.",
-            stacklevel=2,
-        )
-
-
-def _keys(examples: Examples) -> list[Any]:
-    """Return for each row a key that rows with the same inputs share."""
-    hidden = set(examples.targets or ())
-    if not isinstance(examples.rows, datasets.Dataset) or examples.inputs.whole is not None:
-        columns: Mapping[str, Any] = examples[list(range(min(len(examples), SCAN)))]
-    else:
-        names = [name for name in examples.rows.column_names if name not in hidden]
-        columns = examples.rows.select_columns(names)[: None if examples.inputs.once else SCAN] if names else {}
-    values = [column for name, column in columns.items() if name not in hidden]
-    return [tuple(_key(value) for value in row) for row in zip(*values, strict=True)]
-
-
-def _key(value: Any) -> Any:
-    return value.numpy().tobytes() if isinstance(value, Tensor) else repr(value)

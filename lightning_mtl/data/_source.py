@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import datasets
 from torch.utils.data import DataLoader, SequentialSampler
 
 from ..encoders import Tokenizer
 from ..files import Cells
 from ..inputs import Columns, Inputs
 from ..samplers import Flow
-from ._columns import refuse_no_mapping, refuse_unknown_columns, value_in
+from ._columns import refuse_no_mapping, refuse_unknown_columns
 from ._doubts import refuse_doubtful, refuse_unused
 from ._examples import Examples
 from ._input_columns import InputColumns
 from ._iterables import first_rows, flow_of, is_iterable
 from ._prepared import PreparedRows
+from ._readings import Readings
 from ._ready_loader import own_batches
 from ._rows import rows_of
 
@@ -99,6 +99,8 @@ class Source:
                 f"`rows` must be the number of rows of a training split that is read as a stream, got {rows}. Leave it out."
             )
         self.rows = self.rows if rows is None else rows
+        self.readings = Readings(self.splits)
+        """The splits as they are read before training."""
         refuse_unused(cells, self.stream, self.columns, self.splits)
         refuse_doubtful(self.splits.get("train"), self.features, cells, target=False)
         self._prepared = PreparedRows()
@@ -127,9 +129,11 @@ class Source:
 
     def given(self, inputs: Inputs, targets: Sequence[str] | None) -> Examples:
         """Return what turns rows of the stream into batches of tensors."""
-        return Examples((), self._as_collated("train", inputs), targets, given=True)
+        rows = Examples((), self.as_collated("train", inputs), targets, given=True)
+        rows.looks = True
+        return rows
 
-    def _as_collated(self, split: str, inputs: Inputs) -> Inputs:
+    def as_collated(self, split: str, inputs: Inputs) -> Inputs:
         """Return inputs that use the collate of the split, where it has one."""
         own = self._collate(split)
         return inputs if own is None or own is inputs.whole else Inputs([], whole=own, leave_out=inputs.leave_out)
@@ -144,18 +148,26 @@ class Source:
 
     def columns(self, split: str) -> list[str]:
         """Return the names of the columns of a split; of rows without a schema, those of the first row."""
-        data = self.splits[split]
-        if isinstance(data, datasets.Dataset):
-            return list(data.column_names)
-        collate = self._collate(split)
-        first = collate([data[0]]) if collate else data[0]
+        names = self.readings.column_names(split)
+        if names is not None:
+            return names
+        collate, row = self._collate(split), self.readings.first_row(split)
+        first = collate([row]) if collate else row
         refuse_no_mapping(first, 0)
         return list(first)
 
     def inputs(
         self, tokenizer: Tokenizer | None, targets: Sequence[str] | None, name: str = "", not_inputs: Iterable[str] = ()
     ) -> Inputs:
-        """Return how the input columns become tensors, fitted to the training split.
+        """Return how the input columns become tensors, fitted to the training split; see `draft` and `fit`."""
+        inputs = self.draft(tokenizer, targets, name, not_inputs)
+        self.fit(inputs, name)
+        return inputs
+
+    def draft(
+        self, tokenizer: Tokenizer | None, targets: Sequence[str] | None, name: str = "", not_inputs: Iterable[str] = ()
+    ) -> Inputs:
+        """Return how the input columns become tensors, before anything is learned from rows.
 
         Args:
             tokenizer: What turns texts into tensors.
@@ -164,7 +176,7 @@ class Source:
             not_inputs: Columns that are left out unless they are targets.
 
         Raises:
-            ValueError: A text without a tokenizer, a column that does not exist, or one that cannot become numbers.
+            ValueError: A text without a tokenizer, or a column that does not exist.
         """
         split = "train" if "train" in self.splits else next(iter(self.splits))
         self._refuse_empty(split, name)
@@ -175,16 +187,25 @@ class Source:
         columns.refuse_no_tokenizer(tokenizer, name)
         there = self.columns(split)
         refuse_unknown_columns(columns.named, there, split, name)
-        others = [column for column in there if column not in {*hidden, *(targets or ())}]
-        inputs = Inputs(columns.parts(tokenizer, next(iter(self.splits.values())), others, self.cells))
-        if (self.features or self.image) and "train" not in self.splits:
+        hidden |= set(targets or ())
+        others = [column for column in there if column not in hidden]
+        return Inputs(columns.parts(tokenizer, next(iter(self.splits.values())), others, self.cells))
+
+    def fit(self, inputs: Inputs, name: str = "") -> None:
+        """Let inputs learn their scales and categories from the training split.
+
+        Raises:
+            ValueError: There is no training split, or a column cannot become numbers.
+        """
+        if inputs.whole is not None or not (self.features or self.image):
+            return
+        if "train" not in self.splits:
             raise ValueError(
                 f"Source {name!r} must have a split 'train' from which the scale of its columns is learned, got "
                 f"{list(self.splits)}. Add it, or load a trained model, which knows it."
             )
-        if self.features or self.image:
-            inputs.fit(lambda names: self.read(split, names))
-        return inputs
+        reading = self.readings.of("train")
+        inputs.fit(lambda of: reading.cells(of.columns) if of.reads_arrow else reading.columns(of.columns, of.sample))
 
     def is_read_by(self, inputs: Inputs, name: str) -> bool:
         """Return whether inputs that a model has learned fit this source.
@@ -201,17 +222,9 @@ class Source:
             )
         return same
 
-    def texts(self) -> Iterator[str]:
-        """Return all texts of the training split."""
-        for values in self.read("train", [*self.text, *([self.words] if self.words else ())]).values():
-            yield from (value if isinstance(value, str) else " ".join(value) for value in values if value)
-
     def read(self, split: str, columns: Sequence[str]) -> Columns:
         """Read whole columns of a split."""
-        rows = self.splits[split]
-        if isinstance(rows, datasets.Dataset):
-            return dict(rows.with_format(None).select_columns(list(columns))[:])
-        return {column: [value_in(rows[i], i, column) for i in range(len(rows))] for column in columns}
+        return self.readings.of(split).columns(columns)
 
     def labels(self, split: str, columns: Sequence[str], name: str) -> tuple[Columns | None, Mapping[str, Any]]:
         """Return the values of target columns (None where the user's own `collate` makes them), and the types of all columns."""
@@ -219,8 +232,8 @@ class Source:
             return None, {}
         self._refuse_empty(split, name)
         refuse_unknown_columns(columns, self.columns(split), split, name)
-        rows = self.splits[split]
-        return self.read(split, columns), rows.features if isinstance(rows, datasets.Dataset) else {}
+        reading = self.readings.of(split)
+        return reading.columns(columns), reading.features()
 
     def examples(
         self, split: str, inputs: Inputs, targets: Sequence[str] | None = None, name: str = "", *, show: bool = False
@@ -244,7 +257,7 @@ class Source:
             )
         named = [] if inputs.whole else inputs.columns
         refuse_unknown_columns([*named, *(targets or ())], self.columns(split), split, name)
-        inputs = self._as_collated(split, inputs)
+        inputs = self.as_collated(split, inputs)
         try:
             return Examples(self._prepared.of(split, self.splits[split], inputs.once), inputs, targets, show=show)
         except ValueError as error:

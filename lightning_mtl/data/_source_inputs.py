@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..encoders import Tokenizer, Vocabulary
@@ -10,18 +10,28 @@ from ..inputs import Inputs
 from ._source import Source
 
 
+def tokenizer_of(given: Tokenizer | None, module: Any) -> Tokenizer | None:
+    """Return the tokenizer of a data module, or else the encoder's.
+
+    Args:
+        given: The tokenizer of the data module.
+        module: The model, if there is one.
+    """
+    tokenizer: Tokenizer | None = given or getattr(getattr(module, "encoder", None), "tokenizer", None)
+    return tokenizer
+
+
 def fitted_tokenizer(given: Tokenizer | None, module: Any, sources: Iterable[Source]) -> Tokenizer | None:
-    """Return the tokenizer of a data module, or else the encoder's; a `Vocabulary` without words learns those of these sources.
+    """Return the tokenizer; a `Vocabulary` without words learns those of these sources.
 
     Args:
         given: The tokenizer of the data module.
         module: The model, if there is one.
         sources: The sources; their training splits are read.
     """
-    tokenizer = given or getattr(getattr(module, "encoder", None), "tokenizer", None)
+    tokenizer = tokenizer_of(given, module)
     if isinstance(tokenizer, Vocabulary) and tokenizer.known is None:
-        there = (source for source in sources if "train" in source.splits)
-        tokenizer.fit(text for source in there for text in source.texts())
+        tokenizer.fit(text for source in sources if "train" in source.splits for text in _texts(source))
     return tokenizer
 
 
@@ -43,8 +53,18 @@ def inputs_of(
         targets: Columns that tasks learn from. Default: none is known, so every column is an input.
         not_inputs: Columns that are left out unless they are targets.
     """
-    known = getattr(module, "inputs", {})
-    if name in known and source.is_read_by(known[name], name):
-        learned: Inputs = known[name]
-        return learned
-    return source.inputs(tokenizer, targets, name, not_inputs)
+    known = known_inputs(source, name, module)
+    return source.inputs(tokenizer, targets, name, not_inputs) if known is None else known
+
+
+def known_inputs(source: Source, name: str, module: Any) -> Inputs | None:
+    """Return the inputs that the model has learned for a source; None where they do not fit it, or there are none."""
+    known: Inputs | None = getattr(module, "inputs", {}).get(name)
+    return known if known is not None and source.is_read_by(known, name) else None
+
+
+def _texts(source: Source) -> Iterator[str]:
+    """Return all texts of the training split."""
+    columns = [*source.text, *([source.words] if source.words else ())]
+    for values in source.readings.of("train").columns(columns).values():
+        yield from (value if isinstance(value, str) else " ".join(value) for value in values if value)

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..task import Task
+from ._copies import warn_of_copies
 from ._heads import infer_heads
+from ._inspection import inspecting
 from ._label_counts import LabelCounts
 from ._readers import readers_of
-from ._source_inputs import fitted_tokenizer, inputs_of
+from ._source_inputs import tokenizer_of
 from ._splits import Splits
 
 _LEAST = 2
@@ -24,17 +26,14 @@ def check_split(data: Any, module: Any, split: str) -> None:
         ValueError: The split does not fit; the message names source, row and column, and a remedy.
     """
     tasks = [_own_copy(task) for task in module.tasks]
-    sources = data.sources
-    readers = readers_of(tasks, sources)
-    tokenizer = copy.deepcopy(data.tokenizer or getattr(module.encoder, "tokenizer", None))
-    tokenizer = fitted_tokenizer(tokenizer, None, [sources[name] for name in readers])
-    columns = {name: [of for task in tasks for of in task.columns] for name, tasks in readers.items()}
-    hidden = data.not_inputs.union(*columns.values())
-    inputs = {name: inputs_of(sources[name], name, module, tokenizer, columns[name], hidden) for name in readers}
-    infer_heads(sources, readers)
-    splits = Splits(sources, readers)
-    splits.read(split, split, inputs)
-    counts = splits.check(split, getattr(module.encoder, "vocabulary", None))
+    readers = readers_of(tasks, data.sources)
+    tokenizer = copy.deepcopy(tokenizer_of(data.tokenizer, module))
+    with inspecting(data.sources, readers, module, (split,), tokenizer, data.not_inputs) as inputs:
+        infer_heads(data.sources, readers)
+        splits = Splits(data.sources, readers)
+        splits.read(split, split, inputs)
+        counts = splits.check(split, getattr(module.encoder, "vocabulary", None))
+        warn_of_copies(data.sources, readers, [split])
     for name, of in readers.items():
         for task in of:
             _refuse_few(task, name, split, counts)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..inputs import Inputs
 from ..samplers import Batches, EvaluationSampler, MultiTaskSampler, Stream
 from ..task import Task
+from ._copies import warn_of_copies
 from ._examples import Examples
+from ._heads import fit_heads, infer_heads
 from ._label_counts import LabelCounts, count_labels
 from ._loader import MultiTaskLoader
-from ._row_checks import refuse_bad_inputs, refuse_uneven, warn_of_copies
+from ._row_checks import refuse_bad_inputs, refuse_uneven
+from ._same_rows import refuse_other_rows
 from ._source import SPLITS, Source
 from ._streams import stream_of
 from ._trainer import Ranks
@@ -53,6 +57,37 @@ class Splits:
             )
         self.rows[split] = rows
 
+    def inspect(
+        self, splits: Sequence[str], stage: str, inputs: Mapping[str, Inputs], module: Any
+    ) -> dict[str, dict[str, LabelCounts]]:
+        """Read splits, check them against the tasks, and let heads learn from them.
+
+        Args:
+            splits: The splits of the stage.
+            stage: "fit", "validate", "test" or "predict"; to predict, nothing is checked.
+            inputs: How the rows of each source become tensors.
+            module: The model, if there is one.
+
+        Returns:
+            For each split the labels of each task.
+
+        Raises:
+            ValueError: The data do not fit the tasks; the message names source, row and column, and a remedy.
+        """
+        trained = "train" in self.rows
+        if stage != "predict":  # heads may come with a checkpoint then
+            infer_heads(self.sources, self.readers)
+        for split in splits:
+            self.read(split, stage, inputs)
+        if stage == "predict":
+            return {}
+        vocabulary = getattr(getattr(module, "encoder", None), "vocabulary", None)
+        counts = {split: self.check(split, vocabulary) for split in splits}
+        if stage == "fit" or not trained:
+            warn_of_copies(self.sources, self.readers, ["validation", "test"] if stage == "fit" else splits)
+        fit_heads(self.sources, self.readers, self.rows.get("train", {}), inputs)
+        return counts
+
     @property
     def streamed(self) -> list[str]:
         """Sources whose training split is read as a stream."""
@@ -74,20 +109,28 @@ class Splits:
             ValueError: The data do not fit the tasks; the message names source, row and column, and a remedy.
         """
         counts = {}
+        self._refuse_other_rows(split)
         for name, examples in self.rows[split].items():
             where = f"source {name!r}, split {split!r}, row"
-            refuse_bad_inputs(examples, where, vocabulary)
+            reading = self.sources[name].readings.of(split, examples.inputs)
+            refuse_bad_inputs(examples, reading, where, vocabulary)
             for task in self.readers[name]:
                 self._refuse_uneven(task, name, split, where)
-                counts[task.name] = found = count_labels(task, examples, where)
+                counts[task.name] = found = count_labels(task, reading, where)
                 if split == "train" and found.labelled == 0:
                     raise ValueError(
                         f"Task {task.name!r} must have labels to learn from: all {found.seen} rows of column {task.column!r} "
                         f"in source {name!r} are without. Drop the task, or name another `target`."
                     )
-            if split == "validation" and self.readers[name] and name in self.rows.get("train", {}):
-                warn_of_copies(self.rows["train"][name], examples, name, split)
         return counts
+
+    def _refuse_other_rows(self, split: str) -> None:
+        streamed = self.streamed if split == "train" else ()
+        readings = {
+            (name, split): self.sources[name].readings.of(split) for name in self.rows[split] if name not in streamed
+        }
+        targets = {name: [of for task in tasks for of in task.columns] for name, tasks in self.readers.items()}
+        refuse_other_rows(readings, targets)
 
     def _refuse_uneven(self, task: Task, name: str, split: str, where: str) -> None:
         source = self.sources[name]

@@ -68,7 +68,9 @@ def summary_lines(
     """
     yield task_table(splits.readers, counts, sampler, splits.streamed)
     for name, made in inputs.items():
-        for note in [*made.notes(), *splits.rows["train"][name].notes(), *sampler.streams[name].notes]:
+        reading = splits.sources[name].readings.of("train").note()
+        own = [*made.notes(), *splits.rows["train"][name].notes(), *sampler.streams[name].notes]
+        for note in [*([reading] if reading else ()), *own]:
             yield f"Source {name!r}: {note}."
     if idle := [task.name for task in tasks if is_idle(task, splits.sources)]:
         yield f"No data for the frozen tasks {idle}: they stay as they are."

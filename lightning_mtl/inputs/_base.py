@@ -24,6 +24,9 @@ class Input(ABC):
     reads_arrow: ClassVar[bool] = False
     """Whether `fit` and `prepare` take columns as Arrow has them, too, instead of lists."""
 
+    sample: ClassVar[int | None] = None
+    """How many rows it learns from, if not from all."""
+
     @property
     def limit(self) -> int | None:
         """The largest number of tokens that is read of a row, where rows are texts."""

@@ -36,6 +36,8 @@ class Image(Input):
                   [ 1.,  3.]]]])
     """
 
+    sample = SAMPLE
+
     def __init__(
         self,
         columns: list[str],

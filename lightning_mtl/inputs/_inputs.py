@@ -54,11 +54,15 @@ class Inputs:
         """The column of lists of words, if there is one."""
         return next((part.columns[0] for part in self.parts if isinstance(part, Words)), None)
 
-    def fit(self, columns: Callable[[list[str]], Columns]) -> None:
-        """Learn from the training split; `columns` reads columns of it by their names."""
-        for part in self.parts:
-            if part.columns:
-                part.fit(columns(part.columns))
+    @property
+    def learning(self) -> list[Input]:
+        """The parts that learn from the training split."""
+        return [part for part in self.parts if part.columns and type(part).fit is not Input.fit]
+
+    def fit(self, columns: Callable[[Input], Columns]) -> None:
+        """Learn from the training split; `columns` reads the columns of a part that learns."""
+        for part in self.learning:
+            part.fit(columns(part))
 
     def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
         """Return the encoder's columns for the user's rows, {column: tensor}, e.g. for an exported model.

@@ -397,10 +397,16 @@ def run(case: str, folder: Path) -> dict[str, Tensor]:
     return {**weights, **figures, **watch.losses, **ends}
 
 
-def other_data(folder: Path) -> str:
-    """Give each rank other data, and tell what stops the run."""
-    rank = int(os.environ["RANK"])
-    data = MultiTaskDataModule({"s": splits(ROWS + 8 * rank)}, batch_size=BATCH, seed=0, summary=False)
+def other_data(rank: int) -> str:
+    """Give each rank other data, and the same in another order; tell what stops the runs."""
+    parts, more = splits(ROWS), splits(ROWS + 8 * rank)
+    turned = {**parts, "validation": parts["validation"][:: -1 if rank else 1]}
+    return "\n".join(map(stop_of, [more, turned]))
+
+
+def stop_of(parts: dict[str, Any]) -> str:
+    """Tell what stops a run before its first step."""
+    data = MultiTaskDataModule({"s": parts}, batch_size=BATCH, seed=0, summary=False)
     quiet: dict[str, Any] = {
         "logger": False,
         "enable_checkpointing": False,
@@ -457,7 +463,7 @@ def main(cases: list[str], *, more: bool = False) -> None:
     torch.save({case: run(case, folder) for case in cases}, folder / f"rank{rank}.pt")
     if more:
         torch.save(metrics.figures(rank), folder / f"metrics{rank}.pt")
-        (folder / f"refusal{rank}.txt").write_text(other_data(folder))
+        (folder / f"refusal{rank}.txt").write_text(other_data(rank))
         (folder / f"scope{rank}.txt").write_text(refused_scope(folder))
 
 

@@ -53,7 +53,11 @@ def two(spawned: tuple[Results, Results, Path]) -> tuple[Results, Results]:
 def test_ranks_with_other_data_are_stopped(spawned: tuple[Results, Results, Path]) -> None:
     for rank in range(2):
         refusal = (spawned[2] / f"refusal{rank}.txt").read_text()
-        assert "The ranks must plan the same steps, got sources: {'s': 48} on rank 0 and {'s': 56} on rank 1" in refusal
+        more, turned = refusal.splitlines()
+        assert "split 'train': rows must be the same on all processes and in the same order" in more
+        assert "got 48 rows on process 0 and 56 on process 1. Sort the rows, or shuffle them with a fixed seed" in more
+        assert "Source 's', split 'validation'" in turned
+        assert "20 on process 1, the first other one at row 0" in turned
 
 
 def test_gradients_of_parameters_that_are_cut_over_ranks_are_refused(spawned: tuple[Results, Results, Path]) -> None:
