@@ -236,7 +236,9 @@ def _rest(total: int, seconds: float) -> list[int] | None:
 
 
 def _count(column: Any) -> int:
-    return len(column) if isinstance(column, list | Tensor) and getattr(column, "ndim", 1) else -1
+    if isinstance(column, Tensor):
+        return len(column) if column.ndim else -1
+    return len(column) if isinstance(column, list) else -1
 
 
 def _rows_of(column: Any) -> list[Any]:
@@ -247,4 +249,4 @@ def _joined(parts: list[Any]) -> Any:
     """Join a column of several batches."""
     if all(isinstance(part, Tensor) for part in parts):
         return torch.cat(parts)
-    return [value for part in parts for value in part]
+    return [value for part in parts for value in (part.tolist() if isinstance(part, Tensor) else part)]

@@ -207,21 +207,6 @@ class Source:
         reading = self.readings.of("train")
         inputs.fit(lambda of: reading.cells(of.columns) if of.reads_arrow else reading.columns(of.columns, of.sample))
 
-    def is_read_by(self, inputs: Inputs, name: str) -> bool:
-        """Return whether inputs that a model has learned fit this source.
-
-        Raises:
-            ValueError: They were learned from other columns than this source names.
-        """
-        same = inputs.whole is None and bool(inputs.columns) and (not self.named or self.named == inputs.columns)
-        same = same and self.transform is None and self.collate is None
-        if not same and inputs.sizes() and self.named:
-            raise ValueError(
-                f"Source {name!r} must name the columns {inputs.columns}, in this order, on which the model was trained, got "
-                f"{self.named}. Name them so, or train a new model."
-            )
-        return same
-
     def read(self, split: str, columns: Sequence[str]) -> Columns:
         """Read whole columns of a split."""
         return self.readings.of(split).columns(columns)

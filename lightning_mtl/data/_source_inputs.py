@@ -60,7 +60,7 @@ def inputs_of(
 def known_inputs(source: Source, name: str, module: Any) -> Inputs | None:
     """Return the inputs that the model has learned for a source; None where they do not fit it, or there are none."""
     known: Inputs | None = getattr(module, "inputs", {}).get(name)
-    return known if known is not None and source.is_read_by(known, name) else None
+    return known if known is not None and _is_read_by(source, known, name) else None
 
 
 def _texts(source: Source) -> Iterator[str]:
@@ -68,3 +68,19 @@ def _texts(source: Source) -> Iterator[str]:
     columns = [*source.text, *([source.words] if source.words else ())]
     for values in source.readings.of("train").columns(columns).values():
         yield from (value if isinstance(value, str) else " ".join(value) for value in values if value)
+
+
+def _is_read_by(source: Source, inputs: Inputs, name: str) -> bool:
+    """Return whether inputs that a model has learned fit a source.
+
+    Raises:
+        ValueError: They were learned from other columns than the source names.
+    """
+    same = inputs.whole is None and bool(inputs.columns) and (not source.named or source.named == inputs.columns)
+    same = same and source.transform is None and source.collate is None
+    if not same and inputs.sizes() and source.named:
+        raise ValueError(
+            f"Source {name!r} must name the columns {inputs.columns}, in this order, on which the model was trained, got "
+            f"{source.named}. Name them so, or train a new model."
+        )
+    return same

@@ -26,7 +26,7 @@ def stacked(values: list[Any]) -> Any:
             dtype = torch.get_default_dtype() if isinstance(first, float) else torch.float64
             return torch.tensor([float("nan") if value is None else float(value) for value in values], dtype=dtype)
         made = torch.tensor(values)
-    elif isinstance(first, str):
+    elif isinstance(first, str) or (isinstance(first, list) and _of_texts(values)):
         return values
     elif isinstance(first, list):
         made = padded(values, 0) if len({len(value) for value in values}) > 1 else torch.tensor(values)
@@ -70,6 +70,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Tensor | np.ndarray):
         return value.tolist() if value.ndim == 1 else value
     return list(value) if isinstance(value, tuple) else value
+
+
+def _of_texts(lists: list[Any]) -> bool:
+    return any(isinstance(word, str) for value in lists for word in (value or ())[:1])
 
 
 def _are_exact(values: list[Any]) -> bool:
