@@ -13,7 +13,7 @@ import datasets
 from ..digests import NoDigestError, digest
 from ..inputs import Columns, Input
 
-_FORM = 2
+_FORM = 3
 """Raise it when what is prepared of a row changes: the cache of `datasets` knows the user's code, not that of this library."""
 _PREPARED = re.compile(r"__prepared__\d+\..")
 """A column that was prepared: a mark, the number of the input, a dot, and the name of the encoder's column."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 from ._word_tokenizer import WordTokenizer
 
@@ -10,7 +11,7 @@ from ._word_tokenizer import WordTokenizer
 class HashTokenizer(WordTokenizer):
     """Number the words of a text by a hash, and on request also the pairs of neighbouring words.
 
-    Words are lower-cased and split from punctuation. Number 0 is reserved for padding. The hash (CRC-32) is the same in
+    Words are lower-cased and split from punctuation; marks belong to their letters. Number 0 is reserved for padding. The hash (CRC-32) is the same in
     every process and on every machine.
 
     Args:
@@ -34,6 +35,17 @@ class HashTokenizer(WordTokenizer):
             raise ValueError(f"`buckets` must be at least 1, got {buckets}. Leave it out for the default.")
         self.buckets = buckets
         self.vocabulary = buckets + 1
+
+    def description(self) -> dict[str, Any]:
+        """Return its arguments, and how it cuts texts, as plain data."""
+        return {"buckets": self.buckets, "pairs": self.pairs, "max_words": self.max_words, "cut": self.cut}
+
+    @classmethod
+    def from_description(cls, args: dict[str, Any]) -> HashTokenizer:
+        """Create it again from its `description`."""
+        tokenizer = cls(args["buckets"], pairs=args["pairs"], max_words=args["max_words"])
+        tokenizer.cut = args.get("cut", 1)
+        return tokenizer
 
     def number(self, word: str) -> int:
         """Hash a word, or a pair."""

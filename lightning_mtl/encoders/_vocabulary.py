@@ -12,7 +12,7 @@ from ._word_tokenizer import WordTokenizer
 class Vocabulary(WordTokenizer):
     """Number the most frequent words of the texts that it was fitted to.
 
-    Words are lower-cased and split from punctuation. Number 0 is padding, 1 stands for every unknown word, and the most
+    Words are lower-cased and split from punctuation; marks belong to their letters. Number 0 is padding, 1 stands for every unknown word, and the most
     frequent word is 2. Unlike in `HashTokenizer`, no two known words share a number.
 
     Args:
@@ -64,12 +64,14 @@ class Vocabulary(WordTokenizer):
 
     def description(self) -> dict[str, Any]:
         """Return its arguments and its words as plain data."""
-        return {"size": self.size, "pairs": self.pairs, "max_words": self.max_words, "known": self.known}
+        own = {"size": self.size, "pairs": self.pairs, "max_words": self.max_words, "known": self.known}
+        return {**own, "cut": self.cut}
 
     @classmethod
     def from_description(cls, args: dict[str, Any]) -> Vocabulary:
         """Create it again, with its words, from its `description`."""
         vocabulary = cls(args["size"], pairs=args["pairs"], max_words=args["max_words"])
+        vocabulary.cut = args.get("cut", 1)
         if args["known"] is not None:
             vocabulary._set_words(args["known"])
         return vocabulary

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-_WORDS = re.compile(r"\w+|[^\w\s]")
+from ._cut import CUT, words_of
 
 
 class WordTokenizer(ABC):
     """Number the words of a text, and on request also the pairs of neighbouring words.
 
-    Words are lower-cased and split from punctuation. Number 0 is reserved for padding. A subclass defines the number of a
-    word (`number`) and how many numbers there are (`vocabulary`).
+    Words are lower-cased and split from punctuation; marks belong to their letters. Number 0 is reserved for padding. A subclass
+    defines the number of a word (`number`) and how many numbers there are (`vocabulary`).
 
     Args:
         pairs: Whether pairs of neighbouring words are numbered too.
@@ -26,6 +25,8 @@ class WordTokenizer(ABC):
 
     vocabulary: int
     """How many numbers there are, including the 0 of the padding."""
+    cut: int = CUT
+    """The rule by which texts are cut into words; a checkpoint keeps its own."""
 
     def __init__(self, *, pairs: bool, max_words: int) -> None:
         if max_words < 1:
@@ -69,7 +70,7 @@ class WordTokenizer(ABC):
 
     def read(self, text: str) -> list[str]:
         """Split a text into words; with `pairs`, add the pairs of neighbouring words."""
-        words = _WORDS.findall(text.lower())[: self.max_words]
+        words = words_of(text, self.cut)[: self.max_words]
         if self.pairs:
             words += [f"{first} {second}" for first, second in pairwise(words)]
         return words

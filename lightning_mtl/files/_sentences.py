@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +13,8 @@ _KEPT = ("form", "lemma", "upos", "xpos", "feats", "head", "deprel")
 _UNDERSCORE_IS_MISSING = ("lemma", "upos", "xpos", "deprel")
 """Columns in which "_" means that the value is missing; in `feats` it means that a word has no features."""
 _SHOWN = 5
+_DOCUMENT = "-DOCSTART-"
+_OF_SPAN = re.compile(r"([BIOESLUM]-.|O$)")
 
 Line = tuple[int, str]
 """Its number, and its text."""
@@ -39,19 +42,43 @@ def from_conllu(lines: Iterable[bytes], where: str) -> list[Sentence]:
 def from_columns(lines: Iterable[bytes], names: Sequence[str], where: str) -> list[Sentence]:
     """Read columns that are separated by tabs, or else blanks: a word, and its labels; an empty field is a missing label.
 
+    Comments before a sentence ("# id = 5"), and marks of documents ("-DOCSTART-"), are left out.
+
     Raises:
         ValueError: Broken lines, by number.
     """
     reader = _Reader(lines, where)
     read = list(reader.lines())
-    separator = "\t" if any("\t" in text for _, text in read) else None
-    groups = [reader.split(group, separator, len(names)) for group in _groups(read)]
+    separator = "\t" if any("\t" in text for _, text in read if not _may_be_comment(text)) else None
+    labels = {
+        text.split(separator)[-1] for _, text in read if text.strip() and not _may_be_comment(text)
+    }  # a comment's last field is none of them
+    plain = [_without_comments(group, separator, len(names), labels) for group in _groups(read)]
+    groups = [made for group in plain if (made := reader.split(group, separator, len(names))) or group]
     for number, cells in (word for group in groups for word in group if not word[1][0].strip()):
         reader.fault(number, f"no word beside {cells[1:]}")
     reader.refuse(f"{len(names)} fields ({', '.join(names)}) with tabs or blanks between in each line of a word")
     return [
         {name: [cells[place] or None for _, cells in group] for place, name in enumerate(names)} for group in groups
     ]
+
+
+def _may_be_comment(text: str) -> bool:
+    return text.startswith("# ")
+
+
+def _without_comments(group: list[Line], separator: str | None, width: int, labels: set[str]) -> list[Line]:
+    """Return the lines of a group without marks of documents, and without the comments at its start.
+
+    A line such as "# O" is a word, if its last field is a label that other words have, or one of a span.
+    """
+    kept = [(number, text) for number, text in group if text.split(separator)[0] != _DOCUMENT]
+    while kept and _may_be_comment(kept[0][1]):
+        cells = kept[0][1].split(separator)
+        if len(cells) == width and (cells[-1] in labels or _OF_SPAN.match(cells[-1])):
+            break
+        del kept[0]
+    return kept
 
 
 class _Reader:
