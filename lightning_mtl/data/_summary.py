@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from .._table import table
 from ..inputs import Inputs
 from ..samplers import MultiTaskSampler
-from ..task import Task
+from ..task import Task, span_scheme
 from ._label_counts import LabelCounts
 from ._readers import is_idle
 from ._splits import Splits
@@ -38,7 +38,7 @@ def task_table(
                 [
                     task.name,
                     name,
-                    type(task.head).__name__,
+                    _kind(task),
                     "stream" if name in streams else f"{of.rows:,}",
                     "-" if held_out is None else f"{held_out.rows:,}",
                     "-" if of.classes is None else str(of.classes),
@@ -48,6 +48,12 @@ def task_table(
                 ]
             )
     return table(_HEADER, rows)
+
+
+def _kind(task: Task) -> str:
+    """Return the class of a task's head, and how its tags mark spans."""
+    scheme = span_scheme(task.known_head())
+    return type(task.head).__name__ + (f" ({scheme})" if scheme else "")
 
 
 def summary_lines(

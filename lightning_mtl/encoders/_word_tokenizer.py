@@ -25,7 +25,7 @@ class WordTokenizer(ABC):
 
     vocabulary: int
     """How many numbers there are, including the 0 of the padding."""
-    cut: int = CUT
+    cut: int
     """The rule by which texts are cut into words; a checkpoint keeps its own."""
 
     def __init__(self, *, pairs: bool, max_words: int) -> None:
@@ -33,6 +33,7 @@ class WordTokenizer(ABC):
             raise ValueError(f"`max_words` must be at least 1, got {max_words}. Leave it out for the default.")
         self.pairs = pairs
         self.max_words = max_words
+        self.cut = CUT
         self.limit = 2 * max_words - 1 if pairs else max_words
         self.padding: Mapping[str, int] = {"input_ids": 0, "words": -1}
 

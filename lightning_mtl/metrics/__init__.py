@@ -11,6 +11,7 @@ from ._kept import Kept
 from ._mean_rank import MeanRank, mean_rank
 from ._score_matrix import ScoreMatrix
 from ._span_f1 import SpanF1
+from ._span_tags import scheme_of
 from ._worst_case import WorstCase
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "FEWEST",
     "delta_m",
     "mean_rank",
+    "scheme_of",
 ]

@@ -7,16 +7,20 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torchmetrics import Metric
 
+from ._span_tags import scheme_of, span_tags
+
 
 class SpanF1(Metric):
     """F1 of spans that are matched exactly, over all spans (micro average).
 
     A span is matched if its type, its first word and its last word are right (Tjong Kim Sang and De Meulder 2003,
     Introduction to the CoNLL-2003 shared task, section 2.4). Tags are read as by their script conlleval: "B-" begins
-    a span, "I-" continues a span of the same type or else begins one, and "O" ends it. F1 is 0 if there is no span at all.
+    a span, "I-" continues a span of the same type or else begins one, and "O" ends it; with more prefixes "E-" or "L-" also ends
+    one, and "S-" or "U-" is one of a single word. F1 is 0 if there is no span at all.
 
     Args:
-        names: The tags' names in the order of their numbers: "O", or "B-" or "I-" followed by a type.
+        names: The tags' names in the order of their numbers: "O", or a type after the prefixes of BIO, BIOES, BMES or BILOU; IO has
+            the prefix "I-" or none.
 
     Raises:
         ValueError: A name has another form, or no name is the tag of a span.
@@ -36,19 +40,23 @@ class SpanF1(Metric):
     predicted: Tensor
     true: Tensor
     begins: Tensor
+    ends: Tensor
     types: Tensor
 
     def __init__(self, names: list[str]) -> None:
         super().__init__()
-        types = sorted({kind for kind in map(_type, names) if kind is not None})
-        if not types:
+        tags = span_tags(names)
+        if tags is None:
             raise ValueError(
-                f"`names` must hold a tag of a span, e.g. 'B-PER', got {names}. Use accuracy without spans."
+                f"`names` must be 'O' and tags of spans, e.g. 'B-PER' and 'I-PER', got {names}. Rename the tags, or use accuracy."
             )
         self.names = names
-        self.register_buffer("begins", torch.tensor([name.startswith("B-") for name in names]), persistent=False)
+        self.scheme = scheme_of(names)
+        types = sorted({tag.type for tag in tags if tag.type is not None})
         numbers: dict[str | None, int] = {None: -1, **{name: number for number, name in enumerate(types)}}
-        self.register_buffer("types", torch.tensor([numbers[_type(name)] for name in names]), persistent=False)
+        self.register_buffer("begins", torch.tensor([tag.begins for tag in tags]), persistent=False)
+        self.register_buffer("ends", torch.tensor([tag.ends for tag in tags]), persistent=False)
+        self.register_buffer("types", torch.tensor([numbers[tag.type] for tag in tags]), persistent=False)
         for state in ("tp", "predicted", "true"):
             self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
 
@@ -85,21 +93,10 @@ class SpanF1(Metric):
         """Return for each word its type, whether a span starts there, and the next word that does not continue the span."""
         types = self.types[tags]
         changes = first_words | self.begins[tags]
-        changes[1:] |= types[1:] != types[:-1]
+        changes[1:] |= (types[1:] != types[:-1]) | self.ends[tags[:-1]]
         starts = changes & (types >= 0)
         count = len(tags)
         numbers = torch.arange(count, device=tags.device)
         ends = torch.full_like(numbers, count)  # the next word at which something else begins
         ends[:-1] = numbers.where(changes, count)[1:].flip(0).cummin(0).values.flip(0)
         return types, starts, ends
-
-
-def _type(name: str) -> str | None:
-    """Return the type of a tag; "O" has none."""
-    if name == "O":
-        return None
-    if not isinstance(name, str) or not name.startswith(("B-", "I-")):
-        raise ValueError(
-            f"`names` must be 'O' or begin with 'B-' or 'I-', got {name!r}. Rename the tags, or use accuracy."
-        )
-    return name[2:]

@@ -1,6 +1,7 @@
 """A task: what it predicts, which column holds its labels, and how it is evaluated."""
 
 from ._batch_columns import LEVELS, ROWS
+from ._default_metrics import span_scheme
 from ._labelling import label_tasks
 from ._metrics import TaskMetrics
 from ._multi_task import LevelledMultiTask, MultiTask, is_levelled, is_multi_task
@@ -22,6 +23,7 @@ __all__ = [
     "is_multi_task",
     "label_tasks",
     "precision_of",
+    "span_scheme",
     "LEVELS",
     "ROWS",
 ]

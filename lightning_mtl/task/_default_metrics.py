@@ -17,7 +17,7 @@ from torchmetrics.classification import (
 from torchmetrics.regression import MeanAbsoluteError, R2Score
 
 from ..heads import Head, Tagging
-from ..metrics import SpanF1
+from ..metrics import SpanF1, scheme_of
 
 
 def default_metrics(task: str, head: Head) -> dict[str, Metric]:
@@ -42,7 +42,7 @@ def default_metrics(task: str, head: Head) -> dict[str, Metric]:
                 "accuracy": MultilabelAccuracy(n, ignore_index=-100, validate_args=False),
             }
         case "tagging":
-            if isinstance(head, Tagging) and head.iob:
+            if span_scheme(head) is not None:
                 return {"f1": SpanF1(cast(list[str], head.names)), "accuracy": _accuracy(n)}
             return {"accuracy": _accuracy(n), "f1": MulticlassF1Score(n, average="macro", validate_args=False)}
         case "arcs":  # positions differ from batch to batch; a micro average does not depend on the number of classes
@@ -50,6 +50,11 @@ def default_metrics(task: str, head: Head) -> dict[str, Metric]:
         case "regression":
             return {"r2": _r2(n), "mae": MeanAbsoluteError()}
     raise ValueError(f"Task {task!r}: give `metrics`, since {type(head).__name__} names no known kind.")
+
+
+def span_scheme(head: Head) -> str | None:
+    """Return how the tags of a head mark spans, e.g. "BIO"; None where they mark none."""
+    return scheme_of(head.names) if isinstance(head, Tagging) and head.names else None
 
 
 def _accuracy(classes: int) -> Metric:

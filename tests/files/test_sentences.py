@@ -62,6 +62,21 @@ def test_a_lone_tab_parts_sentences_and_an_empty_field_is_no_label(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("# id 5 domain=en\nAda _ _ B-PER\nslept _ _ O\n\n# id 6\nWhy _ _ O\n", [["Ada", "slept"], ["Why"]]),
+        ("# id 5\tdomain=en\nAda _ _ B-PER\n\nWhy _ _ O\n", [["Ada"], ["Why"]]),
+        ("# newdoc\n\n# text = Ada # slept\nAda\ta\tb\tO\n#\ta\tb\tO\n", [["Ada", "#"]]),
+        ("-DOCSTART- -X- -X- O\n\nAda NNP B-NP O\n\n-DOCSTART- -X- -X- O\nWhy WRB O O\n", [["Ada"], ["Why"]]),
+        ("# a b O\nAda a b O\n", [["#", "Ada"]]),
+        ("# a b B-MISC\nAda a b O\n", [["#", "Ada"]]),
+    ],
+)
+def test_comments_and_marks_of_documents_are_no_words(content: str, words: list[list[str]], tmp_path: Path) -> None:
+    assert read_sentences(written(tmp_path, content, "my.txt"), ["word", "x", "y", "tag"])["word"][:] == words
+
+
+@pytest.mark.parametrize(
     ("content", "says"),
     [
         (CONLLU.replace("\tdet\t", "\t"), r"line 6 \(9 fields\)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from lightning_mtl.metrics import SpanF1
+from lightning_mtl.metrics import SpanF1, scheme_of
 from tests.cases import over
 
 NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
@@ -124,13 +125,70 @@ def test_counts_of_two_ranks_add_up() -> None:
     assert parts[0].compute().item() == pytest.approx(reference(found, true))
 
 
+PREFIXES = {"BIO": "BIIB", "BIOES": "BIES", "BILOU": "BILU", "BMES": "BMES", "IO": "IIII"}
+"""The prefixes of the first word of a span, of those between, of the last one, and of an only one."""
+
+
+def tagged(scheme: str, marked: list[tuple[str, int]]) -> list[str]:
+    """Tags of spans, each a type and its length; "O" has one word."""
+    first, inside, last, only = PREFIXES[scheme]
+    tags = []
+    for kind, size in marked:
+        if kind == "O":
+            tags.append("O")
+        else:
+            whole = only if size == 1 else first + inside * (size - 2) + last
+            tags += [f"{prefix}-{kind}" for prefix in whole]
+    return tags
+
+
+@pytest.mark.parametrize("scheme", PREFIXES)
+@over("seed", range(10))
+def test_each_scheme_marks_the_same_spans(scheme: str, seed: int) -> None:
+    """Spans of random lengths, of which some are found: F1 is that of the spans, however tags mark them."""
+    chance = random.Random(seed)
+    marked = [part for _ in range(12) for part in [(chance.choice(["PER", "LOC"]), chance.randint(1, 4)), ("O", 1)]]
+    found = [(kind if chance.random() < 0.7 else "O", size) for kind, size in marked]
+    cut = [part for kind, size in found for part in ([("O", 1)] * size if kind == "O" else [(kind, size)])]
+    true_tags, found_tags = tagged(scheme, marked), tagged(scheme, cut)
+    names = sorted({*true_tags, *found_tags})
+    metric = SpanF1(names)
+    as_numbers = [torch.tensor([names.index(tag) for tag in tags]) for tags in (found_tags, true_tags)]
+    metric.update(*as_numbers, sequence=torch.zeros(len(true_tags), dtype=torch.long))
+    right = sum(kind != "O" for kind, _ in found)
+    assert scheme_of(names) == metric.scheme == scheme
+    assert metric.compute().item() == pytest.approx(2 * right / (right + 12))
+
+
+def test_spans_of_one_type_end_where_their_tags_say() -> None:
+    names = ["O", "B-A", "I-A", "E-A", "S-A"]
+    metric = SpanF1(names)
+    tags = torch.tensor([1, 3, 2, 3, 4, 4, 0])  # B E, I E, S, S
+    metric.update(tags, tags, sequence=torch.zeros(7, dtype=torch.long))
+    assert metric.true.item() == 4
+
+
 @pytest.mark.parametrize(
-    ("names", "says"),
+    ("names", "scheme"),
     [
-        (["O", "PER"], "`names` must be 'O' or begin with 'B-' or 'I-', got 'PER'"),
-        (["O"], r"`names` must hold a tag of a span, e.g. 'B-PER', got \['O'\]"),
+        (["O", "B-PER", "I-PER"], "BIO"),
+        (["B-A", "I-B"], "BIO"),
+        (["O", "I-PER"], "IO"),
+        (["O", "PER", "LOC"], "IO"),
+        (["O", "S-PER"], "BIOES"),
+        (["O", "U-PER"], "BILOU"),
+        (["O", "B-A", "M-A", "E-A", "W-A"], "BMEWO"),
+        (["S-1", "E-2"], None),
+        (["NOUN", "VERB"], None),
+        (["O", "N", "V"], None),
+        (["O", "B-A", "X"], None),
+        (["O"], None),
+        ([0, 1], None),
+        (["O", "Case=Nom"], None),
     ],
 )
-def test_names_that_are_no_spans_are_refused(names: list[str], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        SpanF1(names)
+def test_tags_tell_how_they_mark_spans(names: list[Any], scheme: str | None) -> None:
+    assert scheme_of(names) == scheme
+    if scheme is None and all(isinstance(name, str) for name in names):
+        with pytest.raises(ValueError, match=r"`names` must be 'O' and tags of spans, e\.g\. 'B-PER'"):
+            SpanF1(names)
