@@ -18,9 +18,12 @@ _PLAIN_OBJECTS = (  # here also classes that are no modules may be rebuilt
     "lightning_mtl.heads.",
     "lightning_mtl.inputs.",
 )
-_ALLOWED = (*_PLAIN_OBJECTS, "lightning_mtl.metrics.", *FRAMEWORKS)
-# Of these, some load a network from a file or an address that the data name.
-_LOADERS = ("torchmetrics.audio.", "torchmetrics.image.", "torchmetrics.multimodal.", "torchmetrics.text.")
+# Other rooms of torchmetrics have classes that load a network from a file or an address that the data name.
+_METRICS = (
+    *("aggregation", "classification", "clustering", "collections", "detection", "metric", "nominal"),
+    *("regression", "retrieval", "segmentation", "shape", "wrappers"),
+)
+_ALLOWED = (*_PLAIN_OBJECTS, "lightning_mtl.metrics.", "torch.nn.modules.")
 
 
 def allowed_class(name: Any) -> type:
@@ -33,7 +36,7 @@ def allowed_class(name: Any) -> type:
         ValueError: It is not the name of a class that a checkpoint may hold.
     """
     module, _, last = str(name).rpartition(".")
-    if module.startswith(_ALLOWED) and not module.startswith(_LOADERS):
+    if not last.startswith("_") and (module.startswith(_ALLOWED) or _is_metric(module)):
         found = getattr(sys.modules.get(module), last, None)
         if isinstance(found, type) and found.__module__ == module and _can_be_held(found):
             return found
@@ -73,6 +76,11 @@ def function_name(value: Any) -> str | None:
 def qualified_name(kind: Any) -> str:
     """Return the qualified name of a class or a function."""
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _is_metric(module: str) -> bool:
+    package, _, room = module.partition(".")
+    return package == "torchmetrics" and room.split(".")[0] in _METRICS
 
 
 def _can_be_held(kind: type) -> bool:

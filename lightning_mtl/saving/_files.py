@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..encoders import HuggingFace
 from ..writing import newest
 from ._finite import refuse_spoiled_weights
 from ._format import FILE, KEY, refuse_later
+from ._opening import damaged, open_checkpoint, refuse_foreign
 
 _WEIGHTS = {False: "model.safetensors", True: "heads.safetensors"}
 """File name of the weights, by whether the encoder is a Hugging Face model, which writes a file of its own."""
@@ -29,13 +29,8 @@ def read_checkpoint(path: str | Path, *, weights_only: bool = True) -> Mapping[s
     Raises:
         ValueError: It is no checkpoint of this library, or of a later format.
     """
-    checkpoint = torch.load(path, map_location="meta", weights_only=weights_only)
-    if not isinstance(checkpoint, Mapping) or not any(str(key).startswith(KEY) for key in checkpoint):
-        found = f"keys {list(checkpoint)[:6]}" if isinstance(checkpoint, Mapping) else type(checkpoint).__name__
-        raise ValueError(
-            f"`checkpoint_path` must be a checkpoint of lightning-mtl, got {str(path)!r} with {found}. Other weights go into an "
-            "encoder: encoder.load_state_dict(torch.load(path)), or HuggingFace(folder)."
-        )
+    checkpoint: Mapping[str, Any] = open_checkpoint(path, "meta", weights_only=weights_only)
+    refuse_foreign(checkpoint, KEY, str(path))
     refuse_later(checkpoint.get(KEY, {}), str(path))
     return checkpoint
 
@@ -43,11 +38,33 @@ def read_checkpoint(path: str | Path, *, weights_only: bool = True) -> Mapping[s
 def read_model(path: str | Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     """Read the description and the weights of a checkpoint or a folder."""
     if Path(path).is_dir():
-        description = json.loads(newest(Path(path), FILE).read_text(encoding="utf-8"))
-        refuse_later(description, str(path))
+        description = read_folder(path)
         return description, read_weights(description, Path(path))
     description = read_checkpoint(path).get(KEY, {})
-    return description, torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    return description, open_checkpoint(path, "cpu")["state_dict"]
+
+
+def read_folder(folder: str | Path) -> Mapping[str, Any]:
+    """Read the description of a folder that `save_pretrained` wrote.
+
+    Raises:
+        FileNotFoundError: The folder is not one of these.
+        ValueError: It is of a later version, or damaged.
+    """
+    file = newest(Path(folder), FILE)
+    if not file.exists():
+        raise FileNotFoundError(
+            f"`folder` must be one that `save_pretrained` wrote, got {str(folder)!r}, which has no {FILE}. A folder of "
+            "transformers is an encoder: HardSharing(HuggingFace(folder))."
+        )
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, no text
+        raise damaged(str(file), error) from error
+    if not isinstance(description, dict):
+        raise damaged(str(file), TypeError(f"a description is a dictionary, got {type(description).__name__}"))
+    refuse_later(description, str(folder))
+    return description
 
 
 def write_weights(module: Any, folder: Path) -> str | None:
@@ -71,13 +88,25 @@ def write_weights(module: Any, folder: Path) -> str | None:
 
 
 def read_weights(description: Mapping[str, Any], folder: Path) -> dict[str, Tensor]:
-    """Read what `write_weights` wrote, as one state dictionary."""
+    """Read what `write_weights` wrote, as one state dictionary.
+
+    Raises:
+        ValueError: A file is missing, cut short or damaged.
+    """
     trunk = description.get("hugging_face")
-    state = dict(_safetensors().load_file(newest(folder, _WEIGHTS[trunk is not None])))
+    state = _read_tensors(newest(folder, _WEIGHTS[trunk is not None]))
     if trunk is not None:
-        weights = _safetensors().load_file(newest(folder, "model.safetensors"))
+        weights = _read_tensors(newest(folder, "model.safetensors"))
         state |= {f"{trunk}.model.{name}": value for name, value in weights.items()}
     return state
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    load_file = _safetensors().load_file
+    try:
+        return dict(load_file(file))
+    except Exception as error:  # safetensors has an error of its own
+        raise damaged(str(file), error) from error
 
 
 def _safetensors() -> Any:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import lightning as L
 
+from .._lightning import trainer_of
 from ..encoders import Encoder
 from ..task import MultiTask, Task
-from ..writing import newest
 from ._checkpoints import balancing_of, inputs_of, lost_balancer, parts_of
-from ._files import read_checkpoint, read_weights
-from ._format import FILE, KEY, refuse_later, refuse_other_kind
+from ._files import read_checkpoint, read_folder, read_weights
+from ._format import KEY, refuse_later, refuse_other_kind
 from ._inputs import refuse_other_inputs
+from ._opening import damaged, refuse_foreign
 from ._tasks import head_of, is_alike, rebuilt_head
 
 _LIBRARY = f"{__name__.split('.')[0]}."
@@ -57,7 +57,11 @@ def load_folder(
     note_lost_balancer(module, description, given)
     learn_from(module, description)
     module.build_encoder()
-    module.load_state_dict(without_lost_balancer(module, read_weights(description, Path(folder))))
+    weights = without_lost_balancer(module, read_weights(description, Path(folder)))
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise damaged(str(folder), error, "folder") from error
     loaded: Module = module.eval()
     return loaded
 
@@ -90,27 +94,12 @@ def arguments_from(
         ValueError: It is of another class, or something in it is of a class of the user's own, and is not given.
     """
     refuse_other_kind(description, cls.kind(), path)
-    parts = parts_of(description, tasks, encoder, path, given)
-    parts |= {} if "balancer" in given else balancing_of(description)
+    try:
+        parts = parts_of(description, tasks, encoder, path, given)
+        parts |= {} if "balancer" in given else balancing_of(description)
+    except (KeyError, AttributeError) as error:
+        raise damaged(path, error, "description of a model in") from error
     return {name: value for name, value in parts.items() if name not in given}
-
-
-def read_folder(folder: str | Path) -> Mapping[str, Any]:
-    """Read the description of a folder that `save_pretrained` wrote.
-
-    Raises:
-        FileNotFoundError: The folder is not one of these.
-        ValueError: It is of a later version.
-    """
-    file = newest(Path(folder), FILE)
-    if not file.exists():
-        raise FileNotFoundError(
-            f"`folder` must be one that `save_pretrained` wrote, got {str(folder)!r}, which has no {FILE}. A folder of "
-            "transformers is an encoder: HardSharing(HuggingFace(folder))."
-        )
-    description: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    refuse_later(description, str(folder))
-    return description
 
 
 def note_lost_balancer(module: Any, description: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -123,8 +112,10 @@ def resume_from(module: MultiTask, checkpoint: dict[str, Any]) -> None:
     """Give a module what the model of a checkpoint had learned of its data: names of labels, scaling, thresholds.
 
     Raises:
-        ValueError: The checkpoint is of a later version, or of data with other columns.
+        ValueError: The checkpoint is of something else, of a later version, or of data with other columns.
     """
+    trainer = trainer_of(module)
+    refuse_foreign(checkpoint, KEY, str(getattr(trainer, "ckpt_path", None) or "this one"))
     description = checkpoint.get(KEY, {})
     refuse_later(description, "a checkpoint")
     refuse_other_inputs(description, module.inputs, module.encoder)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
+from .._table import one_line
 from ..encoders import Encoder
 from ..task import Task
 
@@ -16,7 +18,7 @@ def model_card(tasks: Sequence[Task], encoder: Encoder, scores: Mapping[str, flo
         encoder: Its encoder.
         scores: Scores by name, "<stage>/<task>/<metric>".
     """
-    names = ", ".join(f"`{task.name}`" for task in tasks)
+    names = ", ".join(_literal(task.name) for task in tasks)
     trunk = getattr(encoder, "trunk", encoder)
     lines = [
         "---",
@@ -24,7 +26,7 @@ def model_card(tasks: Sequence[Task], encoder: Encoder, scores: Mapping[str, flo
         "tags: [multi-task-learning]",
         "---",
         "",
-        f"# {len(tasks)} {'task' if len(tasks) == 1 else 'tasks'}: {', '.join(task.name for task in tasks)}",
+        f"# {len(tasks)} {'task' if len(tasks) == 1 else 'tasks'}: {names}",
         "",
         f"One network ({type(trunk).__name__}, shared by {type(encoder).__name__}) for {names}.",
         "",
@@ -53,4 +55,11 @@ def _row(task: Task, scores: Mapping[str, float]) -> str:
             f"{key.removeprefix(prefix)} {value:.4f}" for key, value in scores.items() if key.startswith(prefix)
         ]
     cells = (task.name, type(task.head).__name__, task.source or "-", labels or "-", ", ".join(found) or "-")
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    return f"| {' | '.join(_literal(cell) for cell in cells)} |"
+
+
+def _literal(text: str) -> str:
+    """Write a text so that Markdown shows it as it is: no markup, no links, no line ends."""
+    text = re.sub(r"([\\`*\[\]()|~!$#]|\b_|_\b)", r"\\\1", one_line(text))
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
+    return text.replace("://", "&#58;//").replace("www.", "www&#46;")

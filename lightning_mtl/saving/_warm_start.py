@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .._table import one_line
 from ..task import MultiTask
 from ._files import read_model
 from ._loading import learn_from
@@ -51,7 +52,8 @@ def warm_start(module: MultiTask, path: str | Path) -> dict[str, list[str]]:
     }
     rest = [name for name in own if parts[name] in taken and name not in fits]
     said = "; ".join(f"{what}: {', '.join(names) or 'nothing'}" for what, names in found.items())
-    print(f"Warm start from {path}: {said}." + (f" Of what was taken, {rest} did not fit and is new." if rest else ""))
+    more = f" Of what was taken, {rest} did not fit and is new." if rest else ""
+    print(one_line(f"Warm start from {path}: {said}.{more}"))
     return found
 
 

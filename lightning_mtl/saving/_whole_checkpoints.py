@@ -7,6 +7,8 @@ from typing import Any
 from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 
 from ..writing import whole_file
+from ._format import KEY
+from ._opening import readable, refuse_foreign
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -28,6 +30,19 @@ class WholeCheckpointIO(TorchCheckpointIO):
             return
         with whole_file(path) as part:
             super().save_checkpoint(checkpoint, part, storage_options)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint, with an error that names the file where it cannot be read.
+
+        Args:
+            path: The checkpoint.
+            map_location: Where its tensors go.
+            weights_only: Whether to refuse code in it.
+        """
+        with readable(path):
+            found = super().load_checkpoint(path, map_location, weights_only)
+        refuse_foreign(found, KEY, str(path))
+        return found
 
 
 def write_whole_checkpoints(strategy: Any) -> None:

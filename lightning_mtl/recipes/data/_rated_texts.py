@@ -5,7 +5,6 @@ from __future__ import annotations
 import tarfile
 from functools import cache as memoize
 from io import BytesIO
-from pathlib import Path
 
 import datasets
 
@@ -24,18 +23,19 @@ _DOMAINS = {
 def rated_texts() -> datasets.Dataset:
     """Read the 23,703 rated texts of Hutto and Gilbert, "VADER", ICWSM 2014 (MIT licence).
 
-    They are part of the source package of vaderSentiment 3.3.2 (2.5 MB), which pip downloads on first use.
+    They are part of the source package of vaderSentiment 3.3.2 (2.5 MB), which is downloaded on first use from where
+    pip would look for it; nothing of it is run.
 
     Returns:
         Rows of `text`, `domain`, `valence` (mean rating, from -4 to 4) and `spread` (standard deviation of the ratings).
     """
     package = ("vaderSentiment", "3.3.2", _SHA256)
-    return _files.cached("rated_texts-3.3.2", lambda work: _read(_files.fetch(*package, work, sdist=True)))
+    return _files.cached("rated_texts-3.3.2", lambda _: _read(_files.fetch_source(*package)))
 
 
-def _read(sdist: Path) -> datasets.Dataset:
+def _read(sdist: bytes) -> datasets.Dataset:
     rows = []
-    with tarfile.open(sdist) as outer:
+    with tarfile.open(fileobj=BytesIO(sdist)) as outer:
         inner = _member(outer, "/hutto_ICWSM_2014.tar.gz")
         with tarfile.open(fileobj=BytesIO(inner)) as archive:
             for stem, domain in _DOMAINS.items():
