@@ -23,6 +23,7 @@ from .. import samplers
 from .._checks import did_you_mean
 from ..modules import MultiTaskModule
 from ..writing import whole_file
+from ._options import refuse_functions
 from ._run_folder import run_folder
 
 
@@ -66,6 +67,7 @@ class RecipeCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Make data, model and Trainer; print their errors without a traceback."""
         try:
+            refuse_functions("model.balancer", self.config.model.get("balancer"))
             super().instantiate_classes()
         except (ValueError, OSError) as error:
             self.parser.exit(2, f"error: {error}\n")

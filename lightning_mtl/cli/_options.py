@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Literal
+from pkgutil import resolve_name
+from typing import Any, Literal, NoReturn
 
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
+from torch import nn
 
 
 def add_options(parser: LightningArgumentParser, arms: Collection[str], two_stage: bool | float) -> None:
@@ -75,6 +77,34 @@ def add_shortcuts(parser: LightningArgumentParser, shortcuts: Mapping[str, tuple
 def split_names(value: str) -> list[str]:
     """Split names with commas between."""
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def refuse_functions(option: str, value: Any) -> None:
+    """Refuse to call a function, or a class that is none of a network's, by its path alone: it may do anything, e.g. `os.system`.
+
+    Args:
+        option: The option, e.g. "model.balancer".
+        value: Its value, of which no object is made yet.
+
+    Raises:
+        ValueError: There is such a function or class in it.
+    """
+    if isinstance(value, Namespace) and "class_path" in value:
+        kind = resolve_name(value.class_path)
+        if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+            _refuse_path(option, value.class_path)
+        for name, inner in vars(value.get("init_args") or Namespace()).items():
+            if isinstance(inner, Namespace) or callable(inner):
+                refuse_functions(f"{option}.{name}", inner)
+    elif isinstance(value, str) or (callable(value) and not isinstance(value, nn.Module)):
+        _refuse_path(option, value if isinstance(value, str) else f"{value.__module__}.{value.__qualname__}")
+
+
+def _refuse_path(option: str, path: str) -> NoReturn:
+    raise ValueError(
+        f"`--{option}` must be a class of lightning_mtl.balancers or another `nn.Module`, got {path}. Give e.g. "
+        "--model.balancer=PCGrad; a function of your own can be given in Python: MultiTaskModule(..., balancer=function)."
+    )
 
 
 def refuse_beside_search(config: Namespace, search: str, argument: str, model: str, remedy: str) -> None:

