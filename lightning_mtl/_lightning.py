@@ -112,6 +112,36 @@ def make_due_loader(trainer: L.Trainer) -> None:
     trainer.fit_loop.setup_data()
 
 
+def run_missed_validation(trainer: L.Trainer) -> bool:
+    """Validate at the start of a resumed run where that was due when its checkpoint was written, and return whether it was.
+
+    A checkpoint of the end of a training batch is written before the validation that is due there, and Lightning leaves it out. For
+    the time of the validation the counters are those of the unbroken run, so that what is written in it can be resumed too.
+    """
+    fit, epoch = trainer.fit_loop, trainer.fit_loop.epoch_loop
+    if not epoch.restarted_on_train_batch_end or fit._data_fetcher is None:
+        return False
+    moved = fit.restarted_mid_epoch and epoch.batch_progress.is_last_batch  # then Lightning has begun the next epoch
+    counters = [epoch.batch_progress.current, epoch.batch_progress.total]
+    epochs = [fit.epoch_progress.current, fit.epoch_progress.total] if moved else []
+    for counter in counters:
+        counter.completed += 1
+    for counter in epochs:
+        counter.processed, counter.completed = counter.processed - 1, counter.completed - 1
+    due = epoch._should_check_val_fx(fit._data_fetcher) and trainer.enable_validation
+    if due:
+        first = trainer._logger_connector._first_loop_iter
+        trainer.validating, epoch.val_loop.restarting = True, False
+        epoch.val_loop.run()
+        trainer.training, trainer._logger_connector._first_loop_iter = True, first
+        epoch.update_lr_schedulers("step", update_plateau_schedulers=True)
+    for counter in epochs:
+        counter.processed, counter.completed = counter.processed + 1, counter.completed + 1
+    for counter in counters:
+        counter.completed -= 1
+    return due
+
+
 def shorten(trainer: L.Trainer, epochs: int | None = None, steps: int | None = None) -> None:
     """Let a Trainer that was made end earlier."""
     if epochs is not None:

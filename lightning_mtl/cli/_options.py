@@ -93,7 +93,8 @@ def refuse_functions(option: str, value: Any) -> None:
         kind = resolve_name(value.class_path)
         if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
             _refuse_path(option, value.class_path)
-        for name, inner in vars(value.get("init_args") or Namespace()).items():
+        given = value.get("init_args")
+        for name, inner in ({} if given is None else vars(given)).items():
             if isinstance(inner, Namespace) or callable(inner):
                 refuse_functions(f"{option}.{name}", inner)
     elif isinstance(value, str) or (callable(value) and not isinstance(value, nn.Module)):

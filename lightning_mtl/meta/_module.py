@@ -204,8 +204,8 @@ class MetaLearningModule(MultiTaskModule):
 
     def on_train_start(self) -> None:
         """Set the epoch of the adaptation, also where a run is resumed within one."""
-        super().on_train_start()
         self.adaptation.at_epoch(self.trainer.current_epoch)
+        super().on_train_start()  # may validate
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch of the adaptation."""

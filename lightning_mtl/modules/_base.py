@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._distributed import SHARDED, gather_objects, sum_dtype, world_size
-from .._lightning import callbacks_of, label_on_cpu, placed, sources_of_run, trainer_of
+from .._lightning import callbacks_of, label_on_cpu, placed, run_missed_validation, sources_of_run, trainer_of
 from .._random_state import random_state, set_random_state, unchanged_random_state
 from ..callbacks import evaluating
 from ..encoders import Encoder, LevelledEncoder
@@ -168,6 +168,7 @@ class TaskModule(TaskNetwork):
         self.loss_over_ranks.start()
         self.train_log.start(self.trainer)
         self._note_last_batch()  # a run that is resumed within an epoch does not start it
+        run_missed_validation(self.trainer)
 
     def on_train_epoch_start(self) -> None:
         """Note which batch is the last one: its metrics are logged."""

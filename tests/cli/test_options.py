@@ -11,9 +11,11 @@ from jsonargparse import Namespace
 from lightning_mtl.balancers import PCGrad
 from lightning_mtl.cli._options import refuse_functions
 
+made: Any = Namespace
 
-def of(path: str, **arguments: Any) -> Namespace:
-    return Namespace(class_path=path, init_args=Namespace(**arguments))
+
+def of(path: str, **arguments: Any) -> Any:
+    return made(class_path=path, init_args=made(**arguments))
 
 
 @pytest.mark.parametrize(
@@ -22,7 +24,7 @@ def of(path: str, **arguments: Any) -> Namespace:
         None,
         PCGrad(),
         of("lightning_mtl.balancers.CAGrad", c=0.4),
-        Namespace(class_path="lightning_mtl.balancers.PCGrad"),
+        made(class_path="lightning_mtl.balancers.PCGrad"),
         of("lightning_mtl.balancers.FromGramian", function=of("torch.nn.Softmax", dim=0)),
     ],
 )
