@@ -123,7 +123,7 @@ def run_missed_validation(trainer: L.Trainer) -> bool:
         return False
     moved = fit.restarted_mid_epoch and epoch.batch_progress.is_last_batch  # then Lightning has begun the next epoch
     counters = [epoch.batch_progress.current, epoch.batch_progress.total]
-    epochs = [fit.epoch_progress.current, fit.epoch_progress.total] if moved else []
+    epochs: list[Any] = [fit.epoch_progress.current, fit.epoch_progress.total] if moved else []
     for counter in counters:
         counter.completed += 1
     for counter in epochs:

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint, StochasticWeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
@@ -257,6 +257,46 @@ def test_a_static_graph_is_found() -> None:
     assert adapter.has_static_graph(DDPStrategy(static_graph=True))
     assert not adapter.has_static_graph(DDPStrategy())
     assert not adapter.has_static_graph(SingleDeviceStrategy())
+
+
+def test_processes_of_its_own_are_not_connected_early() -> None:
+    """Those that something else started are, in `tests/cli`."""
+    strategy = L.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False).strategy
+    adapter.connect_ranks(strategy)
+    adapter.connect_ranks(SingleDeviceStrategy())
+    assert not torch.distributed.is_initialized()
+
+
+class Resumed(Line):
+    """Notes its validations, and whether one was run at the start."""
+
+    def on_train_start(self) -> None:
+        self.noted.append(adapter.run_missed_validation(self.trainer))
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        loss: Tensor = self.layer(batch).square().mean()
+        return loss
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.noted.append((self.trainer.current_epoch, self.trainer.global_step))
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`", "ignore:You're resuming from a checkpoint")
+def test_a_validation_that_was_due_is_run_at_the_start(trainer: TrainerMaker, tmp_path: Path) -> None:
+    """Of whole runs `tests/modules` says so."""
+    options: dict[str, Any] = {"max_epochs": 2, "val_check_interval": 3, "num_sanity_val_steps": 0}
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    first = Resumed()
+    trainer(enable_checkpointing=True, callbacks=[keep], **options).fit(first, rows(), rows(1))
+    assert first.noted == [False, (0, 3), (0, 6), (1, 9), (1, 12)]
+    for step, noted in (
+        (3, [True, (0, 3), (0, 6), (1, 9), (1, 12)]),
+        (4, [False, (0, 6), (1, 9), (1, 12)]),
+        (6, [True, *first.noted[2:]]),
+    ):
+        again = Resumed()
+        trainer(**options).fit(again, rows(), rows(1), ckpt_path=tmp_path / f"step={step}.ckpt")
+        assert again.noted == noted
 
 
 def test_a_use_has_a_test() -> None:
