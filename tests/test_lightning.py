@@ -289,11 +289,8 @@ def test_a_validation_that_was_due_is_run_at_the_start(trainer: TrainerMaker, tm
     first = Resumed()
     trainer(enable_checkpointing=True, callbacks=[keep], **options).fit(first, rows(), rows(1))
     assert first.noted == [False, (0, 3), (0, 6), (1, 9), (1, 12)]
-    for step, noted in (
-        (3, [True, (0, 3), (0, 6), (1, 9), (1, 12)]),
-        (4, [False, (0, 6), (1, 9), (1, 12)]),
-        (6, [True, *first.noted[2:]]),
-    ):
+    later = first.noted[2:]
+    for step, noted in ((3, [(0, 3), True, *later]), (4, [False, *later]), (6, [later[0], True, *later[1:]])):
         again = Resumed()
         trainer(**options).fit(again, rows(), rows(1), ckpt_path=tmp_path / f"step={step}.ckpt")
         assert again.noted == noted
