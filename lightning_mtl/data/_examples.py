@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from ..inputs import RAW, Columns, Input, Inputs, Text, Words, label_values, refuse_not_finite, stacked
+from ..inputs import RAW, Columns, Input, Inputs, Text, Words, label_values, refuse_not_finite, shown_values
 from ._prepared import is_prepared, prefix_of
 
 
@@ -62,8 +62,9 @@ class Examples:
         for part in self.inputs.parts:
             batch |= part.collate(self._rows_of(part, columns, numbers))
         self._look(batch, numbers)
+        read = shown_values if self.targets is None else label_values
         for target in self._targets(columns, batch):
-            batch[target] = stacked(columns[target]) if self.targets is None else label_values(columns[target])
+            batch[target] = read(columns[target])
         if self.shown is not None:
             batch[RAW] = columns[self.shown]
         return batch

@@ -7,7 +7,7 @@ from ._inputs import Inputs
 from ._own import Own
 from ._plain import Plain
 from ._table import Table
-from ._tensors import label_values, stacked
+from ._tensors import label_values, shown_values, stacked
 from ._text import Text
 from ._values import are_dates, missing
 from ._words import RAW, WORDS, Words
@@ -27,6 +27,7 @@ __all__ = [
     "stacked",
     "refuse_not_finite",
     "label_values",
+    "shown_values",
     "missing",
     "are_dates",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from torch import Tensor
 
 from ._base import Columns, Input
 
@@ -24,5 +26,20 @@ class Own(Input):
         return dict(columns)
 
     def collate(self, prepared: Columns) -> dict[str, Any]:
-        """Call the function."""
-        return self.function(dict(prepared))
+        """Call the function.
+
+        Raises:
+            ValueError: It returns no columns, or columns of another number of rows.
+        """
+        made = self.function(dict(prepared))
+        rows = len(next(iter(prepared.values()), ()))
+        if not isinstance(made, Mapping):
+            raise ValueError(
+                f"`transform` must return {{column: tensor}}, got {type(made).__name__}. Name what it makes."
+            )
+        sizes = {name: len(of) for name, of in made.items() if not isinstance(of, Tensor) or of.ndim}
+        if sizes and rows not in sizes.values():
+            raise ValueError(
+                f"`transform` must return as many rows as it is given, got {sizes} for {rows} rows. It must leave none out."
+            )
+        return dict(made)

@@ -63,6 +63,17 @@ def label_values(values: list[Any]) -> Any:
     return values if int in kinds and not _are_exact(values) else stacked(values)
 
 
+def shown_values(values: list[Any]) -> Any:
+    """Return the values of a column that no task reads as one tensor where they have one shape; texts, gaps and lists of them stay lists."""
+    read = label_values(values)
+    if not isinstance(read, list) or any(isinstance(value, str) for value in read):
+        return read
+    lists = [value for value in read if isinstance(value, list)]
+    even = len({len(value) for value in lists}) == 1 and len(lists) == len(read)
+    numbers = even and {*map(type, chain.from_iterable(lists))} <= {bool, int, float}
+    return stacked(read) if numbers or not lists else read
+
+
 def _plain(value: Any) -> Any:
     """Return a scalar of numpy or torch as a number, and one axis of them as a list."""
     if isinstance(value, np.generic) or (isinstance(value, Tensor) and value.ndim == 0):

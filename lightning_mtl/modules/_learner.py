@@ -80,6 +80,11 @@ def labelled(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return predictions and targets that have a label: of rows, or of words with the row that each belongs to."""
     if task.head is None or not task.head.per_position:
+        if prediction.shape[:1] != target.shape[:1]:
+            raise ValueError(
+                f"Task {task.name!r} must have a prediction for each row, got {len(prediction)} for {len(target)} labels. A `transform`, "
+                "a `collate` or the encoder leaves rows out, or adds some."
+            )
         return (prediction, target, None) if rows is None else (prediction[rows], target[rows], None)
     if prediction.shape[:2] != target.shape:
         raise ValueError(

@@ -18,6 +18,7 @@ from ..inputs import RAW, WORDS
 from ..task import LEVELS, ROWS, Batch, Task, in_precision, precision_of
 from ._adapt import adapt
 from ._base import TaskModule
+from ._encoding import refuse_misfit, refuse_other_features
 from ._export import Exported, export
 from ._learner import Learner
 from ._prediction import predict
@@ -236,8 +237,14 @@ class MultiTaskModule(TaskModule):
         return self._outputs(self._encode(inputs, tasks), tasks, words)
 
     def _encode(self, inputs: dict[str, Any], tasks: Sequence[int]) -> dict[int, Features]:
-        features = self.encoder(inputs, [self.tasks[i].name for i in tasks])
-        return {i: features[self.tasks[i].name] for i in tasks}
+        names = [self.tasks[i].name for i in tasks]
+        try:
+            features = self.encoder(inputs, names)
+        except (RuntimeError, TypeError) as error:
+            refuse_misfit(error, self.encoder, inputs)
+            raise
+        refuse_other_features(features, names, self.encoder)
+        return {i: features[name] for i, name in zip(tasks, names, strict=True)}
 
     def _outputs(self, features: Mapping[int, Features], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
         heads: Any = self.heads._modules  # the look-up of `ModuleDict` costs as much as a small layer

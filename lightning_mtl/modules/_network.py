@@ -20,6 +20,7 @@ from ..optim import FineTuning, MakeOptimizer, ParameterGroups
 from ..saving import kind_of, load_checkpoint, load_folder, save_pretrained, warm_start, write_whole_checkpoints
 from ..task import Loss, Routing, Task
 from ._checks import column_sizes, refuse_bad_tasks, refuse_no_encoder, refuse_unknown_heads
+from ._own_loss import checked_loss
 
 Module = TypeVar("Module", bound="TaskNetwork")
 
@@ -115,7 +116,9 @@ class TaskNetwork(L.LightningModule):
             return head.loss_of
         held: Any = self.losses._modules
         own: Any = held.get(task.name, task.loss)
-        return lambda prediction, target: own(prediction, head.scaled_labels(target))
+        return lambda prediction, target: checked_loss(
+            task.name, own(prediction, head.scaled_labels(target)), prediction, target
+        )
 
     # What a subclass may add
 

@@ -36,6 +36,23 @@ def refuse_head(task: str, head: Any) -> None:
         )
 
 
+def refuse_loss(task: str, loss: Any) -> None:
+    """Reject a loss that cannot be called.
+
+    Raises:
+        TypeError: It cannot.
+    """
+    if loss is not None and not callable(loss):
+        raise TypeError(
+            f"`loss` of task {task!r} must be a function of prediction and target, got {type(loss).__name__}. Give for example "
+            "torch.nn.functional.huber_loss."
+        )
+    if isinstance(loss, type):
+        raise TypeError(
+            f"`loss` of task {task!r} must be a function, got the class {loss.__name__}. Make one: {loss.__name__}()."
+        )
+
+
 def refuse_weight(task: str, weight: float) -> None:
     """Reject a weight that is not a positive number.
 

@@ -10,7 +10,15 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from ..heads import Head
-from ._arguments import refuse_feeds, refuse_head, refuse_level, refuse_name, refuse_regularization, refuse_weight
+from ._arguments import (
+    refuse_feeds,
+    refuse_head,
+    refuse_level,
+    refuse_loss,
+    refuse_name,
+    refuse_regularization,
+    refuse_weight,
+)
 from ._batch_columns import ROWS
 from ._default_metrics import default_metrics
 from ._target import Target
@@ -88,6 +96,7 @@ class Task:
     def __post_init__(self) -> None:
         refuse_name(self.name)
         refuse_head(self.name, self.head)
+        refuse_loss(self.name, self.loss)
         refuse_weight(self.name, self.weight)
         refuse_regularization(
             self.name,

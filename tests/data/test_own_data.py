@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.testing import assert_close
 
 from lightning_mtl import (
     BagOfWords,
@@ -26,7 +25,7 @@ from lightning_mtl import (
 )
 from lightning_mtl.data._head_inference import head_for
 from lightning_mtl.files import read_rows
-from lightning_mtl.inputs import Table, label_values, stacked
+from lightning_mtl.inputs import Table, label_values
 from tests.conftest import TrainerMaker
 
 MOODS = [{"t": text, "mood": mood} for text, mood in [("good", "a"), ("bad", "b"), ("so so", "c")] * 8]
@@ -62,10 +61,6 @@ def test_a_row_without_numbers_has_no_label() -> None:
 def test_minus_one_hundred_is_no_class(values: list[Any], words: bool, kind: str, outputs: int) -> None:
     head = head_for(Task("y"), {"y": values}, {}, words=words)
     assert (type(head).__name__, head.outputs) == (kind, outputs)
-
-
-def test_numbers_of_uneven_rows_are_not_rounded() -> None:
-    assert_close(stacked([[0.5, 1.5], [2.5]]), torch.tensor([[0.5, 1.5], [2.5, 0.0]]))
 
 
 def fitted(trainer: TrainerMaker, which: list[Task], rows: list[dict[str, Any]], path: Path) -> MultiTaskModule:
