@@ -33,6 +33,7 @@ FIGURES = {
         "ddp_bytes_ratio_representation",
         "ddp_bytes_ratio_sketch",
     },
+    "growth": {"setup_tasks_growth", "reads_per_row", "table_setup_ratio", "step_ratio_k200", "sources_growth"},
     "hierarchical": {"early_exit_ratio", "mixed_levels_ratio", "mixed_vs_separate_ratio", "levels_overhead_ratio"},
     "meta": {
         *(cell + row for cell in ("sinusoid", "text", "conv") for row in ("", "_first_order", "_5_steps", "_loop")),
@@ -192,6 +193,23 @@ def test_fits_take_turns(balancing: dict[str, Any]) -> None:
 def test_an_error_in_a_fit_is_told(balancing: dict[str, Any]) -> None:
     with pytest.raises(KeyError):
         balancing["Fit"](balancing["HandWritten"](small(balancing), 2), [{"s": {}}]).turn(1)
+
+
+@pytest.fixture(scope="module")
+def growth() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "benchmarks/growth.py"))
+
+
+def test_no_row_is_read_twice_before_training(growth: dict[str, Any]) -> None:
+    assert growth["reads_per_row"](rows=300, targets=3) == 1
+
+
+def test_first_steps_are_timed(growth: dict[str, Any], tmp_path: Path) -> None:
+    assert growth["of_tasks"](3, rows=64) > 0
+    assert growth["of_sources"](2) > 0
+    assert 0 < growth["table_setup_ratio"](tmp_path, 0, rows=200, features=2) < 1e6
+    assert 0 < growth["step_ratio"](tasks=2, rows=8, width=4, steps=8) < 1e3
+    assert {*growth["BARS"]} == FIGURES["growth"]
 
 
 @pytest.fixture(scope="module")

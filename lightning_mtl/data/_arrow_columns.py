@@ -49,6 +49,17 @@ class ArrowColumns:
         self.load([name])
         return self._cells[name]
 
+    def is_whole(self, name: str) -> bool:
+        """Return whether each row of a column has a whole number or a truth."""
+        kind = self.cells(name).type
+        whole = pa.types.is_boolean(kind) or (pa.types.is_integer(kind) and not pa.types.is_uint64(kind))
+        return whole and not self.cells(name).null_count
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Return a column of whole numbers or truths as a tensor."""
+        values = self.cells(name).to_numpy()
+        return torch.from_numpy(values.copy() if values.dtype == bool else values.astype(np.int64))
+
     def load(self, names: Sequence[str]) -> None:
         """Read columns at once; to select them one by one would take time that grows with their square."""
         if new := [name for name in dict.fromkeys(names) if name not in self._cells]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, NoReturn
 
@@ -59,10 +59,21 @@ def _of_column(task: Task, columns: Mapping[str, list[Any]], features: Features,
 
 def _known(values: Sequence[Any]) -> list[Any]:
     """Return the values without missing ones; -100 counts as missing where the others are class numbers."""
-    known = [value for value in values if not missing(value)]
-    rest = [value for value in known if not _is_padding(value)]
+    different = _different(values)
+    gaps = any(map(missing, different))
+    known = [value for value in values if not missing(value)] if gaps else list(values)
+    rest = [value for value in different if not missing(value) and not _is_padding(value)]
     classes = all(isinstance(value, bool | int | float) and value >= 0 and float(value).is_integer() for value in rest)
-    return rest if rest and classes else known
+    padded = bool(rest) and classes and any(map(_is_padding, different))
+    return [value for value in known if not _is_padding(value)] if padded else known
+
+
+def _different(values: Sequence[Any]) -> Collection[Any]:
+    """Return the different values, which are few in a column of classes; all of them where these are lists."""
+    try:
+        return set(values)
+    except TypeError:
+        return values
 
 
 def _is_padding(value: Any) -> bool:
@@ -256,8 +267,9 @@ def _classes(names: list[Any]) -> Head:
     return Binary(names=names) if len(names) == 2 else Multiclass(len(names), names=names)
 
 
-def _flat(values: Sequence[Any]) -> list[Any]:
-    return [inner for value in values for inner in (value if isinstance(value, list | tuple) else [value])]
+def _flat(values: Sequence[Any]) -> Iterator[Any]:
+    for value in values:
+        yield from value if isinstance(value, list | tuple) else (value,)
 
 
 def _some(values: Sequence[Any]) -> str:

@@ -40,7 +40,7 @@ def _infer_head(source: Source, task: Task, name: str) -> None:
         task.take(head_for(task, columns, features, words=source.words is not None))
     set_class_names(task, columns, features)
     if getattr(task.head, "names", None) and len(task.columns) == 1:
-        texts = any(isinstance(value, str) for value in columns[task.columns[0]])
+        texts = str in {*map(type, columns[task.columns[0]])}
         for split in source.splits:
             _refuse_other_coding(source, task, name, split, texts)
 

@@ -13,7 +13,7 @@ import datasets
 from ..digests import NoDigestError, digest
 from ..inputs import Columns, Input
 
-_FORM = 3
+_FORM = 4
 """Raise it when what is prepared of a row changes: the cache of `datasets` knows the user's code, not that of this library."""
 _PREPARED = re.compile(r"__prepared__\d+\..")
 """A column that was prepared: a mark, the number of the input, a dot, and the name of the encoder's column."""
@@ -62,6 +62,8 @@ def _prepared(rows: datasets.Dataset, inputs: Sequence[Input]) -> datasets.Datas
     options["new_fingerprint"] = datasets.fingerprint.Hasher.hash([rows._fingerprint, _key(inputs)])
     if all(part.reads_arrow for part in inputs):
         options["batch_size"] = _FEW
+    # Columns of which nothing but the features is read are not written again.
+    options["remove_columns"] = [name for part in inputs if part.reads_arrow for name in part.columns]
     with _progress_bar(len(rows)):
         try:
             return rows.map(_prepare, desc="Prepare", **options)

@@ -121,6 +121,8 @@ class Reading:
 
     def targets(self, names: Sequence[str]) -> dict[str, Any]:
         """Return target columns as a batch of all rows has them."""
+        if self._arrow is not None and all(self._arrow.is_whole(name) for name in names):
+            return {name: self._arrow.tensor(name) for name in names}
         if self.wanted.inputs.whole is None:
             return {name: label_values(values) for name, values in self.columns(names).items()}
         self.look()
