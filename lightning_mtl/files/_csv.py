@@ -107,7 +107,7 @@ class CsvText:
     def _at_once(self, types: dict[int, Any], absent: list[str]) -> list[Any]:
         kinds = self._texts() | {str(i): kind for i, kind in types.items()}
         table = self._arrow(arrow_csv.ConvertOptions(column_types=kinds, null_values=absent))
-        if len(self.names) == 1 and pc.any(pc.match_substring_regex(table.column(0), r"^\s*$")).as_py():
+        if len(self.names) == 1 and not types and pc.any(pc.match_substring_regex(table.column(0), r"^\s*$")).as_py():
             raise pa.ArrowInvalid("a blank line, or an empty cell")
         return list(table.columns)
 
