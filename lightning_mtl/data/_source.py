@@ -115,6 +115,12 @@ class Source:
         self.rows = len(first) if len(first) < SAMPLE else None
         return first
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the training split is a stream that may have more rows than those that were read before training."""
+        seen = len(self.splits.get("train", ()))
+        return self.stream is not None and (self.rows is None or self.rows > seen)
+
     def flow(self, batch: int, name: str, rank: int, ranks: int) -> Flow:
         """Return the training split as a stream that a sampler can draw from.
 
@@ -130,7 +136,7 @@ class Source:
     def given(self, inputs: Inputs, targets: Sequence[str] | None) -> Examples:
         """Return what turns rows of the stream into batches of tensors."""
         rows = Examples((), self.as_collated("train", inputs), targets, given=True)
-        rows.looks = True
+        rows.looks = self.goes_on
         return rows
 
     def as_collated(self, split: str, inputs: Inputs) -> Inputs:
@@ -206,10 +212,6 @@ class Source:
             )
         reading = self.readings.of("train")
         inputs.fit(lambda of: reading.cells(of.columns) if of.reads_arrow else reading.columns(of.columns, of.sample))
-
-    def read(self, split: str, columns: Sequence[str]) -> Columns:
-        """Read whole columns of a split."""
-        return self.readings.of(split).columns(columns)
 
     def labels(self, split: str, columns: Sequence[str], name: str) -> tuple[Columns | None, Mapping[str, Any]]:
         """Return the values of target columns (None where the user's own `collate` makes them), and the types of all columns."""

@@ -135,7 +135,7 @@ class Splits:
     def _refuse_uneven(self, task: Task, name: str, split: str, where: str) -> None:
         source = self.sources[name]
         if task.known_head().per_position and source.words is not None:
-            columns = source.read(split, [source.words, task.columns[0]])
+            columns = source.readings.of(split).columns([source.words, task.columns[0]])
             refuse_uneven(columns[source.words], columns[task.columns[0]], task, where)
 
     def streams(

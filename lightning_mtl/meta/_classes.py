@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 from ..data import Source
+from ..families import Family
 
 Classes = dict[str, dict[str, list[int]]]
 """{split: {class: numbers of its rows}}."""
@@ -41,7 +43,11 @@ def classes_of_splits(source: Source, name: str, columns: Sequence[str]) -> Clas
         ValueError: A class is in two splits.
     """
     column = columns[0]
-    found = {split: classes_of(source.read(split, columns)[column]) for split in source.splits if split != "predict"}
+    found = {
+        split: classes_of(source.readings.of(split).columns(columns)[column])
+        for split in source.splits
+        if split != "predict"
+    }
     for split, other in combinations(found, 2):
         if both := sorted(found[split].keys() & found[other].keys()):
             raise ValueError(
@@ -50,3 +56,17 @@ def classes_of_splits(source: Source, name: str, columns: Sequence[str]) -> Clas
                 f"{column!r})."
             )
     return found
+
+
+def warn_of_streams(sources: Mapping[str, Source | Family]) -> None:
+    """Warn where a training split is a stream of more rows than were read: no episode has the others, or their classes."""
+    for name, source in sources.items():
+        if isinstance(source, Family) or not source.goes_on:
+            continue
+        of = "more rows" if source.rows is None else f"{source.rows:,} rows"
+        warnings.warn(
+            f"Source {name!r} is a stream of {of}, of which the first {len(source.splits['train']):,} were read: episodes are drawn from "
+            "these alone, without the classes that only others have. Give the rows as a list, a file or a map-style dataset "
+            "to draw from all of them.",
+            stacklevel=2,
+        )

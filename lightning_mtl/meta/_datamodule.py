@@ -24,7 +24,7 @@ from ..inputs import Inputs, Plain
 from ..samplers import EpisodeSampler, Shots, refuse_sizes
 from ..task import Task
 from ._class_episodes import ClassEpisodes
-from ._classes import Classes, classes_of_splits
+from ._classes import Classes, classes_of_splits, warn_of_streams
 from ._episode_table import episode_table
 from ._episodic_task import episodic_task
 from ._family_episodes import FamilyEpisodes
@@ -147,6 +147,7 @@ class EpisodeDataModule(L.LightningDataModule):
                     f"No source has the split {split!r}; splits are out of {list(_SPLITS)}. Add it to a source."
                 )
         if stage == "fit":
+            warn_of_streams(self.sources)
             self._training = self._resumed = None  # of an earlier fit
             hide_val_dataloader(self, hide=not self._drawings["validation"])
         if module is not None and stage != "predict":

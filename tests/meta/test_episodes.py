@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import combinations
 from typing import Any
 
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor
+from torch import Tensor, nn
 
-from lightning_mtl import EpisodeDataModule, MetaLearningModule, Multiclass, Regression, Task
+from lightning_mtl import EpisodeDataModule, HardSharing, MetaLearningModule, Multiclass, Regression, Source, Task
 from lightning_mtl.families import Family, Harmonic, Sinusoid, SinusoidAndLine
 from lightning_mtl.meta._classes import classes_of
 from lightning_mtl.meta._episodes import labelled_episodes
@@ -282,3 +283,17 @@ def test_tasks_that_code_a_column_in_different_ways_each_see_it_as_it_is() -> No
     query = labelled_episodes({"support": half, "query": half}, tasks, "s")["query"]
     assert tasks[0].labels_in(query).tolist() == [[0, 1, 2], [2, 2, 0]]
     assert tasks[1].labels_in(query).tolist() == half["y"].tolist()
+
+
+@pytest.mark.parametrize(("size", "told"), [(None, True), (10_400, True), (10_000, False)])
+def test_rows_of_a_stream_that_no_episode_has_are_told(size: int | None, told: bool) -> None:
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter({"x": [float(i), 1.0], "kind": "abc"[i % 3]} for i in range(size or 10_400))
+
+    data = EpisodeDataModule({"s": Source(Stream(), rows=size)}, ways=2, shots=1, queries=1, summary=False)
+    module = MetaLearningModule([Task("kind")], HardSharing(nn.Linear(2, 4), width=4))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        data.setup_for(module, "fit")
+    assert any("the first 10,000 were read" in str(of.message) for of in found) is told
