@@ -54,6 +54,13 @@ def sum_over_ranks(tensor: Tensor, group: Any = None) -> Tensor:
     return tensor
 
 
+def max_over_ranks(tensor: Tensor) -> Tensor:
+    """Take the highest of each number over all ranks, in place; with one process, do nothing."""
+    if world_size() > 1:
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return tensor
+
+
 def as_first_rank(tensor: Tensor, group: Any = None) -> Tensor:
     """Replace a tensor by that of the first rank, in place: other processors may round differently."""
     if world_size() > 1:

@@ -84,6 +84,13 @@ def publish(trainer: L.Trainer, values: Mapping[str, float], progress_bar: Itera
     trainer.progress_bar_metrics.update({name: values[name] for name in progress_bar})
 
 
+def retract(trainer: L.Trainer, names: Iterable[str]) -> None:
+    """Take back values of earlier epochs: Lightning keeps them."""
+    for values in (trainer.callback_metrics, trainer.logged_metrics, trainer.progress_bar_metrics):
+        for name in names:
+            values.pop(name, None)
+
+
 def sources_of_run(trainer: L.Trainer) -> Any:
     """Return the sources of the data module of a run; None where its data come otherwise."""
     return getattr(getattr(trainer, "datamodule", None), "sources", None)

@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
-from .._plain import plain
+from .._plain import escaped, file_name, plain
 from ..metrics import Drop, DropAlarm
 from ..samplers import MultiTaskSampler, Phases
 from ..task import MultiTask, is_multi_task
@@ -173,7 +173,8 @@ class ForgettingMonitor(StatefulCallback):
         for name, best in self.best.items():
             at = self.names.index(name)
             latest = next(row[at] for row in reversed(self.scores) if math.isfinite(row[at]))
-            shown |= {f"train/{name}/score": latest, f"train/{name}/drawdown": best["score"] - latest}
+            key = f"train/{escaped(name)}"
+            shown |= {f"{key}/score": latest, f"{key}/drawdown": best["score"] - latest}
         return shown
 
     def record(self) -> dict[str, Any]:
@@ -236,7 +237,7 @@ class ForgettingMonitor(StatefulCallback):
 
     def _keep_best(self, trainer: L.Trainer, names: list[str], scores: list[float]) -> None:
         """Keep the network as it is now best for these tasks."""
-        paths = {} if self._folder is None else {name: self._folder / f"{name}.ckpt" for name in names}
+        paths = {} if self._folder is None else {name: self._folder / f"{file_name(name)}.ckpt" for name in names}
         write_checkpoints(trainer, list(paths.values()))
         for name in names:
             score = scores[self.names.index(name)]

@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
-from .._plain import plain
+from .._plain import escaped, plain
 from ..metrics import Drop, DropAlarm
 from ..task import is_multi_task
 from ._stateful import StatefulCallback
@@ -115,7 +115,7 @@ class GapMonitor(StatefulCallback):
         train: list[float | None] = []
         validate: list[float | None] = []
         for task, trace in self._traces.items():
-            key = f"validate/{task}/loss"
+            key = f"validate/{escaped(task)}/loss"
             train.append(fmean(trace.heard) if trace.heard else None)
             validate.append(plain(float(shown[key])) if key in shown else None)
             trace.heard = []
@@ -126,12 +126,14 @@ class GapMonitor(StatefulCallback):
     def hear(self, step: int, values: Mapping[str, float]) -> None:
         """Note the training losses that are logged."""
         for task, trace in self._traces.items():
-            if (loss := values.get(f"train/{task}/loss")) is not None:
+            if (loss := values.get(f"train/{escaped(task)}/loss")) is not None:
                 trace.heard.append(loss)
 
     def values(self) -> dict[str, float]:
         """Return the latest gap of each task."""
-        return {f"train/{task}/gap": trace.gap for task, trace in self._traces.items() if trace.gap is not None}
+        return {
+            f"train/{escaped(task)}/gap": trace.gap for task, trace in self._traces.items() if trace.gap is not None
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return losses and alarms so far."""

@@ -10,6 +10,7 @@ import lightning as L
 from torch import Tensor
 
 from .._distributed import SHARDED
+from .._plain import escaped
 from ..task import MultiTask, is_multi_task
 from ._probe import Probe
 from ._stateful import StatefulCallback
@@ -147,7 +148,7 @@ class PairMonitor(StatefulCallback, ABC):
             return {}
         found = values.tolist()
         return {
-            f"train/{one}~{other}/{quantity}": found[i][j]
+            f"train/{escaped(one)}~{escaped(other)}/{quantity}": found[i][j]
             for i, one in enumerate(self.names)
             for j, other in enumerate(self.names)
             if (i < j or (both and i != j)) and found[i][j] == found[i][j]

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 
+from .._plain import escaped
 from .._table import table
 from ..samplers import MultiTaskSampler
 from ..task import is_multi_task
@@ -57,9 +58,9 @@ class SamplingMonitor(L.Callback):
         shown: dict[str, float] = {}
         for i, (source, readers) in enumerate(self._readers.items()):
             for task in (self._names[reader] for reader in readers):
-                shown[f"train/{task}/rate"] = rates[i]
-                shown[f"train/{task}/draws"] = float(self._sampler.drawn_rows(source))
-                shown[f"train/{task}/epochs"] = self._sampler.drawn_passes(source)
+                shown[f"train/{escaped(task)}/rate"] = rates[i]
+                shown[f"train/{escaped(task)}/draws"] = float(self._sampler.drawn_rows(source))
+                shown[f"train/{escaped(task)}/epochs"] = self._sampler.drawn_passes(source)
         return {name: value for name, value in shown.items() if not math.isnan(value)}
 
     def _prints(self, trainer: L.Trainer) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import lightning as L
 
 from .._lightning import insert_callbacks
+from .._plain import escaped
 from ..data import MultiTaskDataModule
 from ..modules import MultiTaskModule
 from ._cost import Cost
@@ -137,7 +138,7 @@ def task_scores(
     found = {
         name: TaskScore(metric, sign, _result(dict(results), name, metric)) for name, (metric, sign) in mains.items()
     }
-    for name, metric in (key.split("/") for key in also if f"test/{key}" in results):
+    for name, metric in (key.rsplit("/", 1) for key in also if f"test/{key}" in results):
         found[name] = TaskScore(metric, 1, float(results[f"test/{name}/{metric}"]))
     return found
 
@@ -156,7 +157,7 @@ def refuse_generators(data: MultiTaskDataModule) -> None:
 
 
 def _result(results: dict[str, float], task: str, metric: str) -> float:
-    key = f"test/{task}/{metric}"
+    key = f"test/{escaped(task)}/{metric}"
     if key not in results:
         raise ValueError(f"The split 'test' must have at least two labels for task {task!r}, got no {key!r}. Add them.")
     return results[key]

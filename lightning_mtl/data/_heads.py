@@ -74,12 +74,11 @@ def fit_heads(
     for name, tasks in readers.items():
         for task in tasks:
             head = task.known_head()
-            if not head.fitted and "train" in sources[name].splits:
+            if (not head.fitted or task.lacks_constants) and "train" in sources[name].splits:
                 examples = train.get(name) or sources[name].examples("train", inputs[name], task.columns)
                 reading = sources[name].readings.of("train", examples.inputs)
                 labels = known_labels(task, reading, f"source {name!r}, row")
                 try:
-                    head.fit(labels)
+                    task.fit(labels)
                 except ValueError as error:
                     raise ValueError(f"Column {task.column!r} of task {task.name!r}: {error}") from error
-                head.fitted = True  # a trained model keeps what it knows of its labels

@@ -202,13 +202,14 @@ class Head(LabelCoding, nn.Module, ABC):
         Raises:
             ValueError: A key that this head does not have, or names that do not fit.
         """
-        if unknown := [key for key in learned if key not in self.learns]:
+        if unknown := [key for key in learned if key not in (*self.learns, "constants")]:
             raise ValueError(
                 f"`learned` of {type(self).__name__} may hold {list(self.learns)}, got {unknown}. Restore it into a head "
                 "of the kind that learned it."
             )
         refuse_names(learned.get("names"), self._name_count, type(self).__name__)
-        self._learned = copy.deepcopy(dict(learned))
+        kept = {key: self._learned[key] for key in self._learned if key == "constants"}  # earlier checkpoints have none
+        self._learned = copy.deepcopy({**kept, **learned})
         self.fitted = True
         self._refresh_buffers()
 

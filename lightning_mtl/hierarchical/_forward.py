@@ -21,7 +21,7 @@ class ForwardPass:
     Args:
         hierarchy: The levels of the tasks.
         encoder: The encoder.
-        heads: Heads by the names of tasks.
+        heads: Heads by the keys of tasks.
         inputs: The encoder's columns.
         tasks: Numbers of the tasks to predict.
         plan: For levels that not all rows reach, the numbers of those that do.
@@ -94,7 +94,7 @@ class ForwardPass:
             self._taps[task, level] = read, self.active
             if of.top[task] == level:
                 read = read if len(of.levels[task]) == 1 else self._mixed(task)
-                head = self.heads[of.names[task]]
+                head = self.heads[of.keys[task]]
                 words = None if self.words is None else _kept(self.words, None, self.active)
                 self.predictions[task] = through(head, read, words)
                 self.rows[task] = self.active
@@ -104,7 +104,7 @@ class ForwardPass:
         of = self.hierarchy
         taps = [self._taps[task, level] for level in of.levels[task]]
         values = [_kept(tap[0] if isinstance(tap, tuple) else tap, rows, self.active) for tap, rows in taps]
-        mixed: Tensor = of.mixes[of.names[task]](values)
+        mixed: Tensor = of.mixes._modules[of.keys[task]](values)
         last = taps[-1][0]
         return (mixed, last[1]) if isinstance(last, tuple) else mixed
 
@@ -121,15 +121,15 @@ class ForwardPass:
 
     def _fed(self, task: int) -> Tensor:
         of = self.hierarchy
-        name = of.names[task]
-        head: Head = self.heads[name]
+        key = of.keys[task]
+        head: Head = self.heads[key]
         values = soft(head, _kept(self.predictions[task], self.rows[task], self.active))
         if of.detach_feeds:
             values = values.detach()
         if self.share and task in self.targets:
             labels, known = gold(head, _kept(self.targets[task], None, self.active))
             values = torch.where(known, self.share * labels + (1 - self.share) * values, values)
-        embedded: Tensor = of.embeddings[name](values)
+        embedded: Tensor = of.embeddings._modules[key](values)
         return embedded
 
     def labels(self, task: int, target: Tensor, rows: Tensor | None, *, words: bool) -> tuple[Tensor, Tensor | None]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .._checks import require
 from ..encoders import LevelledEncoder
+from ..heads import ByName
 from ..task import Task
 from ._label_feeds import LabelEmbedding, join, labels_of
 
@@ -47,6 +48,8 @@ class Hierarchy(nn.Module):
     ) -> None:
         super().__init__()
         self.names = [task.name for task in tasks]
+        self.keys = [task.key for task in tasks]
+        """The names of their modules."""
         self.levels = [_levels(task, encoder) for task in tasks]
         self.top = [max(levels) for levels in self.levels]
         """The highest level that each task reads."""
@@ -74,12 +77,12 @@ class Hierarchy(nn.Module):
         self.feed_width = feed_width
         self.detach_feeds = detach_feeds
         self.gold_steps = gold_steps
-        self.embeddings = nn.ModuleDict()
+        self.embeddings = ByName()
         """The embeddings of the labels of tasks that feed others."""
         self.joins = nn.ModuleDict(
             {str(level): join(feed_width, encoder.entrance(level), encoder.pretrained) for level in self.fed}
         )
-        self.mixes = nn.ModuleDict(
+        self.mixes = ByName(
             {name: Mix(len(levels)) for name, levels in zip(self.names, self.levels, strict=True) if len(levels) > 1}
         )
 
@@ -182,7 +185,8 @@ class Hierarchy(nn.Module):
             "mixes": [name for name in self.mixes if name in names],
         }
         kept._modules = {
-            part: nn.ModuleDict({name: getattr(self, part)[name] for name in found}) for part, found in wanted.items()
+            part: type(getattr(self, part))({name: getattr(self, part)[name] for name in found})
+            for part, found in wanted.items()
         }
         kept.fed = {level: feeding for level, feeding in self.fed.items() if level <= top}
         return copy.deepcopy(kept)

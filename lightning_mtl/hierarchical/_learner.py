@@ -33,7 +33,7 @@ class LevelLearner(Learner):
 
     def read(self, data: Mapping[str, Any]) -> Tensor:
         """Return the input of the head's layers."""
-        head: Any = self.heads[self._task.name]
+        head: Any = self.heads._modules[self._task.key]
         inputs: list[Tensor] = []
         handle = head.layers.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
         try:

@@ -212,7 +212,7 @@ class HierarchicalModule(MultiTaskModule):
     def build_heads(self) -> None:
         """Make the layers of the heads that are known, and the embeddings that they feed."""
         super().build_heads()
-        self.hierarchy.build(self.heads._modules)
+        self.hierarchy.build(dict(self.heads.items()))
 
     def _parameter_levels(self) -> list[tuple[nn.Module, list[nn.Parameter]]]:
         return fed_levels(self.hierarchy, self.encoder)

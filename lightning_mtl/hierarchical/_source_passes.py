@@ -29,7 +29,7 @@ def forward_pass(
     Args:
         hierarchy: The levels of the tasks.
         encoder: The encoder.
-        heads: Heads by the names of tasks.
+        heads: The heads.
         tasks: All tasks.
         part: The part of the batch from the source.
         share: The share of given labels in what is fed.

@@ -66,7 +66,7 @@ def from_learn2learn(
             f"`tasks` must be one if an `encoder` is given, with the learner as its head, got {len(given)}."
         )
     complete = [_with_layers(task, nn.Identity() if encoder is None else network) for task in given]
-    path = "encoder.trunk" if encoder is None else f"heads.{given[0].name}.layers"
+    path = "encoder.trunk" if encoder is None else f"heads.{given[0].key}.layers"
     rule = _rule(learner, path, steps, evaluation_steps)
     shared = HardSharing(network, width=complete[0].known_head().outputs) if encoder is None else encoder
     module = MetaLearningModule(

@@ -247,7 +247,7 @@ class MetaLearningModule(MultiTaskModule):
     @property
     def has_unused_parameters(self) -> bool:  # type: ignore[override]
         """Whether some parameters get no gradient in any step."""
-        return any(self.adaptation.replaces(f"heads.{task.name}.") for task in self.tasks)
+        return any(self.adaptation.replaces(f"heads.{task.key}.") for task in self.tasks)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the adapters, which are made again where they are needed."""

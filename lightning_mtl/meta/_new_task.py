@@ -16,8 +16,8 @@ def usual_method(module: MetaLearningModule, task: Task) -> tuple[Adaptation, No
     """Return the trained adaptation; what it learned for the head of a single task is transferred to the new head."""
     rule = copy.deepcopy(module.adaptation)
     if len(module.tasks) == 1:
-        own = {f"heads.{task.name}.{name}": value for name, value in task.known_head().named_parameters()}
-        rule.succeed(f"heads.{module.tasks[0].name}.", f"heads.{task.name}.", own)
+        own = {f"heads.{task.key}.{name}": value for name, value in task.known_head().named_parameters()}
+        rule.succeed(f"heads.{module.tasks[0].key}.", f"heads.{task.key}.", own)
     return rule, module.norm
 
 

@@ -8,6 +8,7 @@ from ._forgetting import Forgetting
 from ._forgetting_events import ForgettingEvents
 from ._forward_transfer import ForwardTransfer
 from ._kept import Kept
+from ._macro_f1 import MacroF1
 from ._mean_rank import MeanRank, mean_rank
 from ._score_matrix import ScoreMatrix
 from ._span_f1 import SpanF1
@@ -24,6 +25,7 @@ __all__ = [
     "ForgettingEvents",
     "ForwardTransfer",
     "Kept",
+    "MacroF1",
     "MeanRank",
     "ScoreMatrix",
     "SpanF1",

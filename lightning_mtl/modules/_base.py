@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .._distributed import SHARDED, gather_objects, sum_dtype, world_size
+from .._distributed import SHARDED, gather_objects, sum_dtype
 from .._lightning import callbacks_of, label_on_cpu, placed, run_missed_validation, sources_of_run, trainer_of
 from .._random_state import random_state, set_random_state, unchanged_random_state
 from ..callbacks import evaluating
@@ -20,6 +20,7 @@ from ..task import Batch, Task, TaskMetrics
 from ._callback_functions import keep_functions_of, remove_doubles
 from ._checks import refuse_lost_balancer
 from ._evaluation import Evaluation, read_precision
+from ._evaluation_log import log_evaluation
 from ._network import TaskNetwork
 from ._renamed import Renamed
 from ._step_loss import StepLoss
@@ -101,8 +102,8 @@ class TaskModule(TaskNetwork):
         return self._balance.latest()
 
     def scores(self) -> dict[str, float]:
-        """Return the latest validation score of each task that has one: its main metric, higher is better."""
-        return self.task_evaluation.scores(self.trainer.callback_metrics)
+        """Return the latest validation score of each task that has one, see `Task.score`; higher is better."""
+        return dict(self.task_evaluation.latest)
 
     def assess(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Score the tasks on these batches without any effect on training; all ranks must call it together.
@@ -111,12 +112,15 @@ class TaskModule(TaskNetwork):
             batches: Batches of this rank, e.g. of `MultiTaskDataModule.probe`.
 
         Returns:
-            The main metric of each task that has one and at least two labelled examples, higher is better; equal on all ranks.
+            The score of each task whose main metric is defined on at least two labelled examples, see `Task.score`; higher is better, and
+            equal on all ranks.
         """
         precision = self.trainer.precision_plugin.forward_context()
         with unchanged_random_state(), self.routing.no_task_left_out(), evaluating(self), torch.no_grad(), precision:
             gathered = self.task_evaluation.gather(batches, lambda batch: self.run(placed(self, batch)), self.device)
-        return self.task_evaluation.main_metrics_of(gathered)
+        scores = self.task_evaluation.scores_of(gathered)
+        self.task_evaluation.warn_left_out("validate", self.routing)
+        return scores
 
     # Before training
 
@@ -132,6 +136,7 @@ class TaskModule(TaskNetwork):
         self.sharded = isinstance(strategy, SHARDED)
         self.loss_over_ranks.world_size, self.loss_over_ranks.sharded = self.trainer.world_size, self.sharded
         self.routing.left_out = frozenset()  # an earlier run may have been interrupted
+        self.task_evaluation.start_run()
         keep_functions_of(callbacks_of(self.trainer), self._callback_functions)
         if sources_of_run(self.trainer) is None:
             self.routing.forget()  # what an earlier run was bound to
@@ -211,6 +216,7 @@ class TaskModule(TaskNetwork):
         self._balance.end_epoch(self.trainer.current_epoch)
         if self.trainer.current_epoch == 0:
             self.train_log.warn_untrained(self.trainer, self.routing)
+            self.task_evaluation.warn_never_defined()
 
     def _write_log(self) -> None:
         self.train_log.write(self.trainer, self.balance, self.task_evaluation, self.device)
@@ -249,15 +255,7 @@ class TaskModule(TaskNetwork):
         self._log_evaluation("test")
 
     def _log_evaluation(self, stage: str) -> None:
-        values, score = self.task_evaluation.finish(stage, self.device)
-        if not self.trainer.sanity_checking:
-            self.task_evaluation.warn_unscored(stage, self.routing)
-        if self.trainer.barebones:
-            return
-        synced = world_size() > 1  # the values are equal on all ranks already; this says so to Lightning
-        self.log_dict(values, sync_dist=synced)
-        if score is not None:
-            self.log(f"{stage}/score", score, prog_bar=True, sync_dist=synced)
+        log_evaluation(self, self.task_evaluation, stage)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add a description of the model, and the random state of every rank.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from .._distributed import sum_dtype, sum_over_ranks
+from .._plain import escaped
 from ..gradients import Step, TaskResult
 from ..heads import at_least_float32
 from ..task import Routing, Task, TaskMetrics, precision_of
+from ._left_out import LeftOut
 from ._step_loss import label_counts
 
 Gathered = tuple[TaskMetrics, Tensor]
-"""Metrics that were updated with predictions, and the number of labels of each task, on this rank."""
+"""Metrics that were updated with predictions, and the summed loss and number of labels of each task, on this rank."""
 
 
 class Evaluation:
@@ -31,11 +33,16 @@ class Evaluation:
         self._totals: Tensor | None = None
         self.scored: dict[str, int] = {}
         """Labels of each task in the latest evaluation, on all ranks together."""
+        self.latest: dict[str, float] = {}
+        """The scores of the tasks in the latest validation."""
+        self.logged: dict[str, set[str]] = {}
+        """The names of what was logged of each stage last."""
+        self.left_out = LeftOut()
 
     def follow(self, tasks: Sequence[Task]) -> None:
         """Evaluate these tasks from now on; all heads must be known."""
         self.tasks = tuple(tasks)
-        self.main_metrics = [task.main_metric() for task in tasks]
+        self.scorings = [task.scoring() for task in tasks]
 
     def start(self, stage: str) -> None:
         """Discard the sums of an interrupted evaluation."""
@@ -49,9 +56,7 @@ class Evaluation:
             self._totals = self._no_totals(device)
         for result in step.results:
             if not self.tasks[result.task].auxiliary:
-                labels = len(result.target)
-                self._totals[result.task, 0] += result.loss.detach() * labels
-                self._totals[result.task, 1] += labels
+                self._add_to(self._totals, result)
                 self._update(self._module.metrics, stage, result)
 
     def finish(self, stage: str, device: torch.device) -> tuple[dict[str, float], float | None]:
@@ -60,21 +65,33 @@ class Evaluation:
         self._totals = None
         self._set_scored(counts)
         means = {task.name: sums[i] / counts[i] for i, task in enumerate(self.tasks) if counts[i]}
-        values = {f"{stage}/{name}/loss": mean for name, mean in means.items()}
+        values = {f"{stage}/{escaped(name)}/loss": mean for name, mean in means.items()}
         values[f"{stage}/loss"] = sum(task.weight * means[task.name] for task in self.tasks if task.name in means)
-        found = self._module.metrics.compute(stage, counts)
-        scores = self._main(found, stage).values()
-        for group in found.values():
-            values |= {key: float(value) for key, value in group.items()}
-        return values, sum(scores) / len(scores) if scores else None
+        found, scores = self._computed(self._module.metrics, stage, sums, counts, device)
+        if stage == "validate":
+            self.latest = scores
+        for i, group in found.items():
+            values |= {f"{stage}/{self.tasks[i].log_name}/{name}": value for name, value in group.items()}
+        return values, sum(scores.values()) / len(scores) if scores else None
 
-    def warn_unscored(self, stage: str, routing: Routing) -> None:
-        """Warn of tasks that had too few labels in the latest evaluation."""
+    def warn_left_out(self, stage: str, routing: Routing) -> None:
+        """Warn of tasks that had too few labels in the latest evaluation, and of metrics that are not defined."""
         tasks = [task.name for i, task in enumerate(self.tasks) if not routing.idle(i) and not task.auxiliary]
-        if few := [name for name in tasks if self.scored[name] < 2]:
-            warnings.warn(
-                f"Fewer than two labelled examples to {stage} {few} on: their metrics are left out.", stacklevel=1
-            )
+        few = [name for name in tasks if self.scored[name] < 2]
+        self.left_out.warn(stage, few, on=self._module.trainer.is_global_zero)
+
+    def warn_never_defined(self) -> None:
+        """Warn of training metrics that were defined in no batch whose metrics were logged."""
+        self.left_out.warn("train", [], on=self._module.trainer.is_global_zero)
+
+    def start_run(self) -> None:
+        """Forget an earlier run: its scores, and what was told of it."""
+        self.latest, self.left_out = {}, LeftOut()
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether a task has a metric that counts for the score."""
+        return any(scoring is not None for scoring in self.scorings)
 
     def gather(self, batches: Iterable[Any], run: Callable[[Any], Step], device: torch.device) -> Gathered:
         """Collect the predictions for these batches, apart from those of the splits.
@@ -87,36 +104,30 @@ class Evaluation:
         metrics = TaskMetrics(self.tasks)
         metrics.set_dtype(sum_dtype(device))
         metrics.to(device)
-        counts = self._no_totals(device)[:, 0]
+        totals = self._no_totals(device)
         for batch in batches:
             for result in run(batch).results:
-                counts[result.task] += len(result.target)
+                self._add_to(totals, result)
                 self._update(metrics, "validate", result)
-        return metrics, counts
+        return metrics, totals
 
-    def main_metrics_of(self, gathered: Gathered) -> dict[str, float]:
-        """Return the main metric of each task on collected predictions, over all ranks; higher is better."""
-        metrics, counts = gathered
-        known = sum_over_ranks(counts).tolist()
-        self._set_scored(known)
-        return self._main(metrics.compute("validate", known), "validate")
+    def scores_of(self, gathered: Gathered) -> dict[str, float]:
+        """Return the score of each task on collected predictions, over all ranks; higher is better."""
+        metrics, totals = gathered
+        sums, counts = sum_over_ranks(totals).T.tolist()
+        self._set_scored(counts)
+        scores: dict[str, float] = self._computed(metrics, "validate", sums, counts, totals.device)[1]
+        return scores
 
     def training_metrics(self, results: Sequence[TaskResult], device: torch.device) -> dict[str, float]:
         """Return the metrics of a training batch; all ranks must call it together."""
         for result in results:
             self._update(self._module.metrics, "train", result)
         counts = sum_over_ranks(label_counts(results, len(self.tasks), device)).tolist()
-        groups = self._module.metrics.compute("train", counts).values()
-        return {name: value.item() for group in groups for name, value in group.items()}
-
-    def scores(self, logged: Mapping[str, Any]) -> dict[str, float]:
-        """Return the latest validation score of each task that has one: its main metric, higher is better."""
-        keys = {
-            task.name: (f"validate/{task.name}/{main[0]}", main[1])
-            for task, main in zip(self.tasks, self.main_metrics, strict=True)
-            if main is not None
+        found, _ = self._computed(self._module.metrics, "train", counts, counts, device)
+        return {
+            f"train/{self.tasks[i].log_name}/{name}": value for i, of in found.items() for name, value in of.items()
         }
-        return {name: sign * float(logged[key]) for name, (key, sign) in keys.items() if key in logged}
 
     def _no_totals(self, device: torch.device) -> Tensor:
         return torch.zeros(len(self.tasks), 2, dtype=sum_dtype(device), device=device)
@@ -124,14 +135,40 @@ class Evaluation:
     def _set_scored(self, counts: Sequence[float]) -> None:
         self.scored = {task.name: int(count) for task, count in zip(self.tasks, counts, strict=True)}
 
-    def _main(self, found: dict[int, dict[str, Tensor]], stage: str) -> dict[str, float]:
-        """Return the main metric of each task, higher is better."""
+    def _add_to(self, totals: Tensor, result: TaskResult) -> None:
+        labels = len(result.target)
+        totals[result.task, 0] += result.loss.detach() * labels
+        totals[result.task, 1] += labels
+
+    def _computed(
+        self, metrics: TaskMetrics, stage: str, sums: Sequence[float], counts: Sequence[float], device: torch.device
+    ) -> tuple[dict[int, dict[str, float]], dict[str, float]]:
+        """Return the metrics of each task, and the scores of those that have one; note what is not defined."""
+        computed, plain = metrics.compute(stage, counts, device)
+        found = {i: {name: float(value) for name, value in group.items()} for i, group in computed.items()}
         scores = {}
-        for i, group in found.items():
-            if (main := self.main_metrics[i]) is not None:
-                name = self.tasks[i].name
-                scores[name] = main[1] * float(group[f"{stage}/{name}/{main[0]}"])
-        return scores
+        for i, values in found.items():
+            name = self.tasks[i].name
+            self.left_out.note(stage, name, metrics.undefined.get(i, {}), values)
+            self.left_out.note_partial(stage, name, metrics.partly.get(i, {}), self.tasks[i].known_head().called)
+            score = self._score(stage, i, values, plain[i], finite=math.isfinite(sums[i]))
+            if score is not None:
+                scores[name] = score
+        return found, scores
+
+    def _score(
+        self, stage: str, task: int, values: Mapping[str, float], plain: Sequence[float], *, finite: bool
+    ) -> float | None:
+        """Return the score of a task; None where it is not defined, and NaN where its network predicts no numbers."""
+        scoring = self.scorings[task]
+        if scoring is None or stage == "train":
+            return None
+        value = values.get(scoring.metric, math.nan)
+        score = value if math.isnan(value) else scoring(value, plain)
+        if math.isnan(score) and finite:
+            self.left_out.note_score(stage, scoring, computed=not math.isnan(value), known=bool(plain))
+            return None
+        return score
 
     def _update(self, metrics: TaskMetrics, stage: str, result: TaskResult) -> None:
         head: Any = self._module.heads[self.tasks[result.task].name]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..encoders import Encoder
-from ..heads import Head, through
+from ..heads import ByName, Head, through
 from ..inputs import WORDS
 from ..task import Task, in_precision, precision_of
 
@@ -37,7 +37,8 @@ class Exported(nn.Module):
         super().__init__()
         self.hidden = frozenset(hidden)
         self.encoder = copy.deepcopy(encoder)
-        self.heads = nn.ModuleDict({task.name: copy.deepcopy(task.known_head()) for task in tasks})
+        self.heads = ByName({task.name: copy.deepcopy(task.known_head()) for task in tasks})
+        self.keys = {task.name: task.key for task in tasks}
         self.eval()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -52,9 +53,9 @@ class Exported(nn.Module):
         columns = {name: column for name, column in inputs.items() if name not in self.hidden}
         if any(column.is_floating_point() for column in columns.values()):
             columns = in_precision(columns, precision_of(self.encoder))
-        heads: Any = self.heads
+        heads: Any = self.heads._modules
         outputs = self.outputs(columns, inputs.get(WORDS))
-        return {name: heads[name].predict(output) for name, output in outputs.items()}
+        return {name: heads[self.keys[name]].predict(output) for name, output in outputs.items()}
 
     def outputs(self, inputs: dict[str, Tensor], words: Tensor | None = None) -> dict[str, Tensor]:
         """Return the output of each task's head: logits, or scaled values.
@@ -63,8 +64,8 @@ class Exported(nn.Module):
             inputs: The encoder's columns and no others.
             words: The number of the word that starts at each position, -1 elsewhere.
         """
-        features, heads = self.encoder(inputs, list(self.heads)), self.heads._modules
-        return {name: through(cast(Head, head), features[name], words) for name, head in heads.items()}
+        features, heads = self.encoder(inputs, list(self.keys)), self.heads._modules
+        return {name: through(cast(Head, heads[key]), features[name], words) for name, key in self.keys.items()}
 
 
 def traced(module: Exported, example: Mapping[str, Tensor], format: Format) -> Any:

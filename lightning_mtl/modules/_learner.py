@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..heads import through
+from ..heads import ByName, through
 from ..inputs import WORDS
 from ..task import Task
 
@@ -38,8 +38,8 @@ class Learner(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.heads = nn.ModuleDict({task.name: head})
-        self.losses = nn.ModuleDict(dict(losses.items()))
+        self.heads = ByName({task.name: head})
+        self.losses = ByName(dict(losses.items()))
         self._task = task
         self._loss = loss
 
@@ -62,7 +62,7 @@ class Learner(nn.Module):
         """Return the head's output."""
         name = self._task.name
         features = self.encoder(data["inputs"], [name])[name]
-        head: Any = self.heads[name]
+        head: Any = self.heads._modules[self._task.key]
         return through(head, features, data.get("words"))
 
     def read(self, data: Mapping[str, Any]) -> Tensor:
@@ -70,7 +70,7 @@ class Learner(nn.Module):
         name = self._task.name
         features = self.encoder(data["inputs"], [name])[name]
         values, mask = features if isinstance(features, tuple) else (features, None)
-        head: Any = self.heads[name]
+        head: Any = self.heads._modules[self._task.key]
         vectors: Tensor = head.read(values, mask)
         return vectors if head.drop is None else head.drop(vectors)
 

@@ -181,8 +181,8 @@ class MultiTaskModule(TaskModule):
         Args:
             task: Its number.
         """
-        of, held = self.tasks[task], self.losses._modules
-        losses: Any = {of.name: held[of.name]} if of.name in held else {}
+        of = self.tasks[task]
+        losses: Any = {of.name: self.losses[of.name]} if of.name in self.losses else {}
         return Learner(of, self.encoder, self.heads[of.name], self._losses[task], losses)
 
     def usual_method(self, task: Task) -> tuple[Adaptation, Norm]:
@@ -248,6 +248,6 @@ class MultiTaskModule(TaskModule):
 
     def _outputs(self, features: Mapping[int, Features], tasks: Sequence[int], words: Tensor | None) -> list[Tensor]:
         heads: Any = self.heads._modules  # the look-up of `ModuleDict` costs as much as a small layer
-        return [through(heads[self.tasks[i].name], features[i], words) for i in tasks]
+        return [through(heads[self.tasks[i].key], features[i], words) for i in tasks]
 
     predict, tune_thresholds, export, adapt = predict, tune_thresholds, export, adapt

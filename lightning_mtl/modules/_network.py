@@ -15,6 +15,7 @@ from .._lightning import trainer_of
 from ..balancers import Balancer, FromGramian, Weighting
 from ..encoders import Encoder, LevelledEncoder
 from ..gradients import Measuring, own_balancer
+from ..heads import ByName
 from ..inputs import Inputs
 from ..optim import FineTuning, MakeOptimizer, ParameterGroups
 from ..saving import kind_of, load_checkpoint, load_folder, save_pretrained, warm_start, write_whole_checkpoints
@@ -48,8 +49,8 @@ class TaskNetwork(L.LightningModule):
         self.encoder = encoder
         self.inputs: dict[str, Inputs] = {}
         """How the rows of each source become inputs of the encoder; `MultiTaskDataModule` fills it before training."""
-        self.heads = nn.ModuleDict()
-        self.losses = nn.ModuleDict()
+        self.heads = ByName()
+        self.losses = ByName()
         self.balancer = own_balancer(balancer)
         """How the tasks of a step are balanced; not used with a single task."""
         self.lost_balancer: str | None = None
@@ -114,8 +115,7 @@ class TaskNetwork(L.LightningModule):
         head = task.known_head()
         if task.loss is None:
             return head.loss_of
-        held: Any = self.losses._modules
-        own: Any = held.get(task.name, task.loss)
+        own: Any = self.losses._modules.get(task.key, task.loss)
         return lambda prediction, target: checked_loss(
             task.name, own(prediction, head.scaled_labels(target)), prediction, target
         )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .._lightning import publish, sampler_of_data
+from .._plain import escaped
 from ..callbacks import LossHistory
 from ..gradients import Balance, Step, TaskResult
 from ..task import Routing, Task
@@ -97,14 +98,14 @@ class TrainLog:
         values = {"train/loss": (losses @ losses.new_tensor(self.weights)).mean().item()}
         means = (losses.sum(0) / present.sum(0)).tolist()
         values |= {
-            f"train/{task.name}/loss": mean
+            f"train/{task.log_name}/loss": mean
             for task, mean in zip(self.tasks, means, strict=True)
             if not math.isnan(mean)
         }
         values |= self._loss_shares(losses)
         if balance is not None:
             weights_of = zip(balance.tasks, balance.weights.tolist(), strict=True)
-            values |= {f"train/{name}/loss_weight": weight for name, weight in weights_of}
+            values |= {f"train/{escaped(name)}/loss_weight": weight for name, weight in weights_of}
         for more in self.extra_values:
             values |= more()
         values |= evaluation.training_metrics(self._results, device)
@@ -121,7 +122,7 @@ class TrainLog:
             return {}
         sums = losses.sum(0) * losses.new_tensor(self.weights)
         shares = (sums / sums.sum()).tolist()
-        return {f"train/{task.name}/loss_share": share for task, share in zip(self.tasks, shares, strict=True)}
+        return {f"train/{task.log_name}/loss_share": share for task, share in zip(self.tasks, shares, strict=True)}
 
     def warn_untrained(self, trainer: L.Trainer, routing: Routing) -> None:
         """Warn of tasks that had no labels so far, though their source was drawn."""

@@ -13,6 +13,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from .._checks import did_you_mean, require
+from .._plain import escaped
 from ._layers import Levels, Place, places, without_decay
 
 _FUSED = ("cpu", "cuda", "mps")
@@ -201,7 +202,7 @@ class FineTuning:
     def _head_rate(self, task: str, decays: Mapping[str, float]) -> tuple[str, float]:
         own, usual = self.rates or {}, self.lr if self.head_lr is None else self.head_lr
         apart = task in own or task in decays
-        return f"heads/{task}" if apart else "heads", own.get(task, usual)
+        return f"heads/{escaped(task)}" if apart else "heads", own.get(task, usual)
 
     def _trunk_rate(
         self, at: Place, top: int, rates: Mapping[int, float], starts: Mapping[int, int]

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from .._plain import escaped
 from ._fine_tuning import FineTuning
 
 MakeOptimizer = Callable[[Iterable[Any]], Optimizer]
@@ -45,7 +46,7 @@ class ParameterGroups:
         Raises:
             ValueError: A task has a weight decay, and the optimizer has none.
         """
-        decays = {f"heads/{task}": decay for task, decay in self.decays.items()}
+        decays = {f"heads/{escaped(task)}": decay for task, decay in self.decays.items()}
         rate = {} if self.lr is None else {"lr": self.lr}
         groups: list[dict[str, Any]] = [
             {"params": params, "name": name, **rate} for name, params in self._of_network(decays).items() if params
@@ -73,7 +74,8 @@ class ParameterGroups:
         for parameter in self.module.parameters():
             if parameter.requires_grad and id(parameter) not in in_rules:
                 task = task_of.get(id(parameter))
-                own = f"heads/{task}" if f"heads/{task}" in groups else "heads"
+                own = "heads" if task is None else f"heads/{escaped(task)}"
+                own = own if own in groups else "heads"
                 groups["trunk" if task is None else own].append(parameter)
         return groups
 

@@ -50,7 +50,7 @@ def _row(task: Task, scores: Mapping[str, float]) -> str:
     labels = ", ".join(map(str, names[:8])) + (", ..." if len(names) > 8 else "")
     found: list[str] = []
     for stage in ("test", "validate"):
-        prefix = f"{stage}/{task.name}/"
+        prefix = f"{stage}/{task.log_name}/"
         found = found or [
             f"{key.removeprefix(prefix)} {value:.4f}" for key, value in scores.items() if key.startswith(prefix)
         ]

@@ -29,6 +29,7 @@ def describe_task(task: Task) -> Description:
         "weight_decay": task.weight_decay,
         "loss": describe(task.loss),
         "metrics": describe(task.metrics),
+        "score": describe(task.score),
         "head": {"layers": describe(head), "learned": head.learned()},
     }
 
@@ -48,8 +49,10 @@ def rebuild_task(of: Mapping[str, Any], given: Task | None, where: str) -> Task:
     if given is not None and given.head is not None:
         return given
     needed = {"head": of["head"]["layers"]} if given is not None else {**of, "head": of["head"]["layers"]}
-    if custom := custom_objects({key: needed.get(key) for key in ("head", "loss", "metrics")}, f"task {name!r}"):
-        refuse_custom(custom, where, f"tasks=[Task({name!r}, loss=..., metrics=..., head=...)]")
+    if custom := custom_objects(
+        {key: needed.get(key) for key in ("head", "loss", "metrics", "score")}, f"task {name!r}"
+    ):
+        refuse_custom(custom, where, f"tasks=[Task({name!r}, loss=..., metrics=..., score=..., head=...)]")
     head = rebuilt_head(of["head"])
     if given is not None:
         return Task(
@@ -60,6 +63,7 @@ def rebuild_task(of: Mapping[str, Any], given: Task | None, where: str) -> Task:
             loss=given.loss,
             metrics=given.metrics,
             weight=given.weight,
+            score=given.score,
             **{key: getattr(given, key) for key in _OPTIONS},
         )
     return Task(
@@ -70,6 +74,7 @@ def rebuild_task(of: Mapping[str, Any], given: Task | None, where: str) -> Task:
         loss=rebuild(of["loss"]),
         metrics=rebuild(of["metrics"]),
         weight=of["weight"],
+        score=rebuild(of.get("score")),
         **{key: of[key] for key in _OPTIONS if key in of},
     )
 

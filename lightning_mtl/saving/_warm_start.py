@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .._plain import unescaped
 from .._table import one_line
 from ..task import MultiTask
 from ._files import read_model
@@ -58,4 +59,5 @@ def warm_start(module: MultiTask, path: str | Path) -> dict[str, list[str]]:
 
 
 def _part(name: str) -> str:
-    return ".".join(name.split(".")[: 2 if name.startswith("heads.") else 1])
+    part, *rest = name.split(".")
+    return f"heads.{unescaped(rest[0])}" if part == "heads" else part

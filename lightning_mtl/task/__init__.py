@@ -7,6 +7,7 @@ from ._metrics import TaskMetrics
 from ._multi_task import LevelledMultiTask, MultiTask, is_levelled, is_multi_task
 from ._precision import in_precision, precision_of
 from ._routing import Batch, Routing
+from ._scoring import Scoring
 from ._task import Level, Loss, Task
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LevelledMultiTask",
     "MultiTask",
     "Routing",
+    "Scoring",
     "Task",
     "TaskMetrics",
     "in_precision",

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
-
 from ..heads import Head
 
 
 def refuse_name(name: str) -> None:
-    """Reject a name that cannot be used in logs and for modules.
+    """Reject what is no name.
 
     Raises:
-        ValueError: It cannot.
+        TypeError: It is no text.
+        ValueError: It is empty.
     """
-    if not name or "." in name or "/" in name or name in dir(nn.ModuleDict):
+    if not isinstance(name, str):
+        raise TypeError(
+            f"`name` of a task must be a text, got {name!r}. Write Task({str(name)!r}), and name the column so."
+        )
+    if not name:
         raise ValueError(
-            f"`name` of a task must be a word without '.' or '/' that torch.nn.ModuleDict does not use itself, "
-            f"got {name!r}. Choose another, e.g. {name.replace('.', '_').replace('/', '_') + '_task'!r}."
+            "`name` of a task must not be empty. Give it one, and the column beside it: Task('price', target='')."
         )
 
 
@@ -62,6 +64,19 @@ def refuse_weight(task: str, weight: float) -> None:
     if not 0 < weight < float("inf"):
         raise ValueError(
             f"`weight` of task {task!r} must be a positive number, got {weight}. Leave the task out to train without it."
+        )
+
+
+def refuse_score(task: str, score: Any) -> None:
+    """Reject what is neither the name of a metric nor a function.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if score is not None and not isinstance(score, str) and not callable(score):
+        raise TypeError(
+            f"`score` of task {task!r} must be the name of one of its metrics or a function of the first one's value, got {score!r}. "
+            "E.g. score='f1', or score=lambda error: 1 - error / 10."
         )
 
 

@@ -1,23 +1,23 @@
-"""The metrics of a task that was given none."""
+"""The metrics of a task by their names; those of a task that was given none."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     BinaryAccuracy,
     BinaryF1Score,
     MulticlassAccuracy,
-    MulticlassF1Score,
     MultilabelAccuracy,
     MultilabelF1Score,
 )
 from torchmetrics.regression import MeanAbsoluteError, R2Score
 
 from ..heads import Head, Tagging
-from ..metrics import SpanF1, scheme_of
+from ..metrics import MacroF1, SpanF1, scheme_of
 
 
 def default_metrics(task: str, head: Head) -> dict[str, Metric]:
@@ -35,7 +35,7 @@ def default_metrics(task: str, head: Head) -> dict[str, Metric]:
         case "binary":
             return {"accuracy": BinaryAccuracy(validate_args=False), "f1": BinaryF1Score(validate_args=False)}
         case "multiclass":
-            return {"accuracy": _accuracy(n), "f1": MulticlassF1Score(n, average="macro", validate_args=False)}
+            return {"accuracy": _accuracy(n), "f1": MacroF1(n)}
         case "multilabel":
             return {
                 "f1": MultilabelF1Score(n, average="macro", ignore_index=-100, validate_args=False),
@@ -44,7 +44,7 @@ def default_metrics(task: str, head: Head) -> dict[str, Metric]:
         case "tagging":
             if span_scheme(head) is not None:
                 return {"f1": SpanF1(cast(list[str], head.names)), "accuracy": _accuracy(n)}
-            return {"accuracy": _accuracy(n), "f1": MulticlassF1Score(n, average="macro", validate_args=False)}
+            return {"accuracy": _accuracy(n), "f1": MacroF1(n)}
         case "arcs":  # positions differ from batch to batch; a micro average does not depend on the number of classes
             return {"accuracy": _accuracy(2)}
         case "regression":
@@ -55,6 +55,24 @@ def default_metrics(task: str, head: Head) -> dict[str, Metric]:
 def span_scheme(head: Head) -> str | None:
     """Return how the tags of a head mark spans, e.g. "BIO"; None where they mark none."""
     return scheme_of(head.names) if isinstance(head, Tagging) and head.names else None
+
+
+def named_metrics(task: str, given: Metric | Sequence[Metric] | Mapping[str, Metric]) -> Mapping[str, Metric]:
+    """Return the metrics that a task was given by their names; those without one go by their class.
+
+    Raises:
+        ValueError: Two without a name are of one class.
+    """
+    if isinstance(given, Mapping | MetricCollection):
+        return given
+    listed = [given] if isinstance(given, Metric) else list(given)
+    named = {type(metric).__name__: metric for metric in listed}
+    if len(named) < len(listed):
+        raise ValueError(
+            f"`metrics` of task {task!r} must be of different classes where they have no names, got "
+            f"{[type(metric).__name__ for metric in listed]}. Name them: metrics={{'micro': ..., 'macro': ...}}."
+        )
+    return named
 
 
 def _accuracy(classes: int) -> Metric:

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from ..heads import Head
+from .._plain import escaped
+from ..heads import Head, module_key
 from ._arguments import (
     refuse_feeds,
     refuse_head,
@@ -17,10 +18,13 @@ from ._arguments import (
     refuse_loss,
     refuse_name,
     refuse_regularization,
+    refuse_score,
     refuse_weight,
 )
 from ._batch_columns import ROWS
-from ._default_metrics import default_metrics
+from ._constants import KEPT, constants_of, known_constants
+from ._default_metrics import default_metrics, named_metrics
+from ._scoring import Score, Scoring, scoring_of
 from ._target import Target
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -35,7 +39,8 @@ class Task:
     A task is a description: each module made from it gets its own copy of the head.
 
     Args:
-        name: Name in logs, tables and predictions; must not contain "." or "/".
+        name: Name in logs, tables and predictions: any text. In keys what has a meaning there is escaped, e.g. "/" as "%2F" in
+            "<stage>/<task>/<metric>".
         source: The source that it reads. Default: the only source, or else the source with the name of the task.
         target: The column of that source that holds its labels, or several columns that one head predicts together. Default:
             the column with the name of the task.
@@ -46,7 +51,7 @@ class Task:
         loss: `loss(prediction, target)` over the labelled examples, where `prediction` is the output of the head (logits for
             classes): a mean (a scalar) or one value per example. Default: the loss of the head.
         metrics: One torchmetrics `Metric`, a list, a dictionary by name, or a `MetricCollection`; they get the result of
-            `head.predict` (of words: the labelled ones, [words, tags]). The first one counts for `<stage>/score`.
+            `head.predict` (of words: the labelled ones, [words, tags]). The first one counts for `<stage>/score`, see `score`.
             Default: accuracy and macro F1 for classes, R² and mean absolute error for numbers, F1 of spans for tags
             such as B-PER, accuracy for dependency arcs (unlabelled attachment score). An empty list means none.
         weight: Factor of its loss, for the trunk and for the head.
@@ -60,12 +65,17 @@ class Task:
             optimizer.
         label_smoothing: Share of a label that an inferred head for classes spreads over all classes while training, in [0, 1); the
             losses of evaluation are without it. A head that is given has a `label_smoothing` of its own.
+        score: What counts for `<stage>/score`: the name of one of its `metrics`, or a function from the value of the first metric to a
+            score, higher is better. Default: a metric that declares its highest value (torchmetrics' `plot_upper_bound`), such as accuracy,
+            F1, AUROC, R² or a correlation, counts as it is, or, where lower is better, by how far it stays below that value. Others,
+            such as the mean absolute error, count as a share of a plain baseline's: 1 - error / error of the mean or the median of the
+            training labels, whichever is better (for classes: of their shares), on the same rows.
 
     Raises:
         ValueError: A name that cannot be used, a weight that is not a positive number, a dropout or a label smoothing that is out
             of its range or given beside a head (label smoothing: or beside a loss), a weight decay below 0, no level, or a task
             that feeds itself.
-        TypeError: `head` is no `Head`.
+        TypeError: `head` is no `Head`, or `score` neither a name nor a function.
 
     Example:
         >>> from lightning_mtl import Multiclass, Task
@@ -88,13 +98,19 @@ class Task:
     dropout: float = 0.0
     weight_decay: float | None = None
     label_smoothing: float = 0.0
+    score: Score | None = None
     column: str = field(init=False)
     """The column of its labels in a batch: `target`, or else its name."""
+    key: str = field(init=False)
+    """The name of its modules: its name, in which what `torch` reserves is escaped."""
+    log_name: str = field(init=False)
+    """Its name in the keys of logs, "<stage>/<task>/<metric>", in which "/" is escaped."""
     columns: list[str] = field(init=False)
     """The columns of the dataset that hold its labels; several make one in a batch."""
 
     def __post_init__(self) -> None:
         refuse_name(self.name)
+        self.key, self.log_name = module_key(self.name), escaped(self.name)
         refuse_head(self.name, self.head)
         refuse_loss(self.name, self.loss)
         refuse_weight(self.name, self.weight)
@@ -106,6 +122,7 @@ class Task:
             head=self.head is not None,
             loss=self.loss is not None,
         )
+        refuse_score(self.name, self.score)
         refuse_level(self.name, self.level)
         refuse_feeds(self.name, self.feeds_from)
         self.level = self.level if isinstance(self.level, int | str) else list(self.level)
@@ -140,18 +157,40 @@ class Task:
             None for a task without metrics, which does not count for the score.
 
         Raises:
-            ValueError: The first metric does not say whether higher is better.
+            ValueError: The metric does not say whether higher is better, or `score` names none.
         """
-        name, metric = next(iter(self._metrics().items()), ("", None))
-        if metric is None:
-            return None
-        better = metric.higher_is_better if isinstance(metric, Metric) else None
-        if better is None:
-            raise ValueError(
-                f"The first of the `metrics` of task {self.name!r} must say whether higher is better, since it counts for "
-                f"the score; got {type(metric).__name__}. Put one first whose `higher_is_better` is true or false."
-            )
-        return name, 1 if better else -1
+        scoring = self.scoring()
+        return None if scoring is None else (scoring.metric, scoring.sign)
+
+    def scoring(self) -> Scoring | None:
+        """Return how the value of its main metric becomes its score.
+
+        Returns:
+            None for a task without metrics.
+
+        Raises:
+            ValueError: The metric does not say whether higher is better, or `score` names none.
+        """
+        return scoring_of(self.name, dict(self._metrics().items()), self.score)
+
+    def fit(self, target: Tensor) -> None:
+        """Let the head learn from the labels of all training examples; see `Head.fit`.
+
+        Args:
+            target: All labels that are not missing, in the head's form.
+        """
+        head = self.known_head()
+        if not head.fitted:
+            head.fit(target)
+            head.fitted = True  # a trained model keeps what it knows of its labels
+        if self.lacks_constants:
+            head.restore({**head.learned(), KEPT: constants_of(head, target)})
+
+    @property
+    def lacks_constants(self) -> bool:
+        """Whether its score is a share of a plain baseline's, whose predictions are not known."""
+        scoring = self.scoring()
+        return scoring is not None and scoring.needs_baseline and not known_constants(self.known_head())
 
     def label(self, columns: dict[str, Any], where: str = "row") -> None:
         """Convert this task's target in a batch into the form of its head, and note the rows that have a label.
@@ -243,17 +282,6 @@ class Task:
     def _metrics(self) -> Mapping[str, Metric] | MetricCollection:
         if self.auxiliary:
             return {}
-        match self.metrics:
-            case None:
-                return default_metrics(self.name, self.known_head())
-            case Metric():
-                return {type(self.metrics).__name__: self.metrics}
-            case MetricCollection() | Mapping():
-                return self.metrics
-        named = {type(metric).__name__: metric for metric in self.metrics}
-        if len(named) < len(self.metrics):
-            raise ValueError(
-                f"`metrics` of task {self.name!r} must be of different classes where they have no names, got "
-                f"{[type(metric).__name__ for metric in self.metrics]}. Name them: metrics={{'micro': ..., 'macro': ...}}."
-            )
-        return named
+        if self.metrics is None:
+            return default_metrics(self.name, self.known_head())
+        return named_metrics(self.name, self.metrics)

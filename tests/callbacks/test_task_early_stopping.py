@@ -384,7 +384,7 @@ def test_scores_count_in_the_direction_of_the_metric(trainer: TrainerMaker) -> N
     record = stopping.record()
     assert record["tasks"] == ["size"]
     assert record["best"]["size"]["step"] == 25
-    assert record["best"]["size"]["score"] < 0
+    assert 0 < record["best"]["size"]["score"] < 1  # a share of the error of a constant
     assert record["stopped"] == {}
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from lightning_mtl.metrics import SpanF1, scheme_of
+from lightning_mtl.metrics import MacroF1, SpanF1, scheme_of
 from tests.cases import over
 
 NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
@@ -192,3 +192,21 @@ def test_tags_tell_how_they_mark_spans(names: list[Any], scheme: str | None) -> 
     if scheme is None and all(isinstance(name, str) for name in names):
         with pytest.raises(ValueError, match=r"`names` must be 'O' and tags of spans, e\.g\. 'B-PER'"):
             SpanF1(names)
+
+
+@over("seed", range(5))
+def test_macro_f1_is_that_of_torchmetrics_bit_for_bit(seed: int) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    preds, target = torch.rand(30, 7, generator=chance), torch.randint(0, 5, (30,), generator=chance)
+    made, theirs = MacroF1(7), MulticlassF1Score(7, average="macro", validate_args=False)
+    for part in (slice(0, 20), slice(20, 21), slice(21, None)):
+        for metric in (made, theirs):
+            metric.update(preds[part], target[part])
+    assert made.compute().equal(theirs.compute())
+
+
+def test_macro_f1_of_many_classes_keeps_a_few_numbers_for_each() -> None:
+    """Torchmetrics makes a matrix of 8 TB here."""
+    metric = MacroF1(1_000_000)
+    metric.update(torch.arange(40), torch.arange(40) * 2)
+    assert metric.compute().item() == pytest.approx(1 / 60)  # one right of the 60 classes that occur

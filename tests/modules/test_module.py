@@ -155,13 +155,15 @@ def test_validation_figures_are_over_all_rows(trainer: TrainerMaker) -> None:
     assert found["validate/loss"] == pytest.approx(found["validate/sign/loss"] + found["validate/size/loss"])
 
 
-def test_the_score_turns_metrics_that_are_better_when_lower(trainer: TrainerMaker) -> None:
-    which = [
-        Task("size", head=Regression(), metrics={"mse": MeanSquaredError()}),
-        Task("sign", head=Binary(), metrics=[]),
-    ]
-    (found,) = trainer().validate(module(which), MultiTaskDataModule({"s": splits()}), verbose=False)
-    assert found["validate/score"] == pytest.approx(-found["validate/size/mse"])
+def test_an_error_counts_as_a_share_of_that_of_a_constant_learned_from_the_training_labels(
+    trainer: TrainerMaker,
+) -> None:
+    of, part = {"mse": MeanSquaredError()}, splits()
+    which = [Task("size", head=Regression(), metrics=of), Task("sign", head=Binary(), metrics=[])]
+    (found,) = trainer().validate(module(which), MultiTaskDataModule({"s": part}), verbose=False)
+    train, held_out = (torch.tensor([row["size"] for row in part[split]]) for split in ("train", "validation"))
+    plain = min((held_out - constant).square().mean().item() for constant in (train.mean(), train.median()))
+    assert found["validate/score"] == pytest.approx(1 - found["validate/size/mse"] / plain)
 
 
 def test_training_losses_are_averages_between_two_shows(trainer: TrainerMaker, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import copy
 
 import torch
 from torch import Tensor
+from torchmetrics.regression import MeanAbsoluteError
 
+from lightning_mtl import Binary, Multilabel, Regression, Task
 from lightning_mtl.metrics import (
     BackwardTransfer,
     DeltaM,
@@ -19,6 +21,7 @@ from lightning_mtl.metrics import (
     ScoreMatrix,
     WorstCase,
 )
+from lightning_mtl.task import TaskMetrics
 
 EXAMPLES, EPOCHS, BATCH, TASKS = 30, 5, 6, 4
 
@@ -33,7 +36,7 @@ def figures(rank: int | None) -> dict[str, Tensor]:
             found |= {
                 f"{metric.__class__.__name__}, {form}, {key}": value for key, value in read(metric, known).items()
             }
-    return found | events(rank) | runs(rank)
+    return found | events(rank) | runs(rank) | judged(rank)
 
 
 def scores() -> Tensor:
@@ -86,3 +89,31 @@ def runs(rank: int | None) -> dict[str, Tensor]:
         gain.update(each[0])
         ranks.update(each)
     return {"gain": gain.compute(), "ranks": ranks.compute()}
+
+
+def judged(rank: int | None) -> dict[str, Tensor]:
+    """Judge tasks with labels that only one rank has, and none on either; the first task on a share of a constant's error."""
+    head = Regression()
+    error = Task("error", head=head, metrics=[MeanAbsoluteError()])
+    error.fit(torch.tensor([0.0, 0.0, 4.0]))
+    tasks = [
+        error,
+        Task("rare", head=Binary()),
+        Task("several", head=Multilabel(3)),
+        Task("constant", head=Regression()),
+    ]
+    metrics = TaskMetrics(tasks)
+    metrics.set_dtype(torch.float64)
+    chance = torch.Generator().manual_seed(3)
+    numbers, shares = torch.rand(8, generator=chance), torch.rand(8, 3, generator=chance)
+    labels = torch.zeros(8, 3, dtype=torch.long)
+    labels[0, 0] = labels[1, 1] = 1
+    rare = torch.arange(8) == 1
+    given = [(numbers, torch.arange(8.0)), (numbers, rare.long()), (shares, labels), (numbers, torch.ones(8))]
+    for task, (prediction, target) in enumerate(given):
+        mine = slice(None) if rank is None else slice(rank, None, 2)
+        metrics.update("validate", task, prediction[mine], target[mine])
+    found, plain = metrics.compute("validate", [8.0] * 4, torch.device("cpu"))
+    known = {f"{i}, {name}": value for i, group in found.items() for name, value in group.items()}
+    left_out = {f"{i} lacks {name}": torch.tensor(1.0) for i, group in metrics.undefined.items() for name in group}
+    return known | left_out | {"plain": torch.tensor(plain[0]), "without": torch.tensor(metrics.partly[2]["f1"])}

@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from ..._plain import escaped
 from ._drawing import COLOURS, Panel, blank, draw, head, legend, text
 from ._run import Run, tasks_of
 from ._words import number
@@ -39,13 +40,13 @@ def _panel(i: int, task: dict[str, Any], runs: Sequence[Run]) -> Panel | None:
 
 
 def _has(run: Run, task: str, key: str) -> bool:
-    return any(run.points(f"{stage}/{task}/{key}") for stage, _ in _STAGES)
+    return any(run.points(f"{stage}/{escaped(task)}/{key}") for stage, _ in _STAGES)
 
 
 def _draw(axes: Axes, task: str, key: str, runs: Sequence[Run]) -> None:
     for i, run in enumerate(runs):
         for j, (stage, word) in enumerate(_STAGES):
-            points = run.points(f"{stage}/{task}/{key}")
+            points = run.points(f"{stage}/{escaped(task)}/{key}")
             if not points:
                 continue
             training = stage == "train"
@@ -60,7 +61,7 @@ def _mark_alarms(axes: Axes, runs: Sequence[Run], task: str) -> None:
     """Mark alarms of `GapMonitor` on the validation loss."""
     at = []
     for run in runs:
-        points = dict(run.points(f"validate/{task}/loss"))
+        points = dict(run.points(f"validate/{escaped(task)}/loss"))
         alarms = run.monitor("GapMonitor").get("alarms") or []
         steps = [alarm["step"] for alarm in alarms if alarm.get("task") == task and alarm.get("step") in points]
         at += [(step, points[step]) for step in steps]
@@ -75,6 +76,6 @@ def _alt(task: str, shown: Sequence[str], runs: Sequence[Run]) -> str:
         for run in runs
         for key in shown
         for stage, word in _STAGES
-        if run.last(f"{stage}/{task}/{key}") is not None
+        if run.last(f"{stage}/{escaped(task)}/{key}") is not None
     ]
     return f"Learning curves of {task}, {' and '.join(shown)} by step. {'; '.join(parts)}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..._plain import escaped
 from ._drawing import COLOURS, INK, Panel, blank, draw, head, legend, text
 from ._run import Run
 from ._words import counted, listed, number, percent
@@ -27,12 +28,12 @@ def sampling_panels(runs: Sequence[Run]) -> list[Panel]:
 
 def _over_time(i: int, run: Run, key: str, title: str, unit: str) -> Panel | None:
     names = [task["name"] for task in run.tasks]
-    logged = [(k, name) for k, name in enumerate(names) if run.points(f"train/{name}/{key}")]
+    logged = [(k, name) for k, name in enumerate(names) if run.points(f"train/{escaped(name)}/{key}")]
     if not logged:
         return None
     figure, (axes,) = blank(2.8 + 0.18 * max(0, (len(logged) - 3) // 3))
     for k, name in logged:
-        draw(axes, run.points(f"train/{name}/{key}"), k, text(name, 14))
+        draw(axes, run.points(f"train/{escaped(name)}/{key}"), k, text(name, 14))
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     head(figure, title)
     axes.set_ylabel(unit)

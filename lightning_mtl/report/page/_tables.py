@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..._plain import escaped
 from ._arms import OWN, ComparedArms, mean_of
 from ._finding import Table
 from ._run import Run, tasks_of
@@ -17,7 +18,7 @@ def task_table(runs: Sequence[Run]) -> Table:
     rows = []
     for task in tasks_of(runs):
         better = {1: " (higher is better)", -1: " (lower is better)"}.get(task.get("sign") or 0, "")
-        ends = [number(run.last(f"validate/{task['name']}/{task.get('metric') or 'loss'}")) for run in runs]
+        ends = [number(run.last(f"validate/{escaped(task['name'])}/{task.get('metric') or 'loss'}")) for run in runs]
         count = f"{task['rows']:,}" if task.get("rows") is not None else "unknown"
         rows.append((task["name"], count, f"{task.get('metric') or 'loss'}{better}", *ends))
     return Table(tuple(header), tuple(rows))
