@@ -57,7 +57,9 @@ def span_scheme(head: Head) -> str | None:
     return scheme_of(head.names) if isinstance(head, Tagging) and head.names else None
 
 
-def named_metrics(task: str, given: Metric | Sequence[Metric] | Mapping[str, Metric]) -> Mapping[str, Metric]:
+def named_metrics(
+    task: str, given: Metric | Sequence[Metric] | Mapping[str, Metric] | MetricCollection
+) -> Mapping[str, Metric] | MetricCollection:
     """Return the metrics that a task was given by their names; those without one go by their class.
 
     Raises:

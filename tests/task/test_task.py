@@ -48,9 +48,7 @@ def test_an_unknown_source_is_named() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Task("a.b", head=Binary()), "`name` of a task must be a word"),
-        (lambda: Task("", head=Binary()), "`name` of a task must be a word"),
-        (lambda: Task("items", head=Binary()), "torch.nn.ModuleDict does not use"),
+        (lambda: Task("", head=Binary()), "`name` of a task must not be empty"),
         (lambda: Task("a").known_head(), "Task 'a' needs a `head`, which only `MultiTaskDataModule` can infer"),
         (lambda: Task("a", target=[]), "`target` of task 'a' must name at least one column"),
         (lambda: Task("a", head=Binary(), weight=0.0), "`weight` of task 'a' must be a positive number, got 0.0"),
