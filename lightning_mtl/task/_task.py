@@ -151,14 +151,7 @@ class Task:
         return metrics.clone() if isinstance(metrics, MetricCollection) else MetricCollection(dict(metrics)).clone()
 
     def main_metric(self) -> tuple[str, int] | None:
-        """Return the name of the metric that counts for the score, and whether higher (1) or lower (-1) is better.
-
-        Returns:
-            None for a task without metrics, which does not count for the score.
-
-        Raises:
-            ValueError: The metric does not say whether higher is better, or `score` names none.
-        """
+        """Return the name of the metric that counts for the score, and whether higher (1) or lower (-1) is better; see `scoring`."""
         scoring = self.scoring()
         return None if scoring is None else (scoring.metric, scoring.sign)
 
