@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 SHARDED = (FSDPStrategy, ModelParallelStrategy)
@@ -87,16 +87,19 @@ def mean_gradients(parameters: Sequence[nn.Parameter]) -> None:
         torch._foreach_copy_(gradients, [part.view_as(of) for part, of in zip(parts, gradients, strict=True)])
 
 
-def shard(parts: Iterable[nn.Module], mesh: Any) -> None:
-    """Shard the parameters of each part over the ranks of a mesh (FSDP2); inner parts first."""
+def shard(parts: Iterable[nn.Module], mesh: Any, methods: Iterable[str] = ()) -> None:
+    """Shard the parameters of each part over the ranks of a mesh (FSDP2), unless an earlier run has done so.
+
+    Args:
+        parts: The parts, inner ones first.
+        mesh: The mesh.
+        methods: Methods of each part that need its parameters, beside `forward`.
+    """
     for part in parts:
-        fully_shard(part, mesh=mesh)
-
-
-def gathers_for(module: nn.Module, methods: Iterable[str]) -> None:
-    """Let these methods of a sharded module gather its parameters, as `forward` does."""
-    for method in methods:
-        register_fsdp_forward_method(module, method)
+        if not isinstance(part, FSDPModule):
+            fully_shard(part, mesh=mesh)
+            for method in methods:
+                register_fsdp_forward_method(part, method)
 
 
 def flattens(strategy: Any) -> bool:

@@ -17,7 +17,7 @@ from ._names import Name, plain_names, refuse_names
 from ._readout import Readout, read_out, refuse_readout
 
 
-class Head(LabelCoding, nn.Module, ABC):
+class Head(nn.Module, LabelCoding, ABC):  # FSDP2 needs nn.Module first
     """A task's own layers: from shared features to this task's prediction.
 
     A subclass defines what its labels are (`kind`, `dtype`, `labelled`, `valid`), its loss (`loss`), and what users get as a

@@ -10,7 +10,6 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .._distributed import gathers_for
 from .._lightning import callbacks_of
 from ..balancers import Balancer, Weighting
 from ..encoders import LevelledEncoder
@@ -204,10 +203,6 @@ class HierarchicalModule(MultiTaskModule):
     def _other_parts(self) -> Sequence[nn.Module]:
         of = self.hierarchy
         return [*of.embeddings.values(), *of.joins.values(), *of.mixes.values()]
-
-    def _shard(self, mesh: Any) -> None:
-        super()._shard(mesh)
-        gathers_for(self.encoder, ("prepare", "tap"))
 
     def build_heads(self) -> None:
         """Make the layers of the heads that are known, and the embeddings that they feed."""

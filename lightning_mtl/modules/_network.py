@@ -183,9 +183,12 @@ class TaskNetwork(L.LightningModule):
             self.double()  # Lightning does so after it has read a checkpoint, which would be rounded
 
     def _shard(self, mesh: Any) -> None:
-        """Shard the parameters over the ranks, block by block (FSDP2)."""
+        """Shard the parameters over the ranks, block by block, and what is left with the module itself (FSDP2)."""
         learned = [rule for rule in self._learned_rules().values() if list(rule.parameters())]
-        shard([*self.encoder.blocks(), self.encoder, *self.heads.values(), *learned, *self._other_parts()], mesh)
+        shard(self.encoder.blocks(), mesh)
+        shard([self.encoder], mesh, ("prepare", "tap") if isinstance(self.encoder, LevelledEncoder) else ())
+        shard([*self.heads.values(), *learned, *self._other_parts()], mesh)
+        shard([self], mesh, ("training_step", "validation_step", "test_step", "predict_step"))
 
     def configure_optimizers(self) -> Any:
         """Make the optimizer: by default AdamW at a rate of 0.001, with a group for the trunk and one for the heads.

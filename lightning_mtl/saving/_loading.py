@@ -119,7 +119,8 @@ def resume_from(module: MultiTask, checkpoint: dict[str, Any]) -> None:
     description = checkpoint.get(KEY, {})
     refuse_later(description, "a checkpoint")
     refuse_other_inputs(description, module.inputs, module.encoder)
-    checkpoint["state_dict"] = without_lost_balancer(module, checkpoint["state_dict"])
+    if "state_dict" in checkpoint:  # where parameters are sharded, the strategy has loaded it
+        checkpoint["state_dict"] = without_lost_balancer(module, checkpoint["state_dict"])
     learn_from(module, description)
 
 
