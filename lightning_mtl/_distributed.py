@@ -97,9 +97,18 @@ def shard(parts: Iterable[nn.Module], mesh: Any, methods: Iterable[str] = ()) ->
     """
     for part in parts:
         if not isinstance(part, FSDPModule):
+            _make_scalars_vectors(part)
             fully_shard(part, mesh=mesh)
             for method in methods:
                 register_fsdp_forward_method(part, method)
+
+
+def _make_scalars_vectors(part: nn.Module) -> None:
+    """Make vectors of single numbers, which cannot be sharded; `load_state_dict` reads them as numbers too."""
+    for module in part.modules():
+        for name, value in module.named_parameters(recurse=False):
+            if value.ndim == 0:
+                setattr(module, name, nn.Parameter(value.detach().reshape(1), requires_grad=value.requires_grad))
 
 
 def flattens(strategy: Any) -> bool:

@@ -51,6 +51,8 @@ class LossBalancing(StepBalance):
         self._observed.add(present, means, at)
         if world_size() > 1 and present:
             losses = _with_values(losses, tasks, means, present)
+            # Without labels too, so that ranks reduce the gradients of a balancer that learns at the same time.
+            losses = losses if losses.requires_grad else losses.detach().requires_grad_()
         self._latest = present, means
         return self.balancer(losses, present) if present else losses.sum()
 
