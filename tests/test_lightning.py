@@ -248,7 +248,8 @@ def test_a_compiled_module_trains_without_compilation(trainer: TrainerMaker) -> 
 
     line = Uncompiled()
     trainer(max_steps=1).fit(line, rows())
-    trainer(max_steps=1).fit(torch.compile(line, backend="eager"), rows())
+    compiled: Any = torch.compile(line, backend="eager")
+    trainer(max_steps=1).fit(compiled, rows())
     flags = [of for of in line.noted if isinstance(of, bool)]
     assert flags == [False, False, True, True, False, True]
 

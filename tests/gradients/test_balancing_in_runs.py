@@ -17,7 +17,7 @@ from lightning_mtl.balancers import NashMTL, UPGrad
 from tests.conftest import TrainerMaker
 
 SIZES = {"x": (3,), "a": (), "b": ()}
-OPTIONS = [
+OPTIONS: list[dict[str, Any]] = [
     {"scope": "representation"},
     {"scope": "representation", "weight_heads": True},
     {"scope": "representation", "refresh_every": 2},
@@ -43,7 +43,7 @@ def made(trunk: nn.Module | None = None, weight: float = 1.0, **options: Any) ->
     torch.manual_seed(0)
     tasks = [Task(name, head=Regression(layers=nn.Linear(8, 1)), weight=weight) for name in ("a", "b")]
     encoder = HardSharing(trunk or nn.Sequential(nn.Linear(3, 8), nn.Tanh()), width=8, inputs=["x"])
-    given = {"balancer": UPGrad(), "optimizer": lambda groups: torch.optim.SGD(groups, lr=0.1)}
+    given: dict[str, Any] = {"balancer": UPGrad(), "optimizer": lambda groups: torch.optim.SGD(groups, lr=0.1)}
     return MultiTaskModule(tasks, encoder, **{**given, **options})
 
 
@@ -56,13 +56,15 @@ def test_a_compiled_module_learns_what_it_learns_uncompiled(trainer: TrainerMake
     for options in OPTIONS:
         plain, compiled = made(**options), made(**options)
         trainer().fit(plain, loader())
-        trainer().fit(torch.compile(compiled, backend="aot_eager"), loader())
+        run: Any = torch.compile(compiled, backend="aot_eager")
+        trainer().fit(run, loader())
         assert_close(weights_of(compiled), weights_of(plain), msg=lambda text, of=options: f"{of}: {text}")
 
 
 def test_a_compiled_module_is_told_what_runs_uncompiled(trainer: TrainerMaker) -> None:
+    compiled: Any = torch.compile(made(), backend="eager")
     with pytest.warns(UserWarning, match=r"leaves `training_step` as it is .* encoder\.compile\(\)"):
-        trainer(max_steps=1).fit(torch.compile(made(), backend="eager"), loader())
+        trainer(max_steps=1).fit(compiled, loader())
 
 
 @pytest.mark.filterwarnings(
@@ -81,7 +83,7 @@ def test_a_batch_without_labels_moves_nothing(trainer: TrainerMaker) -> None:
 
 def test_weights_beyond_half_precision_still_move_the_trunk(trainer: TrainerMaker) -> None:
     """With losses of a millionth, the weights that NashMTL finds are above the largest number of float16."""
-    for options in ({"scope": "representation"}, {"scope": "representation", "weight_heads": True}, {"sketch": 4096}):
+    for options in (OPTIONS[0], OPTIONS[1], OPTIONS[4]):
         module = made(weight=1e-6, balancer=NashMTL(), **options)
         before = weights_of(module).clone()
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)

@@ -51,7 +51,7 @@ def module(kind: type[MultiTaskModule] = MultiTaskModule) -> MultiTaskModule:
 
 
 def trainer(*callbacks: L.Callback, epochs: int = 4, **options: Any) -> L.Trainer:
-    quiet = {
+    quiet: Any = {
         "logger": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
