@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, NoReturn
@@ -244,7 +245,21 @@ def _of_texts(task: Task, column: str, known: list[Any], different: set[Any]) ->
             f"{len(different)} different texts in {len(known)} rows",
             "Name another `target`; if these are classes, give the head: head=Multiclass(...)",
         )
+    _warn_of_case(task, column, different)
     return _classes(sorted(different))
+
+
+def _warn_of_case(task: Task, column: str, different: set[Any]) -> None:
+    """Name classes that only differ in upper and lower case."""
+    alike: dict[str, list[str]] = {}
+    for text in sorted(different):
+        alike.setdefault(text.casefold(), []).append(text)
+    if found := next((texts for texts in alike.values() if len(texts) > 1), None):
+        warnings.warn(
+            f"Column {column!r} of task {task.name!r} has classes that only differ in upper and lower case: {_some(found)}. Write them "
+            "alike if they are one.",
+            stacklevel=2,
+        )
 
 
 def _of_numbers(task: Task, column: str, known: list[Any], different: set[Any]) -> Head:

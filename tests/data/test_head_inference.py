@@ -242,6 +242,13 @@ def test_a_target_of_texts_and_numbers_is_named() -> None:
         data([{**row, "t": 7 if i == 5 else row["t"]} for i, row in enumerate(table(t=["x", "y"]))])
 
 
+def test_classes_that_only_differ_in_case_are_named() -> None:
+    with pytest.warns(
+        UserWarning, match=r"Column 't' of task 't' has classes that only differ .*: 'Yes', 'yes'\. Write"
+    ):
+        settled(table(t=["yes", "no", "Yes"]), Task("t"))
+
+
 def test_a_head_of_another_size_is_named() -> None:
     with pytest.raises(ValueError, match=r"must have 2 different labels for Binary, got 3 \('x', 'y', 'z'\)\. Change"):
         quiet().fit(module(Task("t", head=Binary())), data(table(t=["x", "y", "z"])))
