@@ -273,9 +273,23 @@ def _of_numbers(task: Task, column: str, known: list[Any], different: set[Any]) 
             "Name another `target`; if this is a quantity, give the head: head=Regression()",
         )
     if whole and len(different) <= min(CLASSES, max(2, len(known) // 5)):
+        _refuse_rounded(task, column, different)
         booleans = all(isinstance(value, bool) for value in different)
         return _classes(sorted(different if booleans else map(int, different)))
     return Regression(scaled=True)
+
+
+def _refuse_rounded(task: Task, column: str, different: set[Any]) -> None:
+    """Reject classes that came as floats too large to say which whole number they were."""
+    rounded = next((value for value in different if isinstance(value, float) and abs(value) >= 2**53), None)
+    if rounded is not None:
+        _refuse(
+            task,
+            column,
+            "must have class numbers below 2**53 where they come as real numbers, as pandas makes of a column with gaps",
+            f"{rounded:.17g}, which may have been rounded",
+            "Give the column as texts or as whole numbers with gaps (pandas' 'Int64')",
+        )
 
 
 def _classes(names: list[Any]) -> Head:

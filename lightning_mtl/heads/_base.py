@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
+from .._checks import require_numbers
 from .._distributed import sum_dtype
 from ._coding import LabelCoding
 from ._names import Name, plain_names, refuse_names
@@ -61,6 +62,7 @@ class Head(nn.Module, LabelCoding, ABC):  # FSDP2 needs nn.Module first
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        require_numbers(outputs=outputs, dropout=dropout)
         if outputs < 1:
             raise ValueError(f"`outputs` must be at least 1, got {outputs}.")
         refuse_readout(readout)

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .._checks import require_numbers
 from ._base import Head
 from ._names import Name
 from ._readout import Readout
@@ -200,6 +201,7 @@ def positive(parameter: str, given: float | Iterable[float] | str, count: int) -
 
 
 def _check_loss(focal: float, label_smoothing: float) -> None:
+    require_numbers(focal=focal, label_smoothing=label_smoothing)
     if not 0 <= focal < math.inf:
         raise ValueError(f"`focal` must be a number from 0, got {focal}. Lin et al. use 2; 0 is plain cross-entropy.")
     if not 0 <= label_smoothing < 1:

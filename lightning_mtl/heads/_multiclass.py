@@ -7,6 +7,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from .._checks import require_numbers
 from ._class_head import ClassHead, Weights
 from ._names import Name
 from ._readout import Readout
@@ -59,6 +60,7 @@ class Multiclass(ClassHead):
         readout: Readout = "mean",
         dropout: float = 0.0,
     ) -> None:
+        require_numbers(classes=classes)
         if classes < 2:
             raise ValueError(f"`classes` must be at least 2, got {classes}. For yes or no, use `Binary`.")
         super().__init__(

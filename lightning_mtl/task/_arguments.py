@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .._checks import require_numbers
 from ..heads import Head
 
 
@@ -61,6 +62,7 @@ def refuse_weight(task: str, weight: float) -> None:
     Raises:
         ValueError: It is none.
     """
+    require_numbers(weight=weight)
     if not 0 < weight < float("inf"):
         raise ValueError(
             f"`weight` of task {task!r} must be a positive number, got {weight}. Leave the task out to train without it."
@@ -96,6 +98,8 @@ def refuse_regularization(
     Raises:
         ValueError: One of them is.
     """
+    require_numbers(dropout=dropout, label_smoothing=label_smoothing)
+    require_numbers(weight_decay=0.0 if weight_decay is None else weight_decay)
     if not 0 <= dropout < 1 or (dropout and head):
         raise ValueError(
             f"`dropout` of task {task!r} must lie in [0, 1), and be left out beside a `head`, got {dropout}. Give it "

@@ -154,3 +154,14 @@ def test_frozen_averages_do_not_move(trainer: TrainerMaker) -> None:
     made.add_task(Task("new", head=Multiclass(3)), freeze=True)
     trainer(max_epochs=2).fit(made, MultiTaskDataModule({"s": rows}, batch_size=8, summary=False))
     assert made.predict(rows[:3], ["old"]) == before
+
+
+def test_classes_that_were_rounded_are_refused() -> None:
+    values = [float(2**60), float(2**61), None] * 10
+    with pytest.raises(
+        ValueError,
+        match=r"Column 'y' of task 'y' must have class numbers below 2\*\*53 where they come as real numbers",
+    ):
+        head_for(Task("y"), {"y": values}, {}, words=False)
+    exact = head_for(Task("y"), {"y": [2**60, 2**60 + 1, None] * 10}, {}, words=False)
+    assert exact.names == [2**60, 2**60 + 1]

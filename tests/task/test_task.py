@@ -27,6 +27,7 @@ from lightning_mtl import (
     Regression,
     Task,
 )
+from lightning_mtl._checks import require_numbers
 from lightning_mtl.task import ROWS
 from tests.builders import encoder, splits
 
@@ -245,3 +246,10 @@ def test_decay_and_smoothing_are_kept_in_checkpoints(trainer: Callable[..., L.Tr
     ]
     with pytest.raises(ValueError, match="`label_smoothing` of task 'size' must be left out for Regression"):
         MultiTaskModule.load_from_checkpoint(tmp_path / "a.ckpt", tasks=[Task("size", label_smoothing=0.5)])
+
+
+@pytest.mark.parametrize("value", [None, "0.1", [], object()])
+def test_an_argument_that_is_no_number_is_named(value: Any) -> None:
+    with pytest.raises(TypeError, match="`dropout` must be a number, got "):
+        require_numbers(weight=1.0, dropout=value)
+    require_numbers(weight=1, share=True)
