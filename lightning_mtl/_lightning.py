@@ -7,7 +7,8 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
@@ -27,6 +28,20 @@ def callbacks_of(trainer: L.Trainer) -> list[L.Callback]:
 def insert_callbacks(trainer: L.Trainer, callbacks: Iterable[L.Callback]) -> None:
     """Put callbacks before those of a Trainer."""
     callbacks_of(trainer)[:0] = callbacks
+
+
+def fixed_files(trainer: L.Trainer) -> list[str]:
+    """Return the logs and checkpoints of a Trainer in a place of their own, where another one would overwrite them.
+
+    Loggers that count versions, and checkpoints that do, are left out.
+    """
+    logs = [
+        of.log_dir
+        for of in trainer.loggers
+        if isinstance(of, CSVLogger | TensorBoardLogger) and of._version is not None
+    ]
+    saving = [of for of in callbacks_of(trainer) if isinstance(of, ModelCheckpoint)]
+    return [*logs, *(f"{of.dirpath}/{of.filename}" for of in saving if of.dirpath and not of._enable_version_counter)]
 
 
 def steps_next(trainer: L.Trainer) -> bool:

@@ -12,9 +12,21 @@ from typing import Any
 import lightning as L
 
 from ._table import table
-from .comparison import Interval, TaskScore, refuse_generators, run_arm
+from .comparison import (
+    Interval,
+    NewModules,
+    NewTrainers,
+    TaskScore,
+    as_folder,
+    monitors_validation,
+    refuse_generators,
+    refuse_seeds,
+    refuse_split,
+    run_arm,
+)
 from .data import MultiTaskDataModule
 from .hierarchical import HierarchicalModule
+from .metrics import all_finite, relative_gains
 from .writing import write_csv
 
 Levels = Mapping[str, int]
@@ -96,13 +108,13 @@ class Placement:
         )
 
     def to_csv(self, path: str | Path) -> None:
-        """Write a row for each task, level and seed."""
-        made: list[tuple[Any, ...]] = [("task", "level", "seed", "metric", "value", "at_its_level", "others_percent")]
+        """Write a row for each task, level and seed; the file is whole at any time."""
+        rows: list[Sequence[Any]] = [("task", "level", "seed", "metric", "value", "at_its_level", "others_percent")]
         for of in self.tried:
             for seed, found, base in zip(self.seeds, of.found, of.base, strict=True):
                 values = found[of.task].value, base[of.task].value, _gain(found, base, of.task)
-                made.append((of.task, of.level, seed, found[of.task].metric, *values))
-        write_csv(path, made)
+                rows.append((of.task, of.level, seed, found[of.task].metric, *values))
+        write_csv(path, rows)
 
     def _rows(self, task: str, start: int) -> list[tuple[str, ...]]:
         at = {of.level: of for of in self.tried if of.task == task}
@@ -140,6 +152,7 @@ def search_placement(
     levels: Mapping[str, Sequence[int]] | None = None,
     seeds: Iterable[int] = range(5),
     finish: Callable[[L.Trainer], None] | None = None,
+    after_level: Callable[[Placement], Any] | None = None,
 ) -> Placement:
     """Try each task at each level, while the others stay at their own.
 
@@ -152,40 +165,47 @@ def search_placement(
         data: The data, with a split "test".
         trainer: Makes a new Trainer for the run of this name, e.g. "start/seed0" or "ner-at-2/seed3".
         levels: The levels to try, for some tasks. Default: all levels for all tasks.
-        seeds: The seeds; at least two for an interval, five or more for a useful one.
+        seeds: The seeds, all different; at least two for an interval, five or more for a useful one.
         finish: Called with each Trainer when its run is over, e.g. to close its logger.
+        after_level: Called with the results so far when a level is done, e.g. to write them.
 
     Raises:
-        ValueError: There is no seed, `levels` names an unknown task or level, or `build` ignores the levels.
+        ValueError: `seeds` holds none, or one twice; `levels` names an unknown task or level, or `build` ignores the levels; a split
+            does not fit the tasks; or `build` or `trainer` makes nothing new.
     """
-    chosen = tuple(seeds)
-    if not chosen:
-        raise ValueError("`seeds` must hold at least one seed, got none.")
+    chosen = refuse_seeds(seeds)
     refuse_generators(data)
-    start, wanted = _levels_to_try(build(None), levels)
-    train = _Runs(build, data, trainer, chosen, finish)
+    modules: NewModules[HierarchicalModule] = NewModules(build)
+    module = modules(None)
+    start, wanted = _levels_to_try(module, levels)
+    refuse_split(data, module, "test")
+    moves = [(name, level) for name in wanted for level in wanted[name] if level != start[name]]
+    refused = {move: reason for move in moves if (reason := _reason_against(modules, *move))}
+    train = _Runs(modules, data, NewTrainers(trainer), chosen, finish, module)
     own_summary = data.summary
+    tried: list[Tried] = []
     try:
-        base, tried, refused = train.all({}), [], {}
-        for task, level in [(name, level) for name in wanted for level in wanted[name] if level != start[name]]:
-            if reason := _reason_against(build, task, level):
-                refused[task, level] = reason
-            else:
-                tried.append(Tried(task, level, train.all({task: level}), base))
+        base = train.all({})
+        for task, level in (move for move in moves if move not in refused):
+            tried.append(Tried(task, level, train.all({task: level}), base))
+            if after_level is not None:
+                after_level(Placement(start, chosen, tuple(tried), refused))
     finally:
         data.summary = own_summary
     return Placement(start, chosen, tuple(tried), refused)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Runs:
     """Trains and tests networks with tasks at other levels."""
 
-    build: Callable[[Levels | None], HierarchicalModule]
+    build: NewModules[HierarchicalModule]
     data: MultiTaskDataModule
-    trainer: Callable[[str], L.Trainer]
+    trainer: NewTrainers
     seeds: tuple[int, ...]
     finish: Callable[[L.Trainer], None] | None
+    start: HierarchicalModule | None
+    """A network by which the split "validation" is still to be looked at, if a Trainer needs it."""
 
     def all(self, moved: Levels) -> Results:
         """Train and test a network for each seed."""
@@ -193,11 +213,17 @@ class _Runs:
 
     def one(self, moved: Levels, seed: int) -> dict[str, TaskScore]:
         """Train and test one network."""
-        arm = "-".join(f"{task}-at-{level}" for task, level in moved.items()) or "start"
+        arm = "-".join(f"{as_folder(task)}-at-{level}" for task, level in moved.items()) or "start"
         build = partial(self.build, moved or None)
-        scores = run_arm(arm, build, self.data, self.trainer, seed, self.finish).scores
+        scores = run_arm(arm, build, self.data, self._checked, seed, self.finish).scores
         self.data.summary = False  # one table of the tasks is enough
         return scores
+
+    def _checked(self, run: str) -> L.Trainer:
+        made, module, self.start = self.trainer(run), self.start, None
+        if module is not None and monitors_validation(made):
+            refuse_split(self.data, module, "validation")
+        return made
 
 
 def _levels_to_try(
@@ -235,9 +261,7 @@ def _reason_against(build: Callable[[Levels | None], HierarchicalModule], task: 
 
 def _gain(found: Mapping[str, TaskScore], base: Mapping[str, TaskScore], but: str) -> float:
     """Return the mean gain of the other tasks, in percent."""
-    gains = [
-        100 * of.sign * (of.value - base[name].value) / abs(base[name].value)
-        for name, of in found.items()
-        if name != but and base[name].value
-    ]
+    pairs = [(of, base[name].value) for name, of in found.items() if name != but]
+    known = [(of, before) for of, before in pairs if all_finite([of.value, before])]
+    gains = [gain for of, before in known for gain in relative_gains([of.value], [before], of.sign, of.best)]
     return fmean(gains) if gains else 0.0

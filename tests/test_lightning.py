@@ -9,6 +9,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint, StochasticWeightAveraging
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
@@ -70,6 +71,17 @@ def test_callbacks_come_before_those_of_the_trainer(trainer: TrainerMaker) -> No
     run.fit(Line(), rows())
     assert calls == ["first", "second", "own"]
     assert [of.name for of in adapter.callbacks_of(run) if isinstance(of, Noted)] == calls
+
+
+def test_files_in_a_place_of_their_own_are_known(trainer: TrainerMaker, tmp_path: Path) -> None:
+    counting = [
+        ModelCheckpoint(tmp_path / "a", every_n_epochs=2),
+        ModelCheckpoint(every_n_epochs=3, enable_version_counter=False),
+    ]
+    fixed = ModelCheckpoint(tmp_path / "b", filename="best", enable_version_counter=False)
+    loggers = [CSVLogger(tmp_path, name="x", version="v"), CSVLogger(tmp_path, name="x")]
+    made = trainer(callbacks=[*counting, fixed], logger=loggers, enable_checkpointing=True)
+    assert adapter.fixed_files(made) == [str(tmp_path / "x" / "v"), str(tmp_path / "b" / "best")]
 
 
 @pytest.mark.parametrize(

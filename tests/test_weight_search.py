@@ -23,7 +23,7 @@ from lightning_mtl.balancers import FromGramian, Static, UPGrad
 from lightning_mtl.cli import MultiTaskCLI
 from lightning_mtl.comparison import TaskScore
 from lightning_mtl.recipes import table
-from lightning_mtl.weight_search import Arm, Trial, WeightSearch, _name, draw_weights, search_weights
+from lightning_mtl.weight_search import Arm, Trial, WeightSearch, draw_weights, name_of, search_weights
 from tests.builders import encoder, leaning, splits, tasks
 from tests.conftest import TrainerMaker
 
@@ -66,7 +66,7 @@ def test_drawing_weights_leaves_the_random_state_alone() -> None:
 
 
 def test_balancers_are_named_by_their_class_and_functions_by_their_name() -> None:
-    assert [_name(of) for of in (UPGrad(), FromGramian(leaning), FromGramian(lambda g: g.sum(1)))] == [
+    assert [name_of(of) for of in (UPGrad(), FromGramian(leaning), FromGramian(lambda g: g.sum(1)))] == [
         "UPGrad",
         "leaning",
         "lambda",
@@ -246,7 +246,7 @@ def test_modules_that_cannot_be_weighed_are_refused(trainer: TrainerMaker) -> No
         search_weights(lambda balancer: MultiTaskModule(tasks(["sign"]), encoder()), data, lambda run: trainer())
     with pytest.raises(ValueError, match="`build` must make the module with the balancer"):
         search_weights(lambda balancer: MultiTaskModule(tasks(), encoder()), data, lambda run: trainer())
-    with pytest.raises(ValueError, match="'validation' must have `validate/score`"):
+    with pytest.raises(ValueError, match="at least one task that has `metrics`, got none"):
         search_weights(
             lambda balancer: MultiTaskModule(tasks(metrics=[]), encoder(), balancer=balancer),
             data,

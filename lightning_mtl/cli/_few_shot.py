@@ -10,11 +10,12 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser
 
-from ..comparison import fit
+from ..comparison import fit, refuse_idle
 from ..meta import EpisodeDataModule, EpisodeScores, FewShotComparison, MetaLearningModule, score_episodes
 from ..saving import read_model
 from ._base import RecipeCLI, finish
 from ._options import split_names
+from ._refused import refuse_overwritten
 
 Trained = Mapping[str, Mapping[str, MetaLearningModule]]
 """{setting: {method: module}}."""
@@ -87,30 +88,49 @@ class FewShotCLI(RecipeCLI):
                 f"{self.trainer.world_size} processes. Run settings or methods side by side instead."
             )
         folder = self._start()
-        found: dict[str, dict[str, list[Any]]] = {of: {name: [] for name in methods} for of in settings}
+        found: dict[str, dict[str, list[Any]]] = {}
         first: dict[str, dict[str, MetaLearningModule]] = {of: {} for of in settings}
         for setting in settings:
             for seed in self._seeds():
                 for method in methods:
                     module, results = self._run(folder, setting, method, seed)
-                    found[setting][method].append(results)
+                    found.setdefault(setting, {}).setdefault(method, []).append(results)
                     first[setting].setdefault(method, module)
-        comparison = FewShotComparison(
-            {
-                of: {name: EpisodeScores(_metric(first[of][name]), runs) for name, runs in by.items()}
-                for of, by in found.items()
-            },
-            self.shown,
-            self.published,
-        )
+                    comparison = self._keep(folder, found, first)
         if self.trainer.is_global_zero:
-            comparison.to_csv(folder / "comparison.csv")
-            comparison.plot(folder / "comparison.png")
-            more = f", {self._draw(first, folder)}" if self._draw is not None else ""
-            print(
-                f"\n{comparison}\nWritten to {folder}: comparison.csv, comparison.png{more}, config.yaml.{self._how_to_adapt(folder)}"
-            )
+            print(f"\n{comparison}", flush=True)
+            pictures = [self._picture(lambda: comparison.plot(folder / "comparison.png"), "comparison.png")]
+            if (draw := self._draw) is not None:
+                pictures.append(self._picture(lambda: draw(first, folder), "A figure"))
+            files = ", ".join(["comparison.csv", *filter(None, pictures), "config.yaml"])
+            print(f"Written to {folder}: {files}.{self._how_to_adapt(folder)}")
         return comparison
+
+    def _keep(self, folder: Path, found: Mapping[str, Mapping[str, list[Any]]], first: Trained) -> FewShotComparison:
+        """Write the comparison as far as it is known, and keep it for the case that it is broken off."""
+        scores = {
+            of: {name: EpisodeScores(_metric(first[of][name]), list(runs)) for name, runs in by.items()}
+            for of, by in found.items()
+        }
+        self._known = comparison = FewShotComparison(scores, self.shown, self.published)
+        comparison.to_csv(folder / "comparison.csv")
+        return comparison
+
+    def refuse_options(self) -> None:
+        """Refuse options that settings or methods would overwrite."""
+        refuse_overwritten(self._given, "data", "settings", self.settings)
+        refuse_overwritten(self._given, "model", "methods", self.methods)
+        if self._full and self.config.full:
+            refuse_overwritten(self._given, "trainer", "full=true", {"full": self._full})
+        limit = self.config.trainer.limit_test_batches
+        if isinstance(limit, float) and limit != 1.0:
+            raise ValueError(
+                f"`--trainer.limit_test_batches` must be a whole number of batches of episodes, got {limit}. Count them."
+            )
+
+    def _how_to_go_on(self, folder: Path) -> str | None:
+        """Return None: a comparison of few-shot methods cannot be resumed; `--settings` and `--methods` choose those that are missing."""
+        return None
 
     def _run(self, folder: Path, setting: str, method: str, seed: int) -> tuple[MetaLearningModule, Any]:
         L.seed_everything(seed, verbose=False)
@@ -119,6 +139,7 @@ class FewShotCLI(RecipeCLI):
             config[name] = value
         data = self._instantiate(self._data, "data", config)
         trainer = self._trainer(folder, f"{method}, {setting}/seed{seed}")
+        refuse_idle(trainer)
         module: Any = self._model(self.methods[method])
         module = module.learn(trainer, data) if hasattr(module, "learn") else learned(trainer, module, data)
         finish(trainer)
@@ -133,7 +154,7 @@ class FewShotCLI(RecipeCLI):
         return module
 
     def _chosen(self, option: str, choices: Mapping[str, Any]) -> list[str]:
-        names = split_names(self.config[option])
+        names = list(dict.fromkeys(split_names(self.config[option])))
         unknown = [name for name in names if name not in choices]
         if unknown or not names:
             raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -20,11 +19,14 @@ from ..data import MultiTaskDataModule
 from ..gradients import Measuring
 from ..modules import MultiTaskModule
 from ..placement import Placement, search_placement
-from ..report import Report, write_report
+from ..report import write_report
 from ..weight_search import WeightSearch, search_weights
-from ..writing import whole_file
 from ._base import RecipeCLI, finish
-from ._options import add_options, add_shortcuts, refuse_beside_search, refuse_twin_options
+from ._comparisons import read_comparison, write_comparison
+from ._messages import program
+from ._options import add_options, add_shortcuts
+from ._refused import refuse_beside_search, refuse_checkpoint, refuse_ignored, refuse_twin_options
+from ._watched import Watched
 
 
 class MultiTaskCLI(RecipeCLI):
@@ -71,8 +73,7 @@ class MultiTaskCLI(RecipeCLI):
         monitors: Callable[[], list[L.Callback]] | None = None,
         args: list[str] | None = None,
     ) -> None:
-        self.monitors = monitors
-        self._reports: list[Report] = []
+        self._watched = Watched(monitors)
         self.links = links or {}
         self.shortcuts = shortcuts or {}
         self.arms = arms or {}
@@ -86,9 +87,15 @@ class MultiTaskCLI(RecipeCLI):
         for target, source in self.links.items():
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
 
+    def refuse_options(self) -> None:
+        """Refuse options that do not go together."""
+        refuse_twin_options(self.config, self.arms)
+        refuse_ignored(self.config, self._given, self.arms)
+        refuse_beside_search(self.config, self._kind.__name__)
+        refuse_checkpoint(self.config)
+
     def answer(self) -> Comparison | WeightSearch | Placement | float:
         """Search weights or levels, compare, or train only the network for all tasks."""
-        refuse_twin_options(self.config, self.arms)
         if self.config.weight_search is not None:
             return self.search_weights()
         if self.config.placement is not None:
@@ -98,7 +105,10 @@ class MultiTaskCLI(RecipeCLI):
     def compare(self) -> Comparison:
         """Run the comparison, print its table, and write it as CSV, JSON and PNG into the folder of this run."""
         folder = self._start()
-        options: dict[str, Any] = {"seeds": self._seeds(), "finish": finish}
+        options: dict[str, Any] = {"seeds": self._seeds(), "finish": finish, "done": self._done(folder)}
+        options["after_seed"] = lambda comparison: self._keep(folder, comparison)
+        if (left_out := self._watched.why_not()) is not None and self.trainer.is_global_zero:
+            print(left_out)
         if self.arms:
             arms = {name: partial(self._model, None, None, changes) for name, changes in self.arms.items()}
             comparison = compare_arms(
@@ -114,14 +124,24 @@ class MultiTaskCLI(RecipeCLI):
                 **options,
             )
         if self.trainer.is_global_zero:
-            comparison.to_csv(folder / "comparison.csv")
-            with whole_file(folder / "comparison.json") as part:
-                part.write_text(json.dumps(comparison.record(), indent=1))
-            comparison.plot(folder / "comparison.png")
+            self._keep(folder, comparison)
+            print(f"\n{comparison}", flush=True)
+            picture = self._picture(lambda: comparison.plot(folder / "comparison.png"), "comparison.png")
             predict = self._how_to_predict(folder, comparison.arms[1])
-            print(f"\n{comparison}\nWritten to {folder}: comparison.csv, .json, .png, config.yaml.{predict}")
+            print(f"Written to {folder}: comparison.csv, .json,{' .png,' if picture else ''} config.yaml.{predict}")
         self._report(folder, comparison)
         return comparison
+
+    def _keep(self, folder: Path, comparison: Comparison) -> None:
+        """Write the comparison as far as it is known, and keep it for the case that it is broken off."""
+        self._known = comparison
+        if self.trainer.is_global_zero:
+            write_comparison(folder, comparison)
+
+    def _done(self, folder: Path) -> Comparison | None:
+        """Return the comparison as far as it was known when the run that is resumed was broken off."""
+        self._known = found = None if self.config.resume is None else read_comparison(folder)
+        return found
 
     def more_runs(self, folder: Path) -> dict[str, dict[str, Any]]:
         """Train further runs for the report, and return {name: what `Report.record` returned}; a recipe may override it.
@@ -133,11 +153,8 @@ class MultiTaskCLI(RecipeCLI):
 
     def _watching(self, run: str) -> list[L.Callback]:
         first = f"{list(self.arms)[-1] if self.arms else ALL}/seed{self._seeds()[0]}"
-        watched = self.monitors is not None and self.config.compare and run == first and not self._searches
-        if not watched or self.monitors is None:
-            return []
-        self._reports.append(Report())
-        return [*self.monitors(), self._reports[-1]]
+        watched = self.config.compare and run == first and not self._searches
+        return self._watched.callbacks() if watched else []
 
     @property
     def _searches(self) -> bool:
@@ -145,12 +162,13 @@ class MultiTaskCLI(RecipeCLI):
 
     def _report(self, folder: Path, comparison: Comparison) -> None:
         """Write the report of the monitored run, and print its path."""
-        if not self._reports:
+        if self._watched.report is None:
             return
-        records = {"together": self._reports[0].record(), **self.more_runs(folder)}
+        records = {"together": self._watched.report.record(), **self.more_runs(folder)}
         if self.trainer.is_global_zero:
-            page = write_report(folder, records, comparison.record(), f"{self._kind.__name__}: did sharing help?")
-            print(f"The report: {page}")
+            title = f"{self._kind.__name__}: did sharing help?"
+            if self._picture(lambda: write_report(folder, records, comparison.record(), title), "report.html"):
+                print(f"The report: {folder / 'report.html'}")
 
     def score(self) -> float:
         """Train only the network for all tasks, and print the mean of its `validate/score` over the seeds."""
@@ -170,8 +188,6 @@ class MultiTaskCLI(RecipeCLI):
 
     def search_weights(self) -> WeightSearch:
         """Search fixed weights of the losses, print the table, and write it as CSV into the folder of this run."""
-        model, remedy = self._kind.__name__, "`**balancing`, and pass that on to `MultiTaskModule`"
-        refuse_beside_search(self.config, "weight_search", "balancer", model, remedy)
         folder, first = self._start(), self._seeds()[0]
         found = search_weights(
             lambda balancer: self._model(None, balancer),
@@ -180,6 +196,7 @@ class MultiTaskCLI(RecipeCLI):
             trials=self.config.weight_search,
             seed=first,
             finish=finish,
+            after_trial=partial(self._keep_table, folder / "weight_search.csv"),
         )
         if self.trainer.is_global_zero:
             found.to_csv(folder / "weight_search.csv")
@@ -189,8 +206,6 @@ class MultiTaskCLI(RecipeCLI):
 
     def search_placement(self) -> Placement:
         """Try tasks at other levels, print the table, and write it as CSV into the folder of this run."""
-        model, remedy = self._kind.__name__, "`levels`, a dictionary {task: level}, for its tasks"
-        refuse_beside_search(self.config, "placement", "levels", model, remedy)
         folder, wanted = self._start(), self.config.placement
         found = search_placement(
             self._at_levels,
@@ -199,32 +214,39 @@ class MultiTaskCLI(RecipeCLI):
             levels=None if wanted == "all" else wanted,
             seeds=self._seeds(),
             finish=finish,
+            after_level=partial(self._keep_table, folder / "placement.csv"),
         )
         if self.trainer.is_global_zero:
             found.to_csv(folder / "placement.csv")
             print(f"\n{found}\nWritten to {folder}: placement.csv, config.yaml.")
         return found
 
+    def _keep_table(self, path: Path, found: WeightSearch | Placement) -> None:
+        """Write a search as far as it is known, and keep it for the case that it is broken off."""
+        self._known = found
+        if self.trainer.is_global_zero:
+            found.to_csv(path)
+
     def _at_levels(self, levels: Mapping[str, int] | None) -> Any:
         given: Mapping[str, int] = self.config.model.levels or {}
         return self._model(None, changes={"levels": {**given, **(levels or {})}})
 
-    def _how_to_predict(self, folder: Path, run: str = "multi-task") -> str:
-        """Return a line of code that predicts with the first network of these runs, if there is a checkpoint of it."""
-        found = sorted(folder.glob(f"{run}/**/*.ckpt"), key=lambda path: (len(path.parts), path))
-        kind = self._kind.kind()
-        return f"\nTo predict: {kind}.load_from_checkpoint({str(found[0])!r}).predict(rows)" if found else ""
-
     def _resumed_folder(self) -> Path | None:
-        """Return the folder of the run to which `--ckpt_path` belongs."""
+        """Return the folder of the run to which `--ckpt_path` belongs, or which `--resume` names."""
         if self.config.ckpt_path is None:
-            return None
+            return super()._resumed_folder()
         start = Path(self.config.ckpt_path)
-        if self.config.compare:
-            raise ValueError("`--ckpt_path` must resume one network, got a comparison. Add --compare=false --seeds=1.")
-        if not start.is_file():
-            raise ValueError(f"`--ckpt_path` must be a checkpoint of a run, got {str(start)!r}, which is no file.")
         return next((folder for folder in start.parents if (folder / "config.yaml").exists()), start.parent)
+
+    def _how_to_go_on(self, folder: Path) -> str | None:
+        """Return the command that goes on with a run that was broken off."""
+        if self._searches:
+            return None
+        if self.config.compare:
+            return super()._how_to_go_on(folder)
+        last = sorted(folder.glob("**/last.ckpt"))
+        resume = f"{program()} --config={folder / 'config.yaml'} --compare=false --seeds=1"
+        return f"{resume} --ckpt_path={last[-1]}" if last and len(self._seeds()) == 1 else None
 
     def _more_checkpoints(self, where: dict[str, Any]) -> list[ModelCheckpoint]:
         last = ModelCheckpoint(filename="last", every_n_train_steps=self.config.save_every, **where)

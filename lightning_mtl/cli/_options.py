@@ -1,4 +1,4 @@
-"""Options of comparisons and searches on the command line, and which of them exclude each other."""
+"""Options of comparisons and searches on the command line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, Literal, NoReturn
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 from torch import nn
+
+RESUME = "The folder of a comparison or a search that was broken off: it goes on with the same options, and what is done is not trained again."
 
 
 def add_options(parser: LightningArgumentParser, arms: Collection[str], two_stage: bool | float) -> None:
@@ -22,6 +24,7 @@ def add_options(parser: LightningArgumentParser, arms: Collection[str], two_stag
     parser.add_argument("--seeds", type=int, default=5, help="How many paired seeds to run (default: 5).")
     whether = f"compare {' and '.join(arms)}" if arms else "train the twins too"
     parser.add_argument("--compare", type=bool, default=True, help=f"Whether to {whether} (default: true).")
+    parser.add_argument("--resume", type=str | None, default=None, help=RESUME)
     parser.add_argument(
         "--save_every",
         type=int,
@@ -106,47 +109,3 @@ def _refuse_path(option: str, path: str) -> NoReturn:
         f"`--{option}` must be a class of lightning_mtl.balancers or another `nn.Module`, got {path}. Give e.g. "
         "--model.balancer=PCGrad; a function of your own can be given in Python: MultiTaskModule(..., balancer=function)."
     )
-
-
-def refuse_beside_search(config: Namespace, search: str, argument: str, model: str, remedy: str) -> None:
-    """Refuse options that do not go together with a search, before anything is written.
-
-    Args:
-        config: The options.
-        search: The option of the search.
-        argument: The argument of the model that the search varies.
-        model: Name of the model's class.
-        remedy: What to give the model's `__init__`, for the error message.
-
-    Raises:
-        ValueError: There is such an option, or the model does not take the argument.
-    """
-    if config.ckpt_path is not None or not config.compare:
-        raise ValueError(
-            f"`--{search}` must stand without `--ckpt_path` and `--compare=false`, which are of one network, got "
-            f"--ckpt_path={config.ckpt_path} and --compare={str(config.compare).lower()}. Leave these out."
-        )
-    if argument not in config.model:
-        raise ValueError(
-            f"`--{search}` must be of a model that takes `{argument}`, got {model}. Give its `__init__` {remedy}."
-        )
-
-
-def refuse_twin_options(config: Namespace, arms: Collection[str]) -> None:
-    """Refuse options of single-task twins where none are trained.
-
-    Args:
-        config: The options.
-        arms: See `add_options`.
-
-    Raises:
-        ValueError: There is such an option.
-    """
-    given = [name for name in ("two_stage", "cache") if config[name] not in (None, False)]
-    searches = [name for name in ("weight_search", "placement") if config[name] is not None]
-    other = [f"--{name}" for name in searches] or ["--compare=false"] * (not config.compare)
-    if given and (other or arms):
-        raise ValueError(
-            f"`--{given[0]}` must stand where one network is compared with its single-task twins, got "
-            f"{' and '.join(other or arms)}. Leave it out."
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -88,7 +88,13 @@ class ArmCost:
     def record(self) -> dict[str, Any]:
         """Return the costs as plain data."""
         keys = ("networks", "seconds", "parameters", "training", "serving", "peak")
-        return {**{key: getattr(self, key) for key in keys}, "machines": sorted(self.machines)}
+        runs, first = [[asdict(of) for of in run] for run in self.runs], [asdict(of) for of in self.first]
+        return {
+            **{key: getattr(self, key) for key in keys},
+            "machines": sorted(self.machines),
+            "runs": runs,
+            "first": first,
+        }
 
     @property
     def _all(self) -> list[Cost]:
@@ -113,6 +119,19 @@ def costs_of(
     known = {name: tuple(tuple(of for of in run if of is not None) for run in runs) for name, runs in arms.items()}
     first = {name: tuple(run[0] for run in known[other]) for name, other in (after or {}).items()}
     return {name: ArmCost(runs, first.get(name, ())) for name, runs in known.items()}
+
+
+def joined_costs(one: Mapping[str, ArmCost], other: Mapping[str, ArmCost]) -> dict[str, ArmCost]:
+    """Return the costs of each arm over the seeds of both."""
+    return {arm: ArmCost(one[arm].runs + of.runs, one[arm].first + of.first) for arm, of in other.items()}
+
+
+def costs_from_records(records: Mapping[str, Mapping[str, Any]]) -> dict[str, ArmCost] | None:
+    """Return the costs of which these are the records; None where these lack those of each run."""
+    if any("runs" not in of for of in records.values()):
+        return None
+    made = {arm: [tuple(Cost(**run) for run in seed) for seed in of["runs"]] for arm, of in records.items()}
+    return {arm: ArmCost(tuple(runs), tuple(Cost(**of) for of in records[arm]["first"])) for arm, runs in made.items()}
 
 
 def cost_table(costs: Mapping[str, ArmCost]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from .._table import table
 from ..writing import write_csv
-from ._cost import ArmCost, cost_table
+from ._cost import ArmCost, cost_table, costs_from_records, joined_costs
 from ._interval import Interval
 from ._plot import plot
 from ._task_result import ALL, STAGED, TaskComparison
@@ -33,8 +34,48 @@ class Comparison:
 
     @property
     def delta_m(self) -> Interval:
-        """Mean over the tasks of the relative gain, in percent (Maninis et al., CVPR 2019, eq. 4)."""
-        return Interval.of([fmean(gains) for gains in zip(*(task.relative() for task in self.tasks), strict=True)])
+        """Mean over the tasks of the relative gain, in percent (Maninis et al., CVPR 2019, eq. 4).
+
+        A task whose metric the split "test" does not define is left out. The gain of a task whose single-task value is near zero is
+        in percent of another scale, see `lightning_mtl.metrics.relative_gains`; the table names both.
+        """
+        known = [task.relative() for task in self.tasks if task.defined]
+        return Interval.of([fmean(gains) for gains in zip(*known, strict=True)] or [math.nan])
+
+    def joined(self, other: Comparison) -> Comparison:
+        """Return the comparison over the seeds of both.
+
+        Args:
+            other: A comparison of the same networks with other seeds.
+
+        Raises:
+            ValueError: It is of other tasks or arms, or has a seed of this one.
+        """
+        refuse_unlike(self, other)
+        tasks = tuple(one.joined(of) for one, of in zip(self.tasks, other.tasks, strict=True))
+        costs = None if self.costs is None or other.costs is None else joined_costs(self.costs, other.costs)
+        cached = None if other.cached is None else (self.cached or 0) + other.cached
+        return replace(self, seeds=self.seeds + other.seeds, tasks=tasks, costs=costs, cached=cached)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Comparison:
+        """Return the comparison of which `record` is the record, e.g. to go on with it: `compare(done=...)`.
+
+        Args:
+            record: What `record` returned, e.g. read from comparison.json.
+        """
+        costs = None if record.get("costs") is None else costs_from_records(record["costs"])
+        tasks = tuple(TaskComparison.from_record(of) for of in record["tasks"])
+        first, second = record["arms"][:2]
+        sizes = record.get("sizes")
+        return cls(
+            tuple(record["seeds"]),
+            tasks,
+            (first, second),
+            None if sizes is None else (sizes[0], sizes[1]),
+            costs,
+            record.get("cached"),
+        )
 
     @property
     def staged(self) -> Comparison | None:
@@ -51,7 +92,7 @@ class Comparison:
         return "\n".join([table(header, rows), *self._closing()])
 
     def _closing(self) -> list[str]:
-        lines = [f"delta_m in percent {self.delta_m}, paired seeds: {len(self.seeds)}"]
+        lines = [f"delta_m in percent {self.delta_m}, paired seeds: {len(self.seeds)}", *self._of_delta()]
         if self.staged is not None:
             lines.append(f"delta_m of the two-stage arm in percent {self.staged.delta_m}")
         if self.cached is not None:
@@ -60,6 +101,17 @@ class Comparison:
             lines += ["", cost_table(self.costs)]
         elif self.sizes is not None:
             lines.append(f"parameters: {self.arms[0]} {self.sizes[0]:,}, {self.arms[1]} {self.sizes[1]:,}")
+        return lines
+
+    def _of_delta(self) -> list[str]:
+        """Return a line for the tasks that `delta_m` leaves out, and one for those of which it takes another scale."""
+        lines = []
+        if undefined := [task.task for task in self.tasks if not task.defined]:
+            lines.append(f"left out of delta_m: {', '.join(undefined)} (the split 'test' does not define the metric)")
+        if rescaled := [task for task in self.tasks if task.rescaled]:
+            scales = {True: "distance to the best value", False: "the largest value"}
+            told = [f"{task.task} (of {scales[task.best is not None]})" for task in rescaled]
+            lines.append(f"in percent of another scale, since {self.arms[0]} is near zero: {', '.join(told)}")
         return lines
 
     @property
@@ -74,15 +126,17 @@ class Comparison:
             "arms": [*self.arms, *[STAGED] * (staged is not None)],
             "tasks": [task.record() for task in self.tasks],
             "delta_m": _with_verdict(self.delta_m),
+            "sizes": None if self.sizes is None else list(self.sizes),
             "two_stage_delta_m": None if staged is None else _with_verdict(staged),
             "cached": self.cached,
             "costs": None if self.costs is None else {arm: of.record() for arm, of in self.costs.items()},
         }
 
     def to_csv(self, path: str | Path) -> None:
-        """Write a row for each task, and one for `delta_m`."""
+        """Write a row for each task, and one for `delta_m`; the file is whole at any time."""
         arms = ("single", "multi") if self.arms[1] == ALL else self.arms
-        header = ["task", "metric", *arms, "difference", "low", "high", self._verdict_header, "seeds"]
+        verdict = "sharing" if self.arms[1] == ALL else "verdict"
+        header = ["task", "metric", *arms, "difference", "low", "high", verdict, "seeds"]
         rows = [self._row(t) for t in self.tasks] + [self._delta_row()]
         if (staged := self.staged) is not None:
             header += [f"two_stage{of}" for of in ("", "_difference", "_low", "_high", "_verdict")]
@@ -96,7 +150,8 @@ class Comparison:
 
     def _delta_row(self) -> list[Any]:
         d = self.delta_m
-        return ["delta_m", "percent", "", "", d.mean, d.low, d.high, d.verdict, len(self.seeds)]
+        name = "delta_m of all tasks" if any(task.task == "delta_m" for task in self.tasks) else "delta_m"
+        return [name, "percent", "", "", d.mean, d.low, d.high, d.verdict, len(self.seeds)]
 
     def plot(self, path: str | Path) -> None:
         """Draw all arms of each task, a line for each seed, as a PNG. Needs the extra `recipes`.
@@ -114,3 +169,18 @@ def _cells(t: TaskComparison) -> list[str]:
 
 def _with_verdict(of: Interval) -> dict[str, Any]:
     return {**of.record(), "verdict": of.verdict}
+
+
+def refuse_unlike(one: Comparison, other: Comparison) -> None:
+    """Check that two comparisons are of the same tasks and arms, with other seeds.
+
+    Raises:
+        ValueError: They are not.
+    """
+    ours, theirs = ([*of.arms, *((task.task, task.metric) for task in of.tasks)] for of in (one, other))
+    if ours != theirs:
+        raise ValueError(
+            f"`done` must be a comparison of the same networks and tasks, got {ours} where now there are {theirs}. Leave it out."
+        )
+    if twice := sorted({*one.seeds} & {*other.seeds}):
+        raise ValueError(f"`done` must hold other seeds, got {twice} in both. Leave them out.")

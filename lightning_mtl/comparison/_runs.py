@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,16 +12,21 @@ from .._lightning import insert_callbacks
 from .._plain import escaped
 from ..data import MultiTaskDataModule
 from ..modules import MultiTaskModule
+from ..task import Task
 from ._cost import Cost
 from ._meter import Meter
 
 
 class TaskScore(NamedTuple):
-    """A task's main metric on the split "test"; `sign` is 1 where higher is better, else -1."""
+    """A task's main metric on the split "test"; `sign` is 1 where higher is better, else -1.
+
+    The value is NaN where the split does not define the metric; `best` is the highest that it can have, where it has one.
+    """
 
     metric: str
     sign: int
     value: float
+    best: float | None = None
 
 
 class Run(NamedTuple):
@@ -130,34 +136,38 @@ def task_scores(
         checkpoint: The checkpoint with its weights; None for the weights that it has.
         also: Results "<name>/<metric>" that a module may log as "test/<name>/<metric>" beside those of its tasks; higher is better.
 
-    Raises:
-        ValueError: A task has no metric on the split "test".
     """
     (results,) = trainer.test(module, data, ckpt_path=checkpoint, verbose=False)
-    mains = {task.name: main for task in module.tasks if (main := task.main_metric()) is not None}
+    mains = [(task, main) for task in module.tasks if (main := task.main_metric()) is not None]
     found = {
-        name: TaskScore(metric, sign, _result(dict(results), name, metric)) for name, (metric, sign) in mains.items()
+        task.name: TaskScore(
+            metric, sign, float(results.get(f"test/{escaped(task.name)}/{metric}", math.nan)), _best(task, metric, sign)
+        )
+        for task, (metric, sign) in mains
     }
     for name, metric in (key.rsplit("/", 1) for key in also if f"test/{key}" in results):
         found[name] = TaskScore(metric, 1, float(results[f"test/{name}/{metric}"]))
     return found
 
 
+def _best(task: Task, metric: str, sign: int) -> float | None:
+    """Return the highest value of a metric of which higher is better, where it declares one."""
+    bound = getattr(task.metric_collection()[metric], "plot_upper_bound", None)
+    return float(bound) if sign > 0 and isinstance(bound, int | float) and 0 < bound < math.inf else None
+
+
 def refuse_generators(data: MultiTaskDataModule) -> None:
     """Check that no source is a generator: the second network would continue where the first one stopped.
 
     Raises:
-        ValueError: A source can be read only once.
+        ValueError: A source can be read only once, or `data` is no data module of the library.
     """
+    if not isinstance(data, MultiTaskDataModule):
+        raise ValueError(
+            f"`data` must be a MultiTaskDataModule, got {type(data).__name__}. Make one: MultiTaskDataModule({{'rows': ...}})."
+        )
     if once := [name for name, source in data.sources.items() if isinstance(source.stream, Iterator)]:
         raise ValueError(
             f"`data` must give each network the same rows, got generators, which can be read once, for {once}. Give iterables that "
             "can be read again, e.g. by `datasets.IterableDataset.from_generator`."
         )
-
-
-def _result(results: dict[str, float], task: str, metric: str) -> float:
-    key = f"test/{escaped(task)}/{metric}"
-    if key not in results:
-        raise ValueError(f"The split 'test' must have at least two labels for task {task!r}, got no {key!r}. Add them.")
-    return results[key]

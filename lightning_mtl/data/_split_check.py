@@ -47,11 +47,12 @@ def _own_copy(task: Task) -> Task:
 
 def _refuse_few(task: Task, source: str, split: str, counts: Mapping[str, LabelCounts]) -> None:
     """Check that a task that is evaluated has labels enough for a metric."""
-    if task.auxiliary or task.name not in counts:
+    if task.auxiliary or task.metrics == [] or task.name not in counts:
         return
     of = counts[task.name]
-    if of.labelled < _LEAST and of.seen == of.rows:
+    least = 1 if task.known_head().per_position else _LEAST  # a row has many words
+    if of.labelled < least and of.seen == of.rows:
         raise ValueError(
-            f"Task {task.name!r} must have at least {_LEAST} labels in split {split!r} of source {source!r} for its metrics, got "
+            f"Task {task.name!r} must have at least {least} labels in split {split!r} of source {source!r} for its metrics, got "
             f"{of.labelled} in {of.rows} rows of column {task.column!r}. Add labelled rows, or mark the task as auxiliary."
         )

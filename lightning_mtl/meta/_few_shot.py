@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._pictures import as_text, plain_text
 from .._table import table
 from ..comparison import t_quantile
 from ..writing import whole_file, write_csv
@@ -119,30 +120,36 @@ class FewShotComparison:
         )
 
     def to_csv(self, path: str | Path) -> None:
-        """Write a row for each setting, method, seed and step."""
-        rows: list[list[Any]] = [["setting", "method", "seed", "step", "metric", "mean", "median", "episodes"]]
+        """Write a row for each setting, method, seed and step; the file is whole at any time."""
+        rows: list[Sequence[Any]] = [("setting", "method", "seed", "step", "metric", "mean", "median", "episodes")]
         for setting, methods in self.scores.items():
             for method, of in methods.items():
                 for seed, values in enumerate(of.seeds):
                     for step, row in enumerate(values):
                         mean, median = row.mean().item(), row.median().item()
-                        rows.append([setting, method, seed, step, of.metric, mean, median, len(row)])
+                        rows.append((setting, method, seed, step, of.metric, mean, median, len(row)))
         write_csv(path, rows)
 
     def plot(self, path: str | Path) -> None:
-        """Draw the metric by inner step, a panel for each setting. Needs the extra `recipes`."""
-        from matplotlib.figure import Figure
+        """Draw the metric by inner step, a panel for each setting. Needs the extra `recipes`.
 
-        figure = Figure(figsize=(4.5 * len(self.scores), 3.5), layout="constrained")
-        axes = figure.subplots(1, len(self.scores), squeeze=False)[0]
-        for panel, (setting, methods) in zip(axes, self.scores.items(), strict=True):
-            for method, of in methods.items():
-                means = [of.mean(step) for step in range(of.steps + 1)]
-                panel.plot(range(of.steps + 1), means, marker="o" if of.steps < 12 else None, label=method)
-            panel.set(title=setting, xlabel="inner steps", ylabel=next(iter(methods.values())).metric)
-        axes[-1].legend()
-        with whole_file(path) as part:
-            figure.savefig(part)
+        Raises:
+            ModuleNotFoundError: matplotlib is not installed.
+        """
+        with plain_text():
+            from matplotlib.figure import Figure
+
+            figure = Figure(figsize=(4.5 * len(self.scores), 3.5), layout="constrained")
+            axes = figure.subplots(1, len(self.scores), squeeze=False)[0]
+            for panel, (setting, methods) in zip(axes, self.scores.items(), strict=True):
+                for method, of in methods.items():
+                    means = [of.mean(step) for step in range(of.steps + 1)]
+                    marker = "o" if of.steps < 12 else None
+                    panel.plot(range(of.steps + 1), means, marker=marker, label=as_text(method))
+                panel.set(title=as_text(setting), xlabel="inner steps", ylabel=next(iter(methods.values())).metric)
+            axes[-1].legend()
+            with whole_file(path) as part:
+                figure.savefig(part)
 
 
 def score_episodes(

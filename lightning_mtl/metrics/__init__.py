@@ -10,6 +10,7 @@ from ._forward_transfer import ForwardTransfer
 from ._kept import Kept
 from ._macro_f1 import MacroF1
 from ._mean_rank import MeanRank, mean_rank
+from ._relative_gain import all_finite, near_zero, relative_gains
 from ._score_matrix import ScoreMatrix
 from ._span_f1 import SpanF1
 from ._span_tags import scheme_of
@@ -31,7 +32,10 @@ __all__ = [
     "SpanF1",
     "WorstCase",
     "FEWEST",
+    "all_finite",
     "delta_m",
     "mean_rank",
     "scheme_of",
+    "near_zero",
+    "relative_gains",
 ]

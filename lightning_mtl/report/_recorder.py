@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
+from .._pictures import drawn
 from .._plain import plain
 from ..callbacks import StatefulCallback, phase_of, sampler_of
 from ..modules import TaskModule
 from ..writing import whole_file
 from ._run_facts import draws_of, levels_of, tasks_of
+from ._series import Series
 
 _MOST_STAGES = 1000
 """If there are more phases, they are repeated ones, and none is in the record."""
@@ -58,7 +61,7 @@ class Report(StatefulCallback):
         self._reset()
 
     def _reset(self) -> None:
-        self._series: dict[str, Any] = {}
+        self._series: dict[str, Series] = {}
         self._facts: dict[str, Any] = {}
         self._validations = 0
         self._stages: list[dict[str, Any]] = []
@@ -127,9 +130,8 @@ class Report(StatefulCallback):
             state: The state.
         """
         self._reset()
-        series = self._page.Series
         self._series = {
-            key: series([list(p) for p in points], *rest) for key, (points, *rest) in state["series"].items()
+            key: Series([list(p) for p in points], *rest) for key, (points, *rest) in state["series"].items()
         }
         self._validations, self._stages = state["validations"], list(state["stages"])
         self._phase = state["phase"]
@@ -157,7 +159,7 @@ class Report(StatefulCallback):
     def _add(self, step: int, values: Mapping[str, float]) -> None:
         for key, value in values.items():
             if key not in self._series:
-                self._series[key] = self._page.Series()
+                self._series[key] = Series()
             self._series[key].add(step, value)
 
     def _collect(self) -> None:
@@ -187,9 +189,14 @@ class Report(StatefulCallback):
             return
         folder = self._folder(trainer)
         record = self.record()
-        self._page.write_report(folder, {"this run": record})
+        folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / "record.json") as part:
             part.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        if left_out := drawn(lambda: self._draw(folder, record, trainer), "The report"):
+            warnings.warn(f"{left_out} The record is {folder / 'record.json'}.", stacklevel=2)
+
+    def _draw(self, folder: Path, record: Mapping[str, Any], trainer: L.Trainer) -> None:
+        self._page.write_report(folder, {"this run": record})
         figures = sorted((folder / "report").glob("*.png"))
         self._page.log_figures(trainer.loggers, figures, trainer.global_step)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,6 @@ def test_delta_m_is_the_mean_relative_gain() -> None:
     assert found.low == pytest.approx(stats.t.interval(0.95, 2, found.mean, stats.sem(per_seed))[0], abs=1e-2)
 
 
-def test_a_single_task_score_of_zero_leaves_no_relative_gain() -> None:
-    found = Comparison((0, 1), (TaskComparison("a", "m", 1, (0.0, 0.5), (0.1, 0.6)),))
-    assert "delta_m in percent +nan" in str(found)
-    assert found.delta_m.verdict == "no evidence"
-
-
 def test_the_table_the_csv_and_the_plot(tmp_path: Path) -> None:
     found = Comparison((0, 1, 2), (A, B))
     lines = str(found).splitlines()
@@ -103,7 +98,8 @@ def test_the_record_is_json_that_holds_all_that_was_found() -> None:
         assert read == of
         assert told["difference"] == vars(of.difference)
         assert told["verdict"] == of.verdict
-    assert record["delta_m"] == {"mean": None, "low": None, "high": None, "verdict": "no evidence"}
+    assert record["delta_m"]["mean"] == found.delta_m.mean
+    assert Comparison.from_record(record) == found
     alone = Comparison((0,), (TaskComparison("a", "m", 1, (1.0,), (2.0,)),)).record()
     assert alone["delta_m"] == {"mean": 100.0, "low": None, "high": None, "verdict": "no evidence"}
 
@@ -243,3 +239,44 @@ def test_arms_that_cannot_be_compared_are_refused(trainer: TrainerMaker) -> None
         ValueError, match=r"the same tasks, with `metrics`, got 'a' with \['sign'\] and 'b' with \['size'\]"
     ):
         compare_arms({"a": lambda: build("sign"), "b": lambda: build("size")}, data, make, seeds=(0,))
+
+
+@pytest.mark.parametrize("single", [(0.0, 0.0), (0.001, -0.002), (0.0, 0.5)])
+def test_delta_m_is_not_ruled_by_a_score_near_zero_and_names_it(single: tuple[float, ...]) -> None:
+    steady = TaskComparison("steady", "accuracy", 1, (0.80, 0.82), (0.81, 0.83), best=1.0)
+    shaky = TaskComparison("shaky", "r2", 1, single, (single[0] + 0.03, single[1] + 0.05), best=1.0)
+    found = Comparison((0, 1), (steady, shaky))
+    assert 0 < found.delta_m.mean < 5
+    assert "in percent of another scale, since single-task is near zero: shaky (of distance to the best value)" in str(
+        found
+    )
+    assert "near zero" not in str(Comparison((0, 1), (steady,)))
+
+
+def test_a_metric_that_the_test_split_does_not_define_is_left_out_and_named() -> None:
+    known = TaskComparison("known", "accuracy", 1, (0.50, 0.50), (0.55, 0.55))
+    undefined = TaskComparison("undefined", "r2", 1, (0.5, math.nan), (0.5, math.nan))
+    found = Comparison((0, 1), (known, undefined))
+    assert found.delta_m.mean == pytest.approx(10)
+    assert "left out of delta_m: undefined" in str(found)
+    assert undefined.verdict == "no evidence"
+
+
+def test_seeds_are_joined() -> None:
+    whole, (one, other) = Comparison((0, 1, 2), (A, B)), ((0, 1), (2,))
+    parts = [
+        Comparison(seeds, tuple(replace(of, single=of.single[at], multi=of.multi[at]) for of in (A, B)))
+        for seeds, at in ((one, slice(2)), (other, slice(2, 3)))
+    ]
+    assert parts[0].joined(parts[1]) == whole
+    with pytest.raises(ValueError, match="`done` must hold other seeds, got \\[0, 1\\] in both"):
+        parts[0].joined(parts[0])
+    with pytest.raises(ValueError, match="`done` must be a comparison of the same networks"):
+        parts[0].joined(Comparison((2,), (A,)))
+
+
+def test_a_task_of_any_name_has_a_row_of_its_own(tmp_path: Path) -> None:
+    Comparison((0,), (replace(A, task="delta_m", single=(0.5,), multi=(0.6,)),)).to_csv(tmp_path / "c.csv")
+    with (tmp_path / "c.csv").open() as file:
+        assert [row["task"] for row in csv.DictReader(file)] == ["delta_m", "delta_m of all tasks"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "c.csv"]  # no part of it is left

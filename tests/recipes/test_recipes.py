@@ -276,7 +276,7 @@ def test_a_feature_that_is_named_and_cannot_be_one_is_an_error(
     options = [f"--data.path={patients(tmp_path / 'my.csv')}", "--targets=risk", "--data.features=[age,date]"]
     with pytest.raises(SystemExit):
         table.main(options)
-    assert "'date' of `features` must hold numbers or categories, got dates" in capsys.readouterr().err
+    assert "'date' of `--data.features` must hold numbers or categories, got dates" in capsys.readouterr().err
 
 
 def test_a_gap_that_training_has_not_makes_no_feature(capsys: pytest.CaptureFixture[str]) -> None:
@@ -338,7 +338,7 @@ def test_an_encoder_from_scratch_has_a_rate_of_its_own_unless_the_user_gives_one
         (["--model.dropouts.worst_aria=0.5"], "Did you mean 'worst_area'?"),
         (["--model.rates.diagnosiss=0.5"], "Did you mean 'diagnosis'?"),
         (["--data.drop=[mean_radiuss]"], "Did you mean 'mean_radius'?"),
-        (["--data.path=nothing.csv"], "`path` must be a file that exists"),
+        (["--data.path=nothing.csv"], "`--data.path` must be a file that exists"),
     ],
 )
 def test_what_the_user_misspells_is_said_without_a_traceback(
@@ -456,7 +456,7 @@ def test_tweets_of_the_users_own(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ("args", "says"),
     [
         (["--targets=upos,faets"], "Did you mean 'feats'?"),
-        (["--data.path=nothing.conllu"], "`path` must be a file that exists"),
+        (["--data.path=nothing.conllu"], "`--data.path` must be a file that exists"),
         (["--model.tasks=[upos,dep]"], "`--model.tasks` must name tasks, got 'dep'"),
     ],
 )

@@ -23,9 +23,9 @@ from torch import nn
 from lightning_mtl import HierarchicalModule, Levels, Multiclass, MultiTaskDataModule, Regression, Source, Task
 from lightning_mtl._plain import plain
 from lightning_mtl.report import Report, write_report
-from lightning_mtl.report.page import Section, Series, sections
+from lightning_mtl.report._series import POINTS, Series
+from lightning_mtl.report.page import Section, sections
 from lightning_mtl.report.page._drawing import _columns
-from lightning_mtl.report.page._series import POINTS
 from lightning_mtl.report.page._stages import _by_column
 from lightning_mtl.samplers import Phase, Phases
 from tests.builders import module, rows, splits

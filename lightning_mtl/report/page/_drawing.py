@@ -13,6 +13,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy import array_split
 
+from ..._pictures import as_text, plain_text
+
 WIDTH = 4.2
 """Width of a figure in inches; it is shown with 100 pixels to the inch."""
 DPI = 200
@@ -82,7 +84,7 @@ def styled() -> Iterator[None]:
     """Draw in the style of the report, whatever the user's own style is."""
     kept = {"backend": matplotlib.rcParams["backend"]}
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **kept, **STYLE}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), plain_text():
         yield
 
 
@@ -108,7 +110,7 @@ def draw(axes: Axes, points: Sequence[tuple[float, float]], i: int, label: str |
     """Draw values over steps in the i-th line style, with about ten markers."""
     x, y = [point[0] for point in points], [point[1] for point in points]
     style = {**line_style(i), "markevery": max(1, len(points) // 10), **options}
-    axes.plot(x, y, label=label and text(label), **style)
+    axes.plot(x, y, label=label and as_text(text(label)), **style)
 
 
 def head(figure: Figure, title: str) -> None:
