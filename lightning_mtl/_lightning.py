@@ -129,6 +129,13 @@ def placed(module: Any, batch: Any) -> Any:
     return trainer.strategy.batch_to_device(given)
 
 
+def batches_done(trainer: L.Trainer) -> int:
+    """Return how many training batches are over, since training began: a batch that an exception breaks off is not."""
+    total: Any = trainer.fit_loop.epoch_loop.batch_progress.total
+    done: int = total.processed
+    return done
+
+
 def make_due_loader(trainer: L.Trainer) -> None:
     """Make a training loader that is due now: in some resumed runs Lightning makes it later, where no hook tells callbacks."""
     trainer.fit_loop.setup_data()

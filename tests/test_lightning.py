@@ -292,6 +292,7 @@ class Resumed(Line):
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         self.noted.append((self.trainer.current_epoch, self.trainer.global_step))
+        assert adapter.batches_done(self.trainer) == self.trainer.global_step
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`", "ignore:You're resuming from a checkpoint")

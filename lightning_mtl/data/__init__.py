@@ -9,7 +9,7 @@ from ._source import Source
 from ._source_inputs import fitted_tokenizer, inputs_of
 from ._splitting import split
 from ._step_loader import StepLoader
-from ._trainer import build_layers, ranks_of, seed_or_global
+from ._trainer import build_layers, counter_of, ranks_of, seed_or_global
 
 __all__ = [
     "Examples",
@@ -18,6 +18,7 @@ __all__ = [
     "Source",
     "StepLoader",
     "build_layers",
+    "counter_of",
     "fit_heads",
     "fitted_tokenizer",
     "infer_heads",

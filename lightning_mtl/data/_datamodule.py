@@ -36,6 +36,7 @@ from ._splits import Splits
 from ._summary import summary_lines
 from ._trainer import (
     build_layers,
+    counter_of,
     last_epoch,
     on_gpu,
     overfits,
@@ -226,7 +227,9 @@ class MultiTaskDataModule(L.LightningDataModule):
             num_replicas=ranks.world,
             rank=ranks.rank,
         )
-        return self._loader("train", self.sampler, self.num_workers)
+        loader = self._loader("train", self.sampler, self.num_workers)
+        loader.batches_done = counter_of(self.trainer)
+        return loader
 
     def val_dataloader(self) -> Any:
         """Return the loader of the split "validation": every row once."""

@@ -20,7 +20,8 @@ from ._step_loader import StepLoader
 class MultiTaskLoader(StepLoader):
     """Iterates over `{source: batch}`, read by one pool of workers; Lightning leaves it as it is.
 
-    Its state is that of the sampler after the last batch that was delivered, however far the workers have read ahead.
+    Its state is that of the sampler after the last batch that was delivered, however far the workers have read ahead; in a step of a
+    Trainer, that before its batch.
 
     Raises:
         ValueError: Workers read further ahead than new rates are announced.
@@ -90,7 +91,7 @@ class MultiTaskLoader(StepLoader):
         """Return the state of the sampler; where streams have a state of their own, those of all ranks."""
         if not isinstance(self.sampler, MultiTaskSampler):
             return {}
-        state = self.sampler.state_dict()
+        state = self.sampler.state_dict(before_last=self.is_in_step)
         return state | {"streams": gather_objects(state["streams"])} if self.sampler.stateful else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

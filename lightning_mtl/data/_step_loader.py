@@ -26,6 +26,10 @@ class StepLoader(WorkersOfLoader, ABC):
         collate: What a worker does to a batch before it sends it. Default: arrays become tensors.
     """
 
+    batches_done: Callable[[], int] | None = None
+    """Returns how many training batches are over, where a Trainer counts them: what breaks off a step loses no batch."""
+    _done_before: int | None = None
+
     def __init__(
         self,
         dataset: Dataset[Any],
@@ -48,8 +52,16 @@ class StepLoader(WorkersOfLoader, ABC):
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._loader:
+            self._done_before = None if self.batches_done is None else self.batches_done()
             self.deliver()
             yield batch
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether the step of the last delivered batch is not over."""
+        return (
+            self._done_before is not None and self.batches_done is not None and self._done_before == self.batches_done()
+        )
 
     @abstractmethod
     def __len__(self) -> int:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from .._distributed import SHARDED
+from .._lightning import batches_done
 from ..task import MultiTask
 
 
@@ -27,6 +30,11 @@ def ranks_of(trainer: Any) -> Ranks:
     """Return the ranks over which the rows are sharded."""
     kwargs = trainer.distributed_sampler_kwargs if trainer else None
     return Ranks(kwargs["rank"], kwargs["num_replicas"]) if kwargs else Ranks(0, 1)
+
+
+def counter_of(trainer: Any) -> Callable[[], int] | None:
+    """Return what counts the training batches that are over; None without a Trainer."""
+    return None if trainer is None else partial(batches_done, trainer)
 
 
 def seed_or_global(seed: int | None) -> int:

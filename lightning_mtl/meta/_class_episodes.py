@@ -50,6 +50,16 @@ class ClassEpisodes:
             "drawn": {"seed": self.sampler.seed, "step": step},
         }
 
+    def reseed(self, seed: int) -> None:
+        """Change to the episodes of another seed."""
+        self.sampler.seed = seed
+
+    def facts(self) -> dict[str, Any]:
+        """Return what determines the episodes beside the seed, as plain data."""
+        of = self.sampler
+        sizes = {"ways": of.ways, "shots": list(of.shots), "queries": of.queries, "balanced": of.balanced}
+        return {**sizes, "classes": len(of.rows), "rows": sum(map(len, of.rows))}
+
     def _read(self, rows: np.ndarray) -> dict[str, Tensor]:
         if self.kept is None:
             return _tensors(self.examples[rows.tolist()])

@@ -12,6 +12,7 @@ from .._lightning import hide_val_dataloader
 from ..data import (
     Source,
     build_layers,
+    counter_of,
     fitted_tokenizer,
     inputs_of,
     ranks_of,
@@ -29,6 +30,7 @@ from ._episode_table import episode_table
 from ._episodic_task import episodic_task
 from ._family_episodes import FamilyEpisodes
 from ._loader import Drawing, EpisodeLoader, EpisodePlan
+from ._resuming import facts_of, resume
 
 _SPLITS = ("train", "validation", "test")
 _STAGES = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",), "predict": ()}
@@ -115,7 +117,8 @@ class EpisodeDataModule(L.LightningDataModule):
         self.tokenizer, self.summary = tokenizer, summary
         self._drawings: dict[str, dict[str, Drawing]] = {}
         self._training: EpisodeLoader | None = None
-        self._resumed: Mapping[str, int] | None = None
+        self._resumed: Mapping[str, Any] | None = None
+        self._seed = 0
 
     def setup(self, stage: str) -> None:
         """Read the splits of this stage, and check that episodes can be drawn from them.
@@ -149,6 +152,7 @@ class EpisodeDataModule(L.LightningDataModule):
         if stage == "fit":
             warn_of_streams(self.sources)
             self._training = self._resumed = None  # of an earlier fit
+            self._seed = seed_or_global(self.seed)
             hide_val_dataloader(self, hide=not self._drawings["validation"])
         if module is not None and stage != "predict":
             module.inputs = inputs
@@ -202,8 +206,11 @@ class EpisodeDataModule(L.LightningDataModule):
             for step in range(first, first + self.steps_per_epoch):
                 yield step % frozen if frozen else step, count, range(rank, count, ranks)
 
+        if self._training is None:
+            self._go_on()
         state = self.state_dict() or self._resumed  # of the loader before this one, or of a checkpoint
         self._training = self._loader("train", plans, self.steps_per_epoch)
+        self._training.batches_done = counter_of(self.trainer)
         if state is not None:
             self._training.load_state_dict(state)
         return self._training
@@ -230,12 +237,27 @@ class EpisodeDataModule(L.LightningDataModule):
         return EpisodeLoader(self._drawings[split], split, plans, length, num_workers=self.num_workers)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how many steps of training were delivered."""
-        return {} if self._training is None else self._training.state_dict()
+        """Return how many steps of training were delivered, and what determines their episodes."""
+        if self._training is None:
+            return {}
+        made_of = facts_of(self._drawings["train"], self.episodes * ranks_of(self.trainer).world)
+        return {**self._training.state_dict(), "seed": self._seed, "made_of": made_of}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume after the last delivered step of training."""
+        """Resume after the last delivered step of training, with the seed of that run.
+
+        Raises:
+            ValueError: The state is of other episodes.
+        """
         self._resumed = state_dict or None
+        if getattr(self.trainer, "training", False) or getattr(self.trainer, "sanity_checking", False):
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Go on with the episodes of a checkpoint, those of validation too."""
+        if self._resumed is not None:
+            count = self.episodes * ranks_of(self.trainer).world
+            self._seed = resume(self._drawings, self._resumed, count, self._seed, self.seed)
 
 
 def _refuse_small(**counts: int) -> None:

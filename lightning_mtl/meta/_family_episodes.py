@@ -47,5 +47,16 @@ class FamilyEpisodes:
         }
         return {**parts, "drawn": {"seed": self.seed, "step": step}}
 
+    def reseed(self, seed: int) -> None:
+        """Change to the functions of another seed."""
+        self.seed, self._last = seed, (None, None)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what determines the functions beside the seed, as plain data."""
+        settings = {
+            name: value for name, value in vars(self.family).items() if isinstance(value, int | float | str | tuple)
+        }
+        return {"family": type(self.family).__name__, **settings, "shots": list(self.shots), "queries": self.queries}
+
     def _labels(self, values: Tensor) -> Tensor:
         return self.task.known_head().code(values).to(values.dtype)

@@ -28,6 +28,14 @@ class Drawing(Protocol):
         """
         ...
 
+    def reseed(self, seed: int) -> None:
+        """Change to the episodes of another seed."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Return what determines the episodes beside the seed, as plain data."""
+        ...
+
 
 class EpisodeLoader(StepLoader):
     """Iterates over `{source: episodes}`; its state is how many steps it delivered, however far workers have read ahead.
@@ -61,8 +69,8 @@ class EpisodeLoader(StepLoader):
         self.delivered += 1
 
     def state_dict(self) -> dict[str, int]:
-        """Return how many steps were delivered."""
-        return {"delivered": self.delivered}
+        """Return how many steps were delivered; one that is not over does not count."""
+        return {"delivered": self.delivered - self.is_in_step}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Resume after the last delivered step."""

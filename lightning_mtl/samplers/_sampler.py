@@ -103,7 +103,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         states = tuple(stream.state_dict() for stream in self._streams)
         self.delivered = Position(0, 0, (0,) * len(self.names), states)
         """The position after the last batch that was delivered."""
-        self._start = self.delivered
+        self._start = self._before = self.delivered
         self._planned: deque[Position] = deque()
         self._resumed: tuple[int, int] | None = None
         self._reseed(seed)
@@ -220,7 +220,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
 
     def deliver(self) -> None:
         """Count the next planned step as delivered."""
-        self.delivered = self._planned.popleft()
+        self._before, self.delivered = self.delivered, self._planned.popleft()
 
     # State
 
@@ -229,9 +229,13 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         """What determines the order of examples, beside the seed and the rule."""
         return order_facts(self.streams, self.batches, self.batch)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that determines the next step, as plain data: equal on all ranks, except for `streams`."""
-        at = self.delivered
+    def state_dict(self, *, before_last: bool = False) -> dict[str, Any]:
+        """Return everything that determines the next step, as plain data: equal on all ranks, except for `streams`.
+
+        Args:
+            before_last: Whether the last batch that was delivered counts as not delivered.
+        """
+        at = replace(self._before, taken=self.delivered.taken - 1) if before_last else self.delivered
         return {
             "made_of": self.made_of,
             "seed": self.seed,
