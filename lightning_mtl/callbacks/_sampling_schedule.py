@@ -6,9 +6,10 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from .._distributed import gather_objects, of_first_rank
+from .._distributed import gather_objects, of_first_rank, world_size
 from .._lightning import make_due_loader
 from ..samplers import MultiTaskSampler, Rule, asked
 from ..task import MultiTask, is_multi_task
@@ -117,6 +118,7 @@ class SamplingSchedule(L.Callback):
             "losses": torch.cat(self._losses).tolist() if self._losses else [],
             "scores": self._scores,
             "asked": [self._updated_at[0], list(self._updated_at[1])],
+            "ranks": world_size(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -141,6 +143,7 @@ class SamplingSchedule(L.Callback):
         self._history = LossHistory(tuple(task.name for task in getattr(pl_module, "tasks", ())))
         self._losses, self._scores, self._updated_at = [], {}, (0, sampler.delivered.places)
         if saved is not None:
+            _warn_of_other_ranks(sampler.rule, saved.get("ranks", trainer.world_size), trainer.world_size)
             loader.load_state_dict(saved["loader"])
             self._losses = [torch.tensor(saved["losses"], dtype=torch.float64)] if saved["losses"] else []
             self._scores, self._updated_at = dict(saved["scores"]), (saved["asked"][0], tuple(saved["asked"][1]))
@@ -166,6 +169,16 @@ class SamplingSchedule(L.Callback):
         rates = asked(sampler.rule, now.step, signals)
         sampler.rates.announce(now.step, torch.tensor(of_first_rank(rates.tolist()), dtype=torch.float64))
         self._losses, self._updated_at = [], (now.step, now.places)
+
+
+def _warn_of_other_ranks(rule: Rule, saved: int, today: int) -> None:
+    """Warn where a rule reads losses that other ranks add up: they differ in the last digits, and so may the rates."""
+    if rule.feedback and saved != today:
+        rank_zero_warn(
+            f"{type(rule).__name__} goes on with {today} processes, the checkpoint was written by {saved}: losses are added up in another "
+            "order, so rates may differ in their last digits, and sooner or later other rows are drawn than in an unbroken run. For "
+            "equal draws resume on as many processes, or use a rule without feedback."
+        )
 
 
 def _refuse_missing_feedback(rule: Rule, trainer: L.Trainer, module: L.LightningModule) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -29,6 +30,7 @@ from lightning_mtl.samplers import (
     Temperature,
     Uniform,
 )
+from tests import builders, models
 from tests.builders import module, splits
 from tests.conftest import TrainerMaker
 
@@ -346,3 +348,29 @@ def test_a_twin_reads_as_much_of_its_source_as_the_network_for_all(
 def test_a_comparison_under_sampling_counts_epochs(trainer: TrainerMaker) -> None:
     with pytest.raises(ValueError, match="`limit_train_batches` and `max_steps` must be left out of a comparison"):
         compare(build, data(Temperature()), lambda run: trainer(limit_train_batches=3), seeds=range(1))
+
+
+def test_a_rule_that_reads_losses_says_when_other_ranks_add_them_up(tmp_path: Path) -> None:
+    def fit(sampling: Any, start: Path | None = None) -> L.Trainer:
+        data = MultiTaskDataModule(
+            {"a": builders.rows(20), "b": builders.rows(20, 1)}, sampling=sampling, batch_size=5, seed=0, summary=False
+        )
+        tasks = [Task("sign", "a", head=Multiclass(2)), Task("size", "b", head=Regression())]
+        trainer = models.quiet(max_epochs=1 if start is None else 2)
+        trainer.fit(builders.module(tasks), data, ckpt_path=start)
+        return trainer
+
+    for rule in (Exp3S(), Uniform()):
+        path = tmp_path / f"{type(rule).__name__}.ckpt"
+        fit(rule).save_checkpoint(path)
+        saved = torch.load(path, weights_only=True)
+        assert saved["callbacks"]["SamplingSchedule"].pop("ranks") == 1
+        saved["callbacks"]["SamplingSchedule"]["ranks"] = 2
+        torch.save(saved, path)
+        if rule.feedback:
+            with pytest.warns(
+                UserWarning, match="Exp3S goes on with 1 processes, the checkpoint was written by 2: losses"
+            ):
+                fit(Exp3S(), path)
+        else:
+            fit(Uniform(), path)
