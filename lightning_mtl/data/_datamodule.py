@@ -28,6 +28,7 @@ from ._arguments import refuse_bad_sources
 from ._inspection import inspecting
 from ._label_counts import LabelCounts
 from ._loader import MultiTaskLoader
+from ._lone_rows import refuse_lone_rows
 from ._readers import is_idle, readers_of
 from ._sampling import missing_callbacks, rule_in_use
 from ._source import Source
@@ -160,6 +161,8 @@ class MultiTaskDataModule(L.LightningDataModule):
                 build_layers(self.trainer, module)
             if stage == "fit" and tasks:
                 self._print_summary(tasks, counts, inputs)
+                if module is not None and self.sampler is not None:
+                    refuse_lone_rows(module, self.sampler, self._splits.rows["train"])
 
     def check_split(self, module: MultiTask, split: str) -> None:
         """Check a split as training would check it, e.g. "test" before anything is trained; needs no Trainer.
