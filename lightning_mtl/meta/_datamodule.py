@@ -161,6 +161,9 @@ class EpisodeDataModule(L.LightningDataModule):
             build_layers(self.trainer, module)
         if stage == "fit" and self.summary and self.trainer is not None and self.trainer.is_global_zero:
             print(episode_table(self._drawings, self.totals, self.episodes, self.shots))
+            for name, source in self.sources.items():
+                if isinstance(source, Source) and source.goes_on:
+                    print(f"Source {name!r}: episodes are drawn from its first {len(source.splits['train']):,} rows.")
 
     def _has(self, name: str, split: str) -> bool:
         source = self.sources[name]
