@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
-from typing import Any, NoReturn
+from typing import Any
 
 import datasets
 
 from ..heads import Binary, Head, Multiclass, Multilabel, Regression, Tagging
 from ..inputs import are_dates, missing
 from ..task import Task
+from ._class_names import Features, refuse_column, some
 
 CLASSES = 20
 """The largest number of classes of a column of whole numbers; with more different values they are quantities."""
-
-Features = Mapping[str, Any]
-"""The types of a Hugging Face dataset's columns; empty for other data."""
 
 
 def head_for(task: Task, columns: Mapping[str, list[Any]], features: Features, *, words: bool) -> Head:
@@ -43,7 +41,7 @@ def _of_column(task: Task, columns: Mapping[str, list[Any]], features: Features,
         return _classes(list(feature.names))
     known = _known(values)
     if not known:
-        _refuse(
+        refuse_column(
             task,
             column,
             "must have labels to learn from",
@@ -81,72 +79,11 @@ def _is_padding(value: Any) -> bool:
     return isinstance(value, int | float) and value == -100
 
 
-def set_class_names(task: Task, columns: Mapping[str, list[Any]], features: Features) -> None:
-    """Set the class names of a head from its column, where it has none.
-
-    Raises:
-        ValueError: There are more or fewer names than the head has classes.
-    """
-    head = task.known_head()
-    if not hasattr(head, "classes") or head.names is not None or len(task.columns) > 1:
-        return
-    column = task.columns[0]
-    feature = features.get(column)
-    feature = getattr(feature, "feature", None) or feature
-    size = head.outputs if head.label_shape else getattr(head, "classes", head.outputs)
-    if isinstance(feature, datasets.ClassLabel):
-        head.names = list(feature.names) if len(feature.names) == size else None
-        return
-    found = sorted({text for text in _flat(columns[column]) if isinstance(text, str) and text})
-    if found and len(found) != size:
-        _refuse(
-            task,
-            column,
-            f"must have {size} different labels for {type(head).__name__}",
-            f"{len(found)} ({_some(found)})",
-            "Change the head, or leave it out to have it found from the data",
-        )
-    head.names = list(found) or None
-
-
-def refuse_other_coding(task: Task, values: Sequence[Any], feature: Any, where: str, *, texts: bool) -> None:
-    """Check that a split codes its labels as the head does.
-
-    Args:
-        task: The task, with its head.
-        values: The values of its target column.
-        feature: The type of the column, where the data have it.
-        where: What the split is called in error messages.
-        texts: Whether labels of the training split are texts.
-
-    Raises:
-        ValueError: Class names in another order, or numbers in one split and texts in another.
-    """
-    names = getattr(task.head, "names", None)
-    if not names or len(task.columns) > 1:
-        return
-    column = task.columns[0]
-    feature = getattr(feature, "feature", None) or feature
-    if isinstance(feature, datasets.ClassLabel):
-        if all(isinstance(name, str) for name in names) and list(feature.names) != list(names):
-            raise ValueError(
-                f"Column {column!r} of task {task.name!r} must number its classes in one order everywhere: {where} has {feature.names}, "
-                f"the model has {list(names)}. Encode all splits together, or keep the labels as texts."
-            )
-        return
-    first = next((value for value in _flat(values) if not missing(value)), None)
-    if isinstance(first, int | float) if texts else isinstance(first, str) and first not in names:
-        raise ValueError(
-            f"Column {column!r} of task {task.name!r} must hold the same kind of labels everywhere: {where} has {first!r}, "
-            f"the model has {_some(list(names))}. Write the same labels in all splits."
-        )
-
-
 def _of_columns(task: Task, columns: Mapping[str, list[Any]], features: Features) -> Head:
     known = {name: _known(columns[name]) for name in task.columns}
     for name, values in known.items():
         if not values or not isinstance(values[0], bool | int | float):
-            _refuse(
+            refuse_column(
                 task,
                 name,
                 "must hold numbers where a task has several targets",
@@ -161,7 +98,7 @@ def _of_columns(task: Task, columns: Mapping[str, list[Any]], features: Features
 def _of_lists(task: Task, column: str, known: list[Any], names: list[Any] | None, words: bool) -> Head:
     flat = _known([value for row in known for value in row])
     if not flat:
-        _refuse(
+        refuse_column(
             task,
             column,
             "must have labels to learn from",
@@ -171,12 +108,12 @@ def _of_lists(task: Task, column: str, known: list[Any], names: list[Any] | None
     if words:
         found: list[Any] = names or sorted(set(flat))
         if len(found) < 2:
-            _refuse(task, column, "must have at least two different tags", _some(found), "Name another `target`")
+            refuse_column(task, column, "must have at least two different tags", some(found), "Name another `target`")
         return Tagging(len(found), names=found if names or isinstance(found[0], str) else None)
     if isinstance(flat[0], str):
         return Multilabel(len(set(flat)), names=sorted(set(flat)))
     if names is not None:
-        _refuse(
+        refuse_column(
             task,
             column,
             "must hold labels that a head fits",
@@ -185,11 +122,11 @@ def _of_lists(task: Task, column: str, known: list[Any], names: list[Any] | None
         )
     sizes = {len(row) for row in known}
     if len(sizes) > 1:
-        _refuse(
+        refuse_column(
             task,
             column,
             "must hold lists of one length",
-            f"lengths {_some(sorted(sizes))}",
+            f"lengths {some(sorted(sizes))}",
             "Name the source's `words`, or correct the rows",
         )
     outputs = sizes.pop()
@@ -200,7 +137,7 @@ def _of_scalars(task: Task, column: str, known: list[Any]) -> Head:
     _refuse_types(task, column, known)
     different = set(known)
     if len(different) == 1:
-        _refuse(
+        refuse_column(
             task,
             column,
             "must have at least two different values",
@@ -215,7 +152,7 @@ def _refuse_types(task: Task, column: str, known: list[Any]) -> None:
     """Reject dates, values of several types, and what is neither a text nor a number."""
     if isinstance(known[0], str):
         if are_dates(known):
-            _refuse(
+            refuse_column(
                 task,
                 column,
                 "must hold numbers or classes",
@@ -224,10 +161,10 @@ def _refuse_types(task: Task, column: str, known: list[Any]) -> None:
             )
         odd = next((value for value in known if not isinstance(value, str)), None)
         if odd is not None:
-            _refuse(task, column, "must hold texts or numbers, not both", repr(odd), "Convert the column")
+            refuse_column(task, column, "must hold texts or numbers, not both", repr(odd), "Convert the column")
     elif isinstance(known[0], date) or not isinstance(known[0], bool | int | float):
         found = "dates" if isinstance(known[0], date) else type(known[0]).__name__
-        _refuse(
+        refuse_column(
             task,
             column,
             "must hold numbers or classes",
@@ -238,7 +175,7 @@ def _refuse_types(task: Task, column: str, known: list[Any]) -> None:
 
 def _of_texts(task: Task, column: str, known: list[Any], different: set[Any]) -> Head:
     if len(different) > max(CLASSES, len(known) / 2) or len(different) == len(known) > 2:
-        _refuse(
+        refuse_column(
             task,
             column,
             "must have classes that recur",
@@ -256,7 +193,7 @@ def _warn_of_case(task: Task, column: str, different: set[Any]) -> None:
         alike.setdefault(text.casefold(), []).append(text)
     if found := next((texts for texts in alike.values() if len(texts) > 1), None):
         warnings.warn(
-            f"Column {column!r} of task {task.name!r} has classes that only differ in upper and lower case: {_some(found)}. Write them "
+            f"Column {column!r} of task {task.name!r} has classes that only differ in upper and lower case: {some(found)}. Write them "
             "alike if they are one.",
             stacklevel=2,
         )
@@ -265,7 +202,7 @@ def _warn_of_case(task: Task, column: str, different: set[Any]) -> None:
 def _of_numbers(task: Task, column: str, known: list[Any], different: set[Any]) -> Head:
     whole = all(float(value).is_integer() for value in different)
     if whole and len(different) == len(known) > CLASSES and max(different) - min(different) == len(known) - 1:
-        _refuse(
+        refuse_column(
             task,
             column,
             "must have values that can be learned",
@@ -283,7 +220,7 @@ def _refuse_rounded(task: Task, column: str, different: set[Any]) -> None:
     """Reject classes that came as floats too large to say which whole number they were."""
     rounded = next((value for value in different if isinstance(value, float) and abs(value) >= 2**53), None)
     if rounded is not None:
-        _refuse(
+        refuse_column(
             task,
             column,
             "must have class numbers below 2**53 where they come as real numbers, as pandas makes of a column with gaps",
@@ -294,16 +231,3 @@ def _refuse_rounded(task: Task, column: str, different: set[Any]) -> None:
 
 def _classes(names: list[Any]) -> Head:
     return Binary(names=names) if len(names) == 2 else Multiclass(len(names), names=names)
-
-
-def _flat(values: Sequence[Any]) -> Iterator[Any]:
-    for value in values:
-        yield from value if isinstance(value, list | tuple) else (value,)
-
-
-def _some(values: Sequence[Any]) -> str:
-    return ", ".join(map(repr, values[:6])) + (", ..." if len(values) > 6 else "")
-
-
-def _refuse(task: Task, column: str, rule: str, value: str, remedy: str) -> NoReturn:
-    raise ValueError(f"Column {column!r} of task {task.name!r} {rule}, got {value}. {remedy}.")

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from ..inputs import Inputs
 from ..task import Task
+from ._class_names import refuse_other_coding, set_class_names
 from ._doubts import refuse_doubtful
 from ._examples import Examples
-from ._head_inference import head_for, refuse_other_coding, set_class_names
+from ._head_inference import head_for
 from ._label_counts import known_labels
 from ._source import Source
 
