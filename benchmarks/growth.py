@@ -78,11 +78,11 @@ class First(L.Callback):
         self.end = time.process_time()
 
 
-def first_step(sources: Any, tasks: list[Task], encoder: nn.Module, first: First | None = None) -> float:
+def first_step(sources: Any, tasks: list[Task], encoder: HardSharing, first: First | None = None) -> float:
     """Return the seconds of the processor to the end of the first step."""
     first, start = first or First(), time.process_time()
     data = MultiTaskDataModule(sources() if callable(sources) else sources, summary=False)
-    options = {"max_steps": 1, "num_sanity_val_steps": 0, "limit_val_batches": 0, "callbacks": [first]}
+    options: dict[str, Any] = {"max_steps": 1, "num_sanity_val_steps": 0, "limit_val_batches": 0, "callbacks": [first]}
     L.Trainer(**options, **QUIET).fit(MultiTaskModule(tasks, encoder), data)
     return first.end - start
 

@@ -142,7 +142,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
 
     def lone_rows(self) -> list[str]:
         """Return the sources of which a rank may get a single row in a step of the next epoch."""
-        shares = self._coming_shares(1).unique(dim=0).tolist()
+        shares = self._coming_shares(1).tolist()
         return [
             name
             for i, (name, stream) in enumerate(self.streams.items())

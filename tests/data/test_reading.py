@@ -159,7 +159,7 @@ def test_numbers_of_arrow_that_are_missing_or_not_finite() -> None:
 def test_a_row_that_cannot_be_read_is_named(trainer: TrainerMaker) -> None:
     class Failing(Mapped):
         def __getitem__(self, number: int) -> Row:
-            return self.of[number] if number != 7 else {}["no such file"]
+            return self.of[number] if number != 7 else dict[str, Row]()["no such file"]
 
     data = MultiTaskDataModule({"s": Failing(rows())})
     with pytest.raises(ValueError, match="source 's', split 'train', row 7 fails with KeyError: 'no such file'"):

@@ -69,4 +69,5 @@ def test_a_vocabulary_is_left_to_training() -> None:
     encoder = HardSharing(BagOfWords(tokenizer=Vocabulary()))
     data = MultiTaskDataModule({"s": Source({"train": texts, "test": [{"text": "a c", "mood": "a"}] * 2}, text="text")})
     data.check_split(MultiTaskModule([Task("mood")], encoder), "test")
-    assert encoder.tokenizer.known is None
+    tokenizer: Any = encoder.tokenizer
+    assert tokenizer.known is None

@@ -32,7 +32,7 @@ def visits(count: int = 1000) -> datasets.Dataset:
 @over("shares", SHARES, ids=str)
 @pytest.mark.parametrize("options", [{}, {"by": "patient"}, {"time": "day"}], ids=str)
 @over("seed", [0, 7])
-def test_every_row_is_in_one_split(shares: dict[str, float], options: dict[str, str], seed: int) -> None:
+def test_every_row_is_in_one_split(shares: dict[str, float], options: dict[str, Any], seed: int) -> None:
     parts = split(visits(), shares, seed=seed, **options)
     assert list(parts) == list(shares)
     assert sorted(row for part in parts.values() for row in part["row"][:]) == list(range(1000))

@@ -58,7 +58,7 @@ def test_a_compiled_module_learns_what_it_learns_uncompiled(trainer: TrainerMake
         trainer().fit(plain, loader())
         run: Any = torch.compile(compiled, backend="aot_eager")
         trainer().fit(run, loader())
-        assert_close(weights_of(compiled), weights_of(plain), msg=lambda text, of=options: f"{of}: {text}")
+        assert_close(weights_of(compiled), weights_of(plain), msg=str(options))
 
 
 def test_a_compiled_module_is_told_what_runs_uncompiled(trainer: TrainerMaker) -> None:

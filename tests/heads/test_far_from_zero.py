@@ -58,7 +58,8 @@ def test_metrics_are_those_of_the_numbers_themselves(mean: float) -> None:
         coded = head.code(values[rows]).float()
         metrics.update("validate", 0, head.predict(prediction[rows]), head.decode(coded), None, head.offset)
     errors = (prediction.double() - head.code(values)) * values.std(correction=0)
-    found = {name: metric.compute() for name, metric in metrics.on_validate[0].items()}  # type: ignore[index]
+    held: Any = metrics.on_validate
+    found = {name: metric.compute() for name, metric in held[0].items()}
     assert_close(found["r2"], 1 - errors.square().sum() / (values - values.mean()).square().sum(), atol=1e-5, rtol=0)
     assert_close(found["mae"], errors.abs().mean(), atol=1e-3, rtol=0)
     if mean:

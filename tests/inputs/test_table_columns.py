@@ -48,7 +48,8 @@ def test_arrow_columns_and_lists_are_coded_alike(seed: int) -> None:
 def test_ordinary_numbers_have_their_own_mean_and_deviation(seed: int) -> None:
     """To the last bit, heavy tails included."""
     draw = np.random.default_rng(seed)
-    kind = [draw.normal, draw.exponential, draw.standard_normal, lambda size: draw.lognormal(0, 2, size)][seed % 4]
+    kinds: list[Any] = [draw.normal, draw.exponential, draw.standard_normal, lambda size: draw.lognormal(0, 2, size)]
+    kind = kinds[seed % 4]
     numbers = kind(size=int(draw.integers(2, 2000)))
     assert scale_of(numbers) == {"mean": float(numbers.mean()), "scale": float(numbers.std())}
 

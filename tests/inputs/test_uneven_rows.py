@@ -44,7 +44,7 @@ def test_a_row_with_other_values_than_others_is_named(values: list[Any]) -> None
 
 def test_sequences_are_padded_where_tokens_or_a_mask_say_so() -> None:
     assert read(Plain(["input_ids"]), {"input_ids": [[5, 7], [9]]})["input_ids"].tolist() == [[5, 7], [9, 0]]
-    columns = {"x": [[0.5, 1.5], [2.5]], "mask": [[1, 1], [1]]}
+    columns: dict[str, Any] = {"x": [[0.5, 1.5], [2.5]], "mask": [[1, 1], [1]]}
     batch = read(Plain(["x", "mask"]), columns)
     assert batch["x"].tolist() == [[0.5, 1.5], [2.5, 0]]
     assert batch["mask"].tolist() == [[1, 1], [1, 0]]

@@ -131,7 +131,7 @@ PREFIXES = {"BIO": "BIIB", "BIOES": "BIES", "BILOU": "BILU", "BMES": "BMES", "IO
 
 def tagged(scheme: str, marked: list[tuple[str, int]]) -> list[str]:
     """Tags of spans, each a type and its length; "O" has one word."""
-    first, inside, last, only = PREFIXES[scheme]
+    first, inside, last, only = list(PREFIXES[scheme])
     tags = []
     for kind, size in marked:
         if kind == "O":
@@ -153,8 +153,8 @@ def test_each_scheme_marks_the_same_spans(scheme: str, seed: int) -> None:
     true_tags, found_tags = tagged(scheme, marked), tagged(scheme, cut)
     names = sorted({*true_tags, *found_tags})
     metric = SpanF1(names)
-    as_numbers = [torch.tensor([names.index(tag) for tag in tags]) for tags in (found_tags, true_tags)]
-    metric.update(*as_numbers, sequence=torch.zeros(len(true_tags), dtype=torch.long))
+    predicted, true = (torch.tensor([names.index(tag) for tag in tags]) for tags in (found_tags, true_tags))
+    metric.update(predicted, true, sequence=torch.zeros(len(true_tags), dtype=torch.long))
     right = sum(kind != "O" for kind, _ in found)
     assert scheme_of(names) == metric.scheme == scheme
     assert metric.compute().item() == pytest.approx(2 * right / (right + 12))

@@ -64,8 +64,9 @@ def test_a_loss_without_gradients_evaluates() -> None:
 
 
 def test_a_loss_is_no_class() -> None:
+    given: Any = nn.MSELoss
     with pytest.raises(TypeError, match=r"must be a function, got the class MSELoss\. Make one: MSELoss\(\)"):
-        Task("y", loss=nn.MSELoss)
+        Task("y", loss=given)
 
 
 class Own(Encoder):

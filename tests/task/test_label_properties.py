@@ -89,7 +89,7 @@ def test_numbers_far_from_zero_are_scaled_before_they_are_rounded(
     assert np.allclose(labels[: len(values)].numpy(), expected, atol=1e-5 + 1e-3 / spread)
     decoded = head.decode(labels[: len(values)]).tolist()
     assert decoded == pytest.approx(
-        values, abs=1e-5 * np.std(values) + 1e-15 * abs(middle) + 1e-3 * (head.offset is None)
+        values, abs=float(1e-5 * np.std(values) + 1e-15 * abs(middle) + 1e-3 * (head.offset is None))
     )
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from lightning_mtl import Binary, HardSharing, Multiclass, MultiTaskModule, Regression, Task
 from lightning_mtl.task import ROWS, label_tasks
 
-LEVELS = [2, 4, 8]
+LEVELS: list[Any] = [2, 4, 8]
 
 
 def _tasks() -> list[Task]:

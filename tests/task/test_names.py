@@ -107,7 +107,7 @@ def told(tmp_path: Path, module: L.LightningModule, **options: Any) -> L.Trainer
     data = MultiTaskDataModule(
         {"a.b/c": Source({"train": rows(40, OF), "validation": rows(20, OF)}, features=None)}, summary=False
     )
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
     trainer = L.Trainer(
         max_epochs=1,
         accelerator="cpu",
