@@ -302,7 +302,7 @@ def test_a_recipe_searches_beside_a_balancer_with_options_of_its_own(
     ("args", "says"),
     [
         (["--weight_search=2", "--ckpt_path=last.ckpt"], "`--weight_search` must stand without `--ckpt_path`"),
-        (["--weight_search=2", "--compare=false"], "got --ckpt_path=None and --compare=false"),
+        (["--weight_search=2", "--compare=false"], "got --ckpt_path=None, --resume=None and --compare=false"),
         (["--weight_search=2", "--model.tasks=[diagnosis]"], "at least two tasks, got ['diagnosis']"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -77,10 +76,22 @@ def for_waves(rule: Adaptation | None = None, seed: int = 0, **options: Any) -> 
     return MetaLearningModule(made, encoder, **given)
 
 
+class OfRank(L.Trainer):
+    """A Trainer of one process of several, which need not run."""
+
+    sampling: dict[str, Any]
+
+    @property
+    def distributed_sampler_kwargs(self) -> dict[str, Any]:
+        return self.sampling
+
+
 def on_rank(data: EpisodeDataModule, rank: int, ranks: int) -> EpisodeDataModule:
     """The data module as a Trainer of several processes has it on one of them."""
     sampling = {"num_replicas": ranks, "rank": rank}
-    data.trainer = SimpleNamespace(distributed_sampler_kwargs=sampling)  # type: ignore[assignment]
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    data.trainer = OfRank(accelerator="cpu", enable_model_summary=False, **quiet)
+    data.trainer.sampling = sampling
     return data
 
 

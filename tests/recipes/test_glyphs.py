@@ -118,7 +118,7 @@ def test_arguments_decide_what_is_drawn(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def times(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
 def test_what_was_drawn_is_kept(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -283,7 +283,7 @@ def test_a_gap_that_training_has_not_makes_no_feature(capsys: pytest.CaptureFixt
     train, test = ({"x": [1.5, 2.5, 0.5], "y": [1.5, gap, 0.5]} for gap in (3.0, None))
     splits = {"train": datasets.Dataset.from_dict(train), "test": datasets.Dataset.from_dict(test)}
     assert feature_columns(splits, leave_out=[]) == ["x"]
-    assert "no row without one to learn from" in capsys.readouterr().out
+    assert "'y' (no number in 1 rows of the split 'test', but in all of 'train')" in capsys.readouterr().out
     with pytest.raises(ValueError, match="must hold at least one column"):
         feature_columns(splits, leave_out=["x"])
 
