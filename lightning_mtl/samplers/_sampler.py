@@ -14,7 +14,7 @@ from torch.utils.data import DistributedSampler
 
 from ._batches import BY_SOURCE, Batches, Contents
 from ._epoch import Steps, steps_at_rates
-from ._lone_rows import may_be_alone
+from ._lone_rows import sources_alone
 from ._order import order_facts, refuse_other_order
 from ._plan import Plan, Position
 from ._planner import Planner
@@ -143,11 +143,7 @@ class MultiTaskSampler(DistributedSampler[Plan]):
     def lone_rows(self) -> list[str]:
         """Return the sources of which a rank may get a single row in a step of the next epoch."""
         shares = self._coming_shares(1).tolist()
-        return [
-            name
-            for i, (name, stream) in enumerate(self.streams.items())
-            if any(may_be_alone(self.contents, stream, of[i], self.num_replicas, fill=self.fill) for of in shares)
-        ]
+        return sources_alone(self.contents, self.streams, shares, self.num_replicas, fill=self.fill)
 
     def epoch_rates(self) -> list[float]:
         """Estimate the share of each source in the next epoch, see `Contents.shares`; for a rule with feedback, as it is now."""
