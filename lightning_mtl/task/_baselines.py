@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from ._constants import known_constants
+from ._scoring import Scoring
 from ._task import Task
 
 
@@ -18,17 +19,20 @@ class Baselines(nn.Module):
 
     Args:
         tasks: The tasks, in the order of their numbers.
+        scorings: How their main metrics become scores.
+        metrics: Their metrics, of which copies are made.
     """
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], scorings: Sequence[Scoring | None], metrics: Sequence[MetricCollection]
+    ) -> None:
         super().__init__()
         self._tasks = tuple(tasks)
         self._known: dict[int, list[Tensor]] = {}
         self.of = nn.ModuleDict()
-        for i, task in enumerate(tasks):
-            scoring = task.scoring()
+        for i, scoring in enumerate(scorings):
             if scoring is not None and scoring.needs_baseline:
-                metric: Any = task.metric_collection()[scoring.metric]
+                metric: Any = metrics[i][scoring.metric]
                 self.of[str(i)] = nn.ModuleList([metric.clone() for _ in range(2)])
 
     def update(self, task: int, target: Tensor, dtype: torch.dtype, **of: Tensor) -> None:

@@ -31,9 +31,10 @@ class TaskMetrics(nn.Module):
         super().__init__()
         self.names = [task.name for task in tasks]
         self._dtype = torch.float32
+        made, scorings = [task.metric_collection() for task in tasks], [task.scoring() for task in tasks]
         for stage in _STAGES:
-            self.add_module(f"on_{stage}", nn.ModuleList([task.metric_collection() for task in tasks]))
-        self._plain = nn.ModuleDict({stage: Baselines(tasks) for stage in _STAGES[1:]})
+            self.add_module(f"on_{stage}", nn.ModuleList([of if stage == "train" else of.clone() for of in made]))
+        self._plain = nn.ModuleDict({stage: Baselines(tasks, scorings, made) for stage in _STAGES[1:]})
         heads = {i: task.known_head() for i, task in enumerate(tasks) if self._has_needs(i)}
         self._watched = {i: head for i, head in heads.items() if head.kind in KINDS}
         self._extremes: dict[str, Extremes] = {}

@@ -148,7 +148,8 @@ class Task:
     def metric_collection(self) -> MetricCollection:
         """Create the metrics of this task."""
         metrics = self._metrics()
-        return metrics.clone() if isinstance(metrics, MetricCollection) else MetricCollection(dict(metrics)).clone()
+        made = metrics if isinstance(metrics, MetricCollection) else MetricCollection(dict(metrics))
+        return made if self.metrics is None else made.clone()  # those of the user stay as they are
 
     def main_metric(self) -> tuple[str, int] | None:
         """Return the name of the metric that counts for the score, and whether higher (1) or lower (-1) is better; see `scoring`."""
