@@ -2,6 +2,7 @@
 
 from ._arguments import refuse_bad_sources
 from ._datamodule import MultiTaskDataModule
+from ._doubts import refuse_doubtful
 from ._examples import Examples
 from ._heads import fit_heads, infer_heads
 from ._loader import MultiTaskLoader
@@ -25,6 +26,7 @@ __all__ = [
     "inputs_of",
     "ranks_of",
     "refuse_bad_sources",
+    "refuse_doubtful",
     "seed_or_global",
     "split",
 ]

@@ -14,17 +14,17 @@ import pyarrow.compute as pc
 
 from ._values import missing
 
-Cells = Any
+Column = Any
 """The values of a column: a list, or an array of `pyarrow`, in one piece or in chunks."""
 
 
-def as_list(cells: Cells) -> list[Any]:
+def as_list(cells: Column) -> list[Any]:
     """Return the values as a list."""
     values: list[Any] = cells if isinstance(cells, list) else cells.to_pylist()
     return values
 
 
-def are_texts(cells: Cells) -> bool:
+def are_texts(cells: Column) -> bool:
     """Return whether the first value that is there is a text."""
     if isinstance(cells, list):
         return isinstance(next((value for value in cells if not missing(value)), None), str)
@@ -32,7 +32,7 @@ def are_texts(cells: Cells) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def odd_cell(cells: Cells) -> tuple[int, Any] | None:
+def odd_cell(cells: Column) -> tuple[int, Any] | None:
     """Return the first value that is no text, with its row, where a column mixes texts and others; an Arrow column has one type."""
     if not isinstance(cells, list):
         return None
@@ -41,7 +41,7 @@ def odd_cell(cells: Cells) -> tuple[int, Any] | None:
     return others[0] if 0 < len(others) < len(there) else None
 
 
-def counts_of(cells: Cells) -> dict[Any, int]:
+def counts_of(cells: Column) -> dict[Any, int]:
     """Return how often each value occurs, in the order of their first rows; missing values are left out."""
     if isinstance(cells, list):
         found = dict(Counter(cells))
@@ -51,7 +51,7 @@ def counts_of(cells: Cells) -> dict[Any, int]:
     return {value: count for value, count in found.items() if not missing(value)}
 
 
-def numbers_of(column: str, cells: Cells, rows: Sequence[int]) -> np.ndarray:
+def numbers_of(column: str, cells: Column, rows: Sequence[int]) -> np.ndarray:
     """Return the values as float64, NaN where a number is missing.
 
     Args:
@@ -74,7 +74,7 @@ def numbers_of(column: str, cells: Cells, rows: Sequence[int]) -> np.ndarray:
     return made
 
 
-def one_hot(cells: Cells, categories: list[Any]) -> np.ndarray:
+def one_hot(cells: Column, categories: list[Any]) -> np.ndarray:
     """Return a feature for each category, 1 for the row's own; an unknown or missing value has none."""
     made = np.zeros((len(cells), len(categories)))
     places = _places(cells, categories)
@@ -83,7 +83,7 @@ def one_hot(cells: Cells, categories: list[Any]) -> np.ndarray:
     return made
 
 
-def _places(cells: Cells, categories: list[Any]) -> np.ndarray:
+def _places(cells: Column, categories: list[Any]) -> np.ndarray:
     if isinstance(cells, list):
         known = {value: i for i, value in enumerate(categories)}
         return np.array([-1 if missing(value) else known.get(value, -1) for value in cells], dtype=int)
@@ -95,7 +95,7 @@ def _places(cells: Cells, categories: list[Any]) -> np.ndarray:
     return places
 
 
-def _quickly(cells: Cells) -> np.ndarray | None:
+def _quickly(cells: Column) -> np.ndarray | None:
     """Return the values as float64 where numpy or Arrow sees that all of them are numbers or missing."""
     if not isinstance(cells, list):
         if not _is_number(cells.type):
@@ -113,7 +113,7 @@ def _is_number(kind: Any) -> bool:
     return any(of(kind) for of in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean))
 
 
-def _plain(cells: Cells) -> Any:
+def _plain(cells: Column) -> Any:
     return pc.cast(cells, cells.type.value_type) if pa.types.is_dictionary(cells.type) else cells
 
 

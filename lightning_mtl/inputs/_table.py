@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ._base import Columns, Input
-from ._cells import Cells, are_texts, as_list, counts_of, numbers_of, odd_cell, one_hot
+from ._cells import Column, are_texts, as_list, counts_of, numbers_of, odd_cell, one_hot
 from ._scale import scale_of
 from ._values import are_dates
 
@@ -116,7 +116,7 @@ def _clipped(column: str, facts: dict[str, Any]) -> str:
     )
 
 
-def _learn(column: str, cells: Cells, categorical: bool) -> dict[str, Any]:
+def _learn(column: str, cells: Column, categorical: bool) -> dict[str, Any]:
     if categorical or are_texts(cells):
         return {"values": _categories(column, cells, numbers=categorical)}
     numbers = numbers_of(column, cells, range(len(cells)))
@@ -130,7 +130,7 @@ def _refuse_nothing(column: str) -> NoReturn:
     raise ValueError(f"Column {column!r} must hold values to learn from, got none. Leave it out of `features`.")
 
 
-def _categories(column: str, cells: Cells, *, numbers: bool) -> list[Any]:
+def _categories(column: str, cells: Column, *, numbers: bool) -> list[Any]:
     if odd := odd_cell(cells):
         raise ValueError(
             f"Column {column!r} must hold texts or numbers, not both; row {odd[0]} has {odd[1]!r}. Convert or drop that row."
@@ -158,7 +158,7 @@ def _categories(column: str, cells: Cells, *, numbers: bool) -> list[Any]:
     return sorted(counts)
 
 
-def _scaled(column: str, cells: Cells, facts: dict[str, Any], rows: Sequence[int]) -> np.ndarray:
+def _scaled(column: str, cells: Column, facts: dict[str, Any], rows: Sequence[int]) -> np.ndarray:
     numbers: np.ndarray = numbers_of(column, cells, rows)
     if "low" in facts:
         numbers = np.minimum(np.maximum(numbers, facts["low"]), facts["high"])

@@ -198,10 +198,15 @@ class EpisodeDataModule(L.LightningDataModule):
             raise ValueError(f"Source {name!r}, split {split!r}: {error}") from error
         return ClassEpisodes(source.examples(split, inputs, task.columns, name), sampler, task)
 
+    @property
+    def _per_step(self) -> int:
+        """Episodes of each source in a step, on all ranks."""
+        return self.episodes * ranks_of(self.trainer).world
+
     def train_dataloader(self) -> EpisodeLoader:
         """Return the loader of training, with new episodes in each step."""
         rank, ranks = ranks_of(self.trainer)
-        count = self.episodes * ranks
+        count = self._per_step
         share = getattr(self.trainer, "overfit_batches", 0) if self.trainer is not None else 0
         frozen = share if isinstance(share, int) else round(share * self.steps_per_epoch)
 
@@ -243,7 +248,7 @@ class EpisodeDataModule(L.LightningDataModule):
         """Return how many steps of training were delivered, and what determines their episodes."""
         if self._training is None:
             return {}
-        made_of = facts_of(self._drawings["train"], self.episodes * ranks_of(self.trainer).world)
+        made_of = facts_of(self._drawings["train"], self._per_step)
         return {**self._training.state_dict(), "seed": self._seed, "made_of": made_of}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -259,8 +264,7 @@ class EpisodeDataModule(L.LightningDataModule):
     def _go_on(self) -> None:
         """Go on with the episodes of a checkpoint, those of validation too."""
         if self._resumed is not None:
-            count = self.episodes * ranks_of(self.trainer).world
-            self._seed = resume(self._drawings, self._resumed, count, self._seed, self.seed)
+            self._seed = resume(self._drawings, self._resumed, self._per_step, self._seed, self.seed)
 
 
 def _refuse_small(**counts: int) -> None:

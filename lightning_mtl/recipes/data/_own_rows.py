@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import datasets
 
-from lightning_mtl.files import Cells, CellsError, read_rows, refuse_doubts, refuse_frequent_na
+from lightning_mtl.data import refuse_doubtful as refuse_doubtful_column
+from lightning_mtl.files import Cells, CellsError, read_rows
 
 
 def own_rows(path: str, cells: Cells, prefix: str = "data") -> datasets.Dataset:
@@ -48,12 +49,8 @@ def refuse_doubtful(
 
 def doubt_of(rows: datasets.Dataset, name: str, cells: Cells, *, target: bool) -> CellsError | None:
     """Return what is doubtful about a column; None where nothing is."""
-    if not isinstance(rows.features[name], datasets.Value) or "string" not in rows.features[name].dtype:
-        return None
     try:
-        refuse_doubts(name, rows.with_format("arrow").select_columns([name])[:][name], cells, target=target)
-        if target:
-            refuse_frequent_na(name, rows.data.table.schema.field(name))
+        refuse_doubtful_column(rows, [name], cells, target=target)
     except CellsError as error:
         return error
     return None
