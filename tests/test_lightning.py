@@ -119,6 +119,9 @@ def test_published_values_reach_callbacks_loggers_and_the_bar(trainer: TrainerMa
     assert {name: float(of) for name, of in run.callback_metrics.items()} == {"a": 1.0, "b": 2.0}
     assert {name: float(of) for name, of in run.logged_metrics.items()} == {"a": 1.0, "b": 2.0}
     assert run.progress_bar_metrics == {"b": 2.0}
+    adapter.retract(run, ["b", "never"])
+    for shown, left in ((run.callback_metrics, ["a"]), (run.logged_metrics, ["a"]), (run.progress_bar_metrics, [])):
+        assert list(shown) == left
 
 
 def test_the_sources_of_a_run_are_those_of_its_data_module(trainer: TrainerMaker) -> None:

@@ -81,7 +81,7 @@ class Evaluation:
         self.left_out.warn(stage, few, on=self._module.trainer.is_global_zero)
 
     def warn_never_defined(self) -> None:
-        """Warn of training metrics that were defined in no batch whose metrics were logged."""
+        """Warn of training metrics that were defined in none of the batches whose metrics were logged, if these are not few."""
         self.left_out.warn("train", [], on=self._module.trainer.is_global_zero)
 
     def start_run(self) -> None:

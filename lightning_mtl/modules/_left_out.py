@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..task import Scoring
 
 _SHOWN = 5
+_FEW = 10  # training batches, in which a rare label may be missing by chance
 
 
 class LeftOut:
@@ -16,6 +18,7 @@ class LeftOut:
     def __init__(self) -> None:
         self._noted: dict[tuple[str, str], dict[str, str]] = {}
         self._defined: set[tuple[str, str]] = set()
+        self._batches: Counter[str] = Counter()
         self._told: set[tuple[str, str]] = set()
 
     def note(self, stage: str, task: str, undefined: Mapping[str, str], defined: Iterable[str]) -> None:
@@ -23,6 +26,7 @@ class LeftOut:
         noted = self._noted.setdefault((stage, task), {})
         noted |= {metric: f"`{metric}` is not defined and not logged: {why}" for metric, why in undefined.items()}
         if stage == "train":  # of single batches, which may lack what others have
+            self._batches[task] += 1
             self._defined |= {(task, metric) for metric in defined}
             for metric in (metric for of, metric in self._defined if of == task):
                 noted.pop(metric, None)
@@ -69,6 +73,8 @@ class LeftOut:
             )
         self._told |= {(stage, task) for task in unlabelled}
         for (of, task), said in self._noted.items():
+            if stage == "train" and self._batches[task] < _FEW:
+                continue
             if of == stage and said and (stage, task) not in self._told:
                 self._told.add((stage, task))
                 if on:
