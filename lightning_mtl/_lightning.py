@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    GradientAccumulationScheduler,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
 
@@ -65,6 +72,39 @@ def accumulation_of(trainer: L.Trainer) -> int:
 def skips_backward(trainer: L.Trainer) -> bool:
     """Return whether batches are only run, as in the last pass of `StochasticWeightAveraging` for batch norms."""
     return bool(trainer.fit_loop._skip_backward)
+
+
+def scored_copy(trainer: L.Trainer) -> Any:
+    """Return the copy of the module with averaged weights, which Lightning puts into the module for each validation of a fit; None without one."""
+    averages = [of._average_model for of in callbacks_of(trainer) if isinstance(of, WeightAveraging)]
+    fits = trainer.state.fn == TrainerFn.FITTING and trainer.state.stage is not None
+    return next((of.module for of in averages if of is not None and fits), None)
+
+
+def averaged_copies(trainer: L.Trainer) -> list[Any]:
+    """Return the copies of the module whose averaged weights become those of the module when training ends."""
+    stochastic = [of._average_model for of in callbacks_of(trainer) if isinstance(of, StochasticWeightAveraging)]
+    return [of for of in (scored_copy(trainer), *stochastic) if of is not None]
+
+
+@contextmanager
+def scored_weights(trainer: L.Trainer, module: Any) -> Iterator[None]:
+    """Put the weights into a module that are in it in a validation: where they are averaged, the averages."""
+    used = [of for of in callbacks_of(trainer) if isinstance(of, WeightAveraging)] if scored_copy(trainer) else []
+    for of in used[:1]:
+        of._swap_models(module)
+    try:
+        yield
+    finally:
+        for of in used[:1]:
+            of._swap_models(module)
+
+
+def save_scored_weights(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
+    """Let a checkpoint of weights alone hold those that are scored, as a whole checkpoint does: for it no callback is asked."""
+    averaged = scored_copy(trainer)
+    if averaged is not None and "callbacks" not in checkpoint:
+        checkpoint["state_dict"] = averaged.state_dict()
 
 
 def uncompile_training(module: Any) -> bool:

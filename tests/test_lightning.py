@@ -8,7 +8,12 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint, StochasticWeightAveraging
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    GradientAccumulationScheduler,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -250,6 +255,35 @@ def test_the_last_pass_of_an_average_has_no_backward_pass(trainer: TrainerMaker)
     average = StochasticWeightAveraging(0.1, swa_epoch_start=1)
     trainer(max_epochs=2, callbacks=[average], enable_model_summary=False).fit(normed, rows(2))
     assert normed.noted == [False] * 4 + [True] * 2
+
+
+@pytest.mark.filterwarnings("ignore:Swapping scheduler")
+def test_averages_are_known_while_a_fit_runs(trainer: TrainerMaker) -> None:
+    """Of what they are for, `tests/callbacks` says so."""
+
+    class Averaged(Line):
+        def on_validation_end(self) -> None:
+            now, kept = self.layer.weight.detach().clone(), adapter.scored_copy(self.trainer).layer.weight
+            assert len(adapter.averaged_copies(self.trainer)) == 2
+            assert not torch.equal(now, kept)
+            with adapter.scored_weights(self.trainer, self):
+                self.noted.append(self.layer.weight.detach().clone())
+            assert torch.equal(now, self.layer.weight)
+            alone: dict[str, Any] = {"state_dict": self.state_dict()}
+            adapter.save_scored_weights(self.trainer, alone)
+            assert torch.equal(alone["state_dict"]["layer.weight"], kept)
+            adapter.save_scored_weights(self.trainer, whole := {"state_dict": {}, "callbacks": {}})
+            assert not whole["state_dict"]
+
+        def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+            self.noted = [self.layer.weight.detach().clone()]
+
+    line = Averaged()
+    averages = [EMAWeightAveraging(decay=0.5), StochasticWeightAveraging(0.1, swa_epoch_start=1)]
+    run = trainer(max_epochs=2, callbacks=averages, num_sanity_val_steps=0)
+    run.fit(line, rows(), rows(1))
+    assert torch.equal(*line.noted)
+    assert adapter.scored_copy(run) is None
 
 
 def test_a_compiled_module_trains_without_compilation(trainer: TrainerMaker) -> None:

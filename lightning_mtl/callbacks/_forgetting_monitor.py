@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
+from .._lightning import scored_weights
 from .._plain import escaped, file_name, plain
 from ..metrics import Drop, DropAlarm
 from ..samplers import MultiTaskSampler, Phases
@@ -36,6 +37,8 @@ class ForgettingMonitor(StatefulCallback):
     Where the sources come one phase after the other (`Phases` with repeat=False), all tasks are also evaluated before training
     and at the end of each phase. That makes the matrix of stages and tasks, with forgetting (Chaudhry et al., ECCV 2018),
     backward and forward transfer (Lopez-Paz and Ranzato, NeurIPS 2017) over the tasks in the order in which they are learned.
+
+    Where weights are averaged (`EMAWeightAveraging`), scores and checkpoints are those of the averages.
 
     It only observes: a run with it ends in the same weights, bit for bit, as one without.
 
@@ -110,7 +113,7 @@ class ForgettingMonitor(StatefulCallback):
         if self.stages.tasks != self.names:
             self.stages = Stages(self.names)
         if phases and trainer.global_step == 0:
-            self.stages.initial = self._evaluate(pl_module)
+            self.stages.initial = self._evaluate(trainer, pl_module)
         pl_module.train_log.extra_values.append(self.values)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -127,7 +130,7 @@ class ForgettingMonitor(StatefulCallback):
         """Evaluate all tasks every `every` steps."""
         step = trainer.global_step
         if self.every is not None and step % self.every == 0 and step > (self.steps[-1] if self.steps else 0):
-            self._update(trainer, self._evaluate(pl_module))
+            self._update(trainer, self._evaluate(trainer, pl_module))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Take the scores of the Trainer's validation."""
@@ -206,8 +209,9 @@ class ForgettingMonitor(StatefulCallback):
     def _new_alarm(self) -> DropAlarm:
         return DropAlarm(self.tolerance, noise=self.noise)
 
-    def _evaluate(self, module: MultiTask) -> list[float]:
-        found = module.assess(self._probe)
+    def _evaluate(self, trainer: L.Trainer, module: MultiTask) -> list[float]:
+        with scored_weights(trainer, module):
+            found = module.assess(self._probe)
         return [found.get(name, math.nan) for name in self.names]
 
     def _update(self, trainer: L.Trainer, scores: list[float]) -> None:
@@ -252,7 +256,7 @@ class ForgettingMonitor(StatefulCallback):
         rule: Any = sampler.rule
         sources = [name for name in rule.phases[self._phase].sources if name in sampler.names]
         trained = {module.tasks[i].name for name in sources for i in module.routing.reads(name)}
-        self.stages.end(self._phase, " + ".join(sources), trained, self._evaluate(module))
+        self.stages.end(self._phase, " + ".join(sources), trained, self._evaluate(trainer, module))
 
 
 def _sequential_sampler(trainer: L.Trainer) -> MultiTaskSampler | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from .._distributed import full_state, load_full_state
+from ..task import MultiTask
 
 
 class FrozenHeads:
@@ -18,7 +19,7 @@ class FrozenHeads:
 
     def __init__(self) -> None:
         self.best: dict[str, dict[str, Tensor]] = {}
-        """The best weights of heads, by task, on the CPU."""
+        """The weights to which heads go back, by task, on the CPU: the best ones, or those with which they were frozen."""
         self._shared: dict[str, set[str]] = {}
         self._norms: list[nn.Module] = []
         self._switched: list[nn.Module] = []
@@ -35,10 +36,11 @@ class FrozenHeads:
         """Keep the weights that a head has now; all ranks must call it together."""
         self.best[task] = {name: value for name, value in full_state(head).items() if name not in self._shared[task]}
 
-    def restore_best(self, task: str, head: nn.Module) -> None:
-        """Give a head back the weights that were kept, if there are some."""
-        if task in self.best:
-            load_full_state(head, self.best[task])
+    def restore_best(self, tasks: Iterable[str], models: Iterable[MultiTask]) -> None:
+        """Give heads back the weights that were kept of them, if there are some, in a module and in averaged copies of it."""
+        for model in models:
+            for task in self.best.keys() & tasks:
+                load_full_state(model.heads[task], self.best[task])
 
     def freeze(self, heads: Mapping[str, nn.Module]) -> None:
         """Set which heads are frozen from now on."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from .._checks import require
 from .._distributed import flattens
+from .._lightning import averaged_copies, scored_copy
 from ..task import MultiTask, is_multi_task
 from ._frozen_heads import FrozenHeads
 from ._patience import Patience
@@ -37,7 +38,7 @@ class TaskEarlyStopping(StatefulCallback):
       are never dropped: training ends.
     - "vote": nothing, but it counts for `stop_when`.
 
-    Validation still shows all of them.
+    Validation still shows all of them. Where weights are averaged (`EMAWeightAveraging`), a head is kept and frozen as it was scored: by its averages.
 
     Args:
         patience: Validations in a row without a better score after which a task has stopped: a number for all tasks that have a
@@ -143,6 +144,8 @@ class TaskEarlyStopping(StatefulCallback):
         """Let dropped tasks be evaluated too."""
         if trainer.state.fn == TrainerFn.FITTING:
             pl_module.routing.left_out = frozenset()
+            # An average of equal weights may be rounded.
+            self._heads.restore_best(self._frozen(pl_module), averaged_copies(trainer))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Judge the tasks; the scores are equal on all ranks, and so is what follows."""
@@ -151,10 +154,11 @@ class TaskEarlyStopping(StatefulCallback):
         frozen = self._frozen(pl_module)
         scores = {task: score for task, score in pl_module.scores().items() if task not in frozen}
         better, stopped = self._progress.update(trainer.global_step, scores, self._patience)
+        scored = scored_copy(trainer) or pl_module
         for task in better if self.restore else ():
-            self._heads.keep_best(task, pl_module.heads[task])
+            self._heads.keep_best(task, scored.heads[task])
         for task in stopped:
-            self._stop(task, pl_module)
+            self._stop(task, pl_module, [scored, *averaged_copies(trainer)])
         if stopped and self.action == "drop":
             self._drop(trainer, pl_module, stopped)
         self._silence(pl_module)
@@ -163,8 +167,7 @@ class TaskEarlyStopping(StatefulCallback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Give heads back their best weights."""
-        for task in self._heads.best if self.restore else ():
-            self._heads.restore_best(task, pl_module.heads[task])
+        self._heads.restore_best(self._heads.best, [pl_module, *averaged_copies(trainer)])
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Release the module."""
@@ -196,15 +199,17 @@ class TaskEarlyStopping(StatefulCallback):
         """Return the frozen heads by task."""
         return {} if self.action == "vote" else {task: module.heads[task] for task in self._progress.stopped}
 
-    def _stop(self, task: str, module: MultiTask) -> None:
+    def _stop(self, task: str, module: MultiTask, models: Sequence[MultiTask]) -> None:
+        """Freeze a head, by its best weights or as it was scored, in the first of these models."""
         best = self._progress.best.get(task, {"score": math.nan, "step": 0})
         rank_zero_info(
             f"Task {task!r} has stopped ({self.action}): its score was best at step {best['step']}, with {best['score']:.4g}."
         )
         if self.action == "vote":
             return
-        if self.restore:
-            self._heads.restore_best(task, module.heads[task])
+        if task not in self._heads.best:
+            self._heads.keep_best(task, models[0].heads[task])
+        self._heads.restore_best([task], [module, *models])
         self._heads.freeze(self._frozen(module))
 
     def _refuse_sources(self, trainer: L.Trainer, module: MultiTask, batch: Any) -> None:

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from .._distributed import SHARDED, gather_objects, sum_dtype
-from .._lightning import callbacks_of, label_on_cpu, placed, run_missed_validation, sources_of_run, trainer_of
+from .._lightning import (
+    callbacks_of,
+    label_on_cpu,
+    placed,
+    run_missed_validation,
+    save_scored_weights,
+    sources_of_run,
+    trainer_of,
+)
 from .._random_state import random_state, set_random_state, unchanged_random_state
 from ..callbacks import evaluating
 from ..encoders import Encoder, LevelledEncoder
@@ -264,6 +272,8 @@ class TaskModule(TaskNetwork):
             ValueError: A loss was not finite, which may have spoiled the weights; or weights are not.
         """
         self.train_log.refuse_bad_losses()
+        if (trainer := trainer_of(self)) is not None:
+            save_scored_weights(trainer, checkpoint)
         refuse_spoiled(self, checkpoint)
         checkpoint[_RANDOM] = gather_objects(random_state())
         if state := self._balance.state([task.name for task in self.tasks]):

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.plugins.io import AsyncCheckpointIO
 from torch import nn
 from torchmetrics.classification import BinaryAccuracy
@@ -250,3 +250,24 @@ def test_a_run_without_validation_is_refused(tmp_path: Path) -> None:
     only = MultiTaskDataModule({name: {"train": rows(0, 8, 0)} for name in NAMES}, summary=False)
     with pytest.raises(ValueError, match="must have a split 'validation'"):
         quiet(tmp_path, callbacks=[ForgettingMonitor()]).fit(module(), only)
+
+
+@pytest.mark.filterwarnings("ignore:.*configure_model")
+@pytest.mark.parametrize("every", [None, 4])
+def test_checkpoints_hold_the_averages_that_were_scored(every: int | None, tmp_path: Path) -> None:
+    """Those of weights alone too, for which Lightning does not ask the callback that averages."""
+    monitor = ForgettingMonitor(every)
+    alone = ModelCheckpoint(tmp_path, "alone", monitor="validate/score", mode="max", save_weights_only=True)
+    made = module()
+    L.seed_everything(1, verbose=False)
+    callbacks = [monitor, EMAWeightAveraging(decay=0.8), alone]
+    quiet(max_epochs=3, enable_checkpointing=True, callbacks=callbacks).fit(made, data())
+    runner = quiet()
+    for name, best in monitor.best.items():
+        found = MultiTaskModule.load_from_checkpoint(best["path"])
+        runner.validate(found, data(), verbose=False)
+        assert [found.scores()[of] for of in NAMES] == pytest.approx(best["scores"])
+        assert found.scores()[name] == pytest.approx(best["score"])
+    assert alone.best_model_score is not None
+    runner.validate(MultiTaskModule.load_from_checkpoint(alone.best_model_path), data(), verbose=False)
+    assert float(runner.callback_metrics["validate/score"]) == pytest.approx(float(alone.best_model_score))

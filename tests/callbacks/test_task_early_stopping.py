@@ -13,7 +13,7 @@ import lightning as L
 import pytest
 import torch
 from jaxtyping import TypeCheckError
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, StochasticWeightAveraging
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor, nn
@@ -161,6 +161,37 @@ def test_a_head_that_has_stopped_stands_at_its_best_bit_for_bit(action: Action, 
     for before, after in zip(watch.steps[14:], watch.steps[15:], strict=False):
         assert not same(after, before, "encoder")
         assert not same(after, before, "heads.sign")
+
+
+@pytest.mark.filterwarnings("ignore:.*configure_model", "ignore:Swapping scheduler")
+@pytest.mark.parametrize("restore", [True, False])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    "average", [EMAWeightAveraging(decay=0.8), StochasticWeightAveraging(0.02, 1)], ids=["ema", "swa"]
+)
+def test_an_averaged_head_stops_as_it_was_scored(
+    average: L.Callback, first: bool, restore: bool, trainer: TrainerMaker
+) -> None:
+    """With SWA a validation scores the weights themselves, and the averages come in at the end."""
+    judged: list[tuple[int, dict[str, Tensor]]] = []
+
+    class Scored(MultiTaskModule):
+        def validation_step(self, *args: Any, **kwargs: Any) -> None:
+            judged.append((self.trainer.global_step, copy.deepcopy(self.state_dict())))
+            super().validation_step(*args, **kwargs)
+
+    torch.manual_seed(1)
+    made = Scored(tasks(), encoder(), optimizer=lambda of: torch.optim.AdamW(of, lr=0.02, weight_decay=0.1))
+    stopping = TaskEarlyStopping({"size": 1}, min_delta=NEVER, restore=restore)
+    callbacks = [stopping, copy.deepcopy(average)]
+    run = trainer(max_epochs=5, callbacks=callbacks if first else callbacks[::-1], num_sanity_val_steps=0)
+    run.fit(made, together())
+    assert stopping.record()["stopped"] == {"size": 10}
+    scored = dict(judged)
+    kept = scored[5 if restore else 10]
+    assert all(same(kept, scored[step], "heads.size") for step in (15, 20, 25))
+    assert same(kept, made.state_dict(), "heads.size")
+    assert not same(scored[5], scored[10], "heads.size")
 
 
 def test_a_frozen_task_shapes_the_trunk_and_a_dropped_one_does_not(trainer: TrainerMaker) -> None:
