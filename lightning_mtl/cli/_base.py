@@ -26,7 +26,7 @@ from .._pictures import drawn
 from ..comparison import LARGEST
 from ..modules import MultiTaskModule
 from ..writing import whole_file
-from ._messages import as_options, interrupted, message_of, program
+from ._messages import as_options, interrupted, message_of, program, told
 from ._options import refuse_functions
 from ._run_folder import run_folder
 
@@ -100,7 +100,7 @@ class RecipeCLI(LightningCLI):
             refuse_functions("model.balancer", self.config.model.get("balancer"))
             super().instantiate_classes()
         except (ValueError, OSError, ModuleNotFoundError, MisconfigurationException) as error:
-            self.parser.exit(2, f"error: {as_options(str(error), self._options)}\n")
+            self.parser.exit(2, f"error: {told(error, self._options)}\n")
 
     def run(self) -> Any:
         """Do what the options say; print errors of the library without a traceback, and what is known by then."""

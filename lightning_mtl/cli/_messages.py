@@ -11,8 +11,10 @@ from pathlib import Path
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from ..files import CellsError
+
 _HERE, _LIGHTNING = Path(__file__).parents[1], Path(L.__file__).parent
-_PREFIXES = ("", "data.", "model.", "trainer.")
+_PREFIXES = ("", "data.", "data.cells.", "model.", "trainer.")
 
 
 def message_of(error: BaseException, options: Collection[str]) -> str | None:
@@ -26,7 +28,13 @@ def message_of(error: BaseException, options: Collection[str]) -> str | None:
     of_trainer = isinstance(error, ValueError | RuntimeError) and _raised_in(error, _LIGHTNING)
     if not ours and not of_trainer and not isinstance(error, MisconfigurationException):
         return None
-    return as_options(str(error).strip(), options)
+    return told(error, options)
+
+
+def told(error: BaseException, options: Collection[str]) -> str:
+    """Return the text of an error with the names of options, also in what settles how cells are read."""
+    in_options = isinstance(error, CellsError) and "--data.cells.types" in options
+    return as_options(error.on_command_line("data.cells") if in_options else str(error).strip(), options)
 
 
 def as_options(message: str, options: Collection[str]) -> str:

@@ -34,7 +34,7 @@ def _infer_head(source: Source, task: Task, name: str) -> None:
     columns, features = source.labels("train", task.columns, name)
     if columns is None:
         return
-    if task.head is None or (hasattr(task.head, "classes") and task.head.names is None):
+    if not getattr(task.head, "names", None):
         cells = source.readings.of("train").cells(task.columns)
         refuse_doubtful(source.splits["train"], task.columns, source.cells, target=True, read=cells.__getitem__)
     if task.head is None:

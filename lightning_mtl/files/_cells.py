@@ -122,7 +122,7 @@ class CellsError(ValueError):
         given = " or ".join(way.in_python() for way in ways)
         super().__init__(_said(fault, f"Give `read_rows`, `split` or `Source` {given}" if given else "", remedy))
 
-    def on_command_line(self, prefix: str = "data") -> str:
+    def on_command_line(self, prefix: str) -> str:
         """Return the message with options of a recipe in place of arguments in Python."""
         given = " or ".join(way.on_command_line(prefix) for way in self.ways)
         return _said(self.fault, f"Give {given}" if given else "", self.remedy)

@@ -20,11 +20,21 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics.regression import ConcordanceCorrCoef, R2Score
 
-from lightning_mtl import BagOfWords, HardSharing, MultiTaskDataModule, MultiTaskModule, Regression, Source, Task, split
+from lightning_mtl import (
+    BagOfWords,
+    Cells,
+    HardSharing,
+    MultiTaskDataModule,
+    MultiTaskModule,
+    Regression,
+    Source,
+    Task,
+    split,
+)
 from lightning_mtl.callbacks import ConflictMonitor, ForgettingMonitor, GapMonitor, Replay, TransferMonitor
 from lightning_mtl.cli import MultiTaskCLI, finish
 from lightning_mtl.files import read_rows
-from lightning_mtl.recipes.data import rated_texts
+from lightning_mtl.recipes.data import rated_texts, refuse_missing, with_values
 from lightning_mtl.report import Report
 from lightning_mtl.samplers import Batches, Phase, Phases, Proportional, Rule, Steps
 
@@ -39,6 +49,7 @@ class Domains(MultiTaskDataModule):
         sampling: How often each domain is drawn. Default: in proportion to its number of texts.
         batches: What a step holds: all, homogeneous, stratified or mixed.
         steps_per_epoch: Number of steps in an epoch.
+        cells: What cells of the file mean that can be read in two ways; see `Cells`.
     """
 
     def __init__(
@@ -49,12 +60,15 @@ class Domains(MultiTaskDataModule):
         sampling: Rule = Proportional(),  # noqa: B008
         batches: Batches = "stratified",
         steps_per_epoch: Steps = None,
+        cells: Cells = Cells(),  # noqa: B008
     ) -> None:
-        rows = rated_texts() if path is None else read_rows(path)
+        rows = rated_texts() if path is None else own_texts(path, cells)
         parts = split(rows, {"train": 0.7, "validation": 0.1, "test": 0.2}, by="text")
         self.domains = sorted(set(rows[:]["domain"]))
         made = {
-            name: Source({kind: part.select(of_domain(part, name)) for kind, part in parts.items()}, text="text")
+            name: Source(
+                {kind: part.select(of_domain(part, name)) for kind, part in parts.items()}, text="text", cells=cells
+            )
             for name in self.domains
         }
         super().__init__(
@@ -77,6 +91,13 @@ class Domains(MultiTaskDataModule):
         in_turn = Phases(turns, repeat=False)
         settings: Any = {"batch_size": self.batch_size, "num_workers": self.num_workers}
         return MultiTaskDataModule(self.sources, sampling=in_turn, summary=False, **settings)
+
+
+def own_texts(path: str, cells: Cells) -> datasets.Dataset:
+    """Read the user's own file, without the rows that have no text or no domain."""
+    rows = read_rows(path, cells=cells)
+    refuse_missing("data.path", ["text", "domain", "valence"], rows.column_names)
+    return with_values(with_values(rows, "text"), "domain").cast_column("domain", datasets.Value("string"))
 
 
 def of_domain(rows: datasets.Dataset, name: str) -> list[int]:

@@ -20,6 +20,7 @@ from torchmetrics.regression import ConcordanceCorrCoef, R2Score
 
 from lightning_mtl import (
     BagOfWords,
+    Cells,
     HardSharing,
     Multiclass,
     MultiTaskDataModule,
@@ -30,8 +31,9 @@ from lightning_mtl import (
     split,
 )
 from lightning_mtl.cli import MultiTaskCLI
+from lightning_mtl.data import refuse_doubtful
 from lightning_mtl.files import read_rows
-from lightning_mtl.recipes.data import rated_texts
+from lightning_mtl.recipes.data import rated_texts, refuse_missing, with_values
 from lightning_mtl.samplers import Batches, Rule, Steps
 
 TASKS = ("sentiment", "topic", "disagreement")
@@ -52,6 +54,7 @@ class RatedTexts(MultiTaskDataModule):
         sampling: How often the texts of each task are drawn, e.g. Temperature.
         batches: What a step holds: all, homogeneous, stratified or mixed.
         steps_per_epoch: Number of steps in an epoch.
+        cells: What cells of the file mean that can be read in two ways; see `Cells`.
     """
 
     def __init__(
@@ -63,8 +66,9 @@ class RatedTexts(MultiTaskDataModule):
         sampling: Rule | None = None,
         batches: Batches | None = None,
         steps_per_epoch: Steps = None,
+        cells: Cells = Cells(),  # noqa: B008
     ) -> None:
-        rows = labelled(rated_texts()) if path is None else coded(read_rows(path))
+        rows = labelled(rated_texts()) if path is None else coded(read_rows(path, cells=cells), cells)
         splits = split(rows, {"train": 0.8, "validation": 0.1, "test": 0.1}, by="text")
         made = {"texts": Source(splits, text="text")}
         if apart or sampling or batches:
@@ -139,8 +143,11 @@ def label(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"text": row["text"], "sentiment": sentiment, "topic": row["domain"], "disagreement": row["spread"]}
 
 
-def coded(rows: datasets.Dataset) -> datasets.Dataset:
+def coded(rows: datasets.Dataset, cells: Cells) -> datasets.Dataset:
     """Number the classes of the user's own file."""
+    refuse_missing("data.path", ["text", *TASKS], rows.column_names)
+    refuse_doubtful(rows, TASKS, cells, target=True)
+    rows = with_values(rows, "text")
     return rows.class_encode_column("sentiment").class_encode_column("topic")
 
 

@@ -22,8 +22,9 @@ from lightning_mtl import (
     split,
 )
 from lightning_mtl.cli import MultiTaskCLI
+from lightning_mtl.files import read_rows
 from lightning_mtl.recipes._per_task import refuse_unknown, tasks_of, with_rates
-from lightning_mtl.recipes.data import feature_columns, own_rows, refuse_doubtful, star, tumours
+from lightning_mtl.recipes.data import feature_columns, star, tumours
 
 
 class Rows(MultiTaskDataModule):
@@ -37,10 +38,7 @@ class Rows(MultiTaskDataModule):
         drop: Columns to leave out of these.
         by: A column whose equal values stay in one split, e.g. the patient.
         time: A column of dates or numbers; the latest rows are the test split.
-        missing: Texts that mean that a cell has no value, beside empty ones; for all columns, or {column: texts}.
-        decimal: What stands before the decimals of numbers, "." or ",".
-        types: {column: text, number or list}, for columns that can be read in two ways.
-        encoding: How the characters of the file are coded, e.g. cp1252. Default: UTF-8.
+        cells: What cells mean that can be read in two ways, e.g. `--data.cells.types='{"zip": "text"}'`; see `Cells`.
         batch_size: Number of rows in a step.
         num_workers: Number of worker processes that load data.
     """
@@ -54,23 +52,17 @@ class Rows(MultiTaskDataModule):
         drop: list[str] = [],  # noqa: B006
         by: str | None = None,
         time: str | None = None,
-        missing: list[str] | dict[str, list[str]] | None = None,
-        decimal: Literal[".", ","] | None = None,
-        types: dict[str, Literal["text", "number", "list"]] = {},  # noqa: B006
-        encoding: str | None = None,
+        cells: Cells = Cells(),  # noqa: B008
         batch_size: int = 32,
         num_workers: int = 0,
     ) -> None:
-        cells = Cells(missing, decimal, types, encoding)
-        rows = own_rows(path, cells) if path is not None else star() if name == "star" else tumours()
+        rows = read_rows(path, cells=cells) if path is not None else star() if name == "star" else tumours()
         asked = {"targets": targets, "data.features": features or [], "data.drop": drop}
         for option, columns in {**asked, "data.by": [by] if by else [], "data.time": [time] if time else []}.items():
             refuse_unknown(option, columns, rows.column_names, "columns")
-        refuse_doubtful(rows, targets, cells)
         splits = split(rows, {"train": 0.7, "validation": 0.15, "test": 0.15}, by=by, time=time)
         aside = [*targets, *drop, *([by] if by else []), *([time] if time else [])]
         features = features or feature_columns(splits, leave_out=aside, cells=cells)
-        refuse_doubtful(rows, features, cells, target=False)
         source = Source(splits, features=features, cells=cells)
         source.inputs(None, targets, "rows")  # raises if a given column cannot be a feature
         super().__init__({"rows": source}, batch_size=batch_size, num_workers=num_workers)

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import datasets
 import torch
 
 from lightning_mtl import (
     BagOfWords,
+    Cells,
     FineTuning,
     HardSharing,
     HuggingFace,
@@ -28,7 +28,7 @@ from lightning_mtl import (
 from lightning_mtl.cli import MultiTaskCLI
 from lightning_mtl.files import read_rows
 from lightning_mtl.recipes._per_task import refuse_unknown, tasks_of, with_rates
-from lightning_mtl.recipes.data import rated_texts
+from lightning_mtl.recipes.data import rated_texts, with_values
 from lightning_mtl.samplers import Batches, Rule, Steps
 
 _RATES = {"words": 1e-2, "recurrent": 1e-3}  # learning rates from scratch
@@ -46,6 +46,7 @@ class Texts(MultiTaskDataModule):
         sampling: How often each of several files is drawn, e.g. Temperature.
         batches: What a step holds: all, homogeneous, stratified or mixed.
         steps_per_epoch: Number of steps in an epoch.
+        cells: What cells of the files mean that can be read in two ways; see `Cells`.
     """
 
     def __init__(
@@ -58,8 +59,9 @@ class Texts(MultiTaskDataModule):
         sampling: Rule | None = None,
         batches: Batches | None = None,
         steps_per_epoch: Steps = None,
+        cells: Cells = Cells(),  # noqa: B008
     ) -> None:
-        files = [rated_texts()] if path is None else [read_rows(part) for part in path.split(",")]
+        files = [rated_texts()] if path is None else [read_rows(part, cells=cells) for part in path.split(",")]
         columns = text.split(",") * (len(files) if "," not in text else 1)
         if len(files) not in (1, len(targets)) or len(columns) != len(files):
             raise ValueError(
@@ -71,7 +73,7 @@ class Texts(MultiTaskDataModule):
             refuse_unknown("targets", targets if len(files) == 1 else [targets[number]], rows.column_names, "columns")
         names = ["texts"] if len(files) == 1 else targets
         sources = {
-            name: Source(split(with_texts(rows, column), by=column), text=column)
+            name: Source(split(with_values(rows, column), by=column), text=column, cells=cells)
             for name, rows, column in zip(names, files, columns, strict=True)
         }
         super().__init__(
@@ -82,15 +84,6 @@ class Texts(MultiTaskDataModule):
             batches=batches,
             steps_per_epoch=steps_per_epoch,
         )
-
-
-def with_texts(rows: datasets.Dataset, column: str) -> datasets.Dataset:
-    """Leave out rows without a text, and print how many there are."""
-    empty = sum(value is None for value in rows[:][column])
-    if not empty:
-        return rows
-    print(f"{empty:,} of {len(rows):,} rows have no {column!r}: they are left out.")
-    return rows.filter(lambda text: text is not None, input_columns=column)
 
 
 class TextModel(MultiTaskModule):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning_mtl import (
+    Cells,
     FineTuning,
     HierarchicalModule,
     HuggingFace,
@@ -28,7 +29,7 @@ from lightning_mtl import (
 )
 from lightning_mtl.cli import MultiTaskCLI
 from lightning_mtl.files import read_rows, read_sentences
-from lightning_mtl.recipes.data import named_tweets, rated_texts, split_sentences, spread
+from lightning_mtl.recipes.data import named_tweets, rated_texts, refuse_missing, split_sentences, spread, with_values
 
 
 class Tweets(MultiTaskDataModule):
@@ -41,6 +42,7 @@ class Tweets(MultiTaskDataModule):
         judges: Largest number of test tweets; validation takes half as many. null takes all of each split.
         batch_size: Number of tweets of each source in a step.
         num_workers: Number of worker processes that load data.
+        cells: What cells of the ratings mean that can be read in two ways; see `Cells`.
     """
 
     def __init__(
@@ -51,19 +53,25 @@ class Tweets(MultiTaskDataModule):
         judges: int | None = 200,
         batch_size: int = 16,
         num_workers: int = 0,
+        cells: Cells = Cells(),  # noqa: B008
     ) -> None:
         named = named_tweets() if entities is None else read_sentences(entities, ["words", "entities"])
         if ratings is None:
             rated = rated_texts().filter(lambda domain: domain == "tweets", input_columns="domain")
             rated = rated.select_columns(["text", "valence"]).rename_column("valence", "sentiment")
         else:
-            rated = read_rows(ratings)
+            rated = read_rows(ratings, cells=cells)
+            refuse_missing("data.ratings", ["text", "sentiment"], rated.column_names)
+            rated = with_values(rated, "text")
         made = {"named": split_sentences(named, "words", ["entities"]), "rated": split(rated, by="text")}
         for splits in made.values():
             for name, part in splits.items():
                 counts = {"train": tweets, "validation": judges and max(1, judges // 2), "test": judges}
                 splits[name] = spread(part, counts[name])
-        sources = {"named": Source(made["named"], words="words"), "rated": Source(made["rated"], text="text")}
+        sources = {
+            "named": Source(made["named"], words="words"),
+            "rated": Source(made["rated"], text="text", cells=cells),
+        }
         super().__init__(sources, batch_size=batch_size, num_workers=num_workers)
 
 

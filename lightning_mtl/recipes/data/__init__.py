@@ -3,7 +3,7 @@
 from ._feature_columns import feature_columns
 from ._glyphs import glyphs
 from ._named_tweets import named_tweets
-from ._own_rows import own_rows, refuse_doubtful
+from ._own_columns import refuse_missing, with_values
 from ._petrogold import petrogold
 from ._rated_texts import rated_texts
 from ._sentences import split_sentences, spread
@@ -18,8 +18,8 @@ __all__ = [
     "tumours",
     "glyphs",
     "feature_columns",
-    "own_rows",
-    "refuse_doubtful",
+    "refuse_missing",
+    "with_values",
     "split_sentences",
     "spread",
 ]

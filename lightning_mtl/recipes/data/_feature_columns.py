@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_mtl.files import Cells
+from lightning_mtl.data import refuse_doubtful
+from lightning_mtl.files import Cells, CellsError
 from lightning_mtl.inputs import Table
-
-from ._own_rows import doubt_of
 
 _CHANCE = 10
 """Whole numbers that all differ, where chance would let so many pairs of rows be equal, are no quantities."""
@@ -62,8 +61,10 @@ def _fault(name: str, splits: Mapping[str, datasets.Dataset], cells: Cells) -> s
         rising = bool(pc.all(pc.less(train[:-1], train[1:])).as_py())
         how = "rise from row to row" if rising else "differ in all rows"
         return f"whole numbers that {how}, as of an identifier"
-    if (doubt := doubt_of(splits["train"], name, cells, target=False)) is not None:
-        return _lower(doubt.on_command_line())
+    try:
+        refuse_doubtful(splits["train"], [name], cells, target=False)
+    except CellsError as doubt:
+        return _lower(doubt.on_command_line("data.cells"))
     if pa.types.is_integer(train.type) or pa.types.is_floating(train.type):
         return _fault_of_numbers(name, values)
     return _fault_of_others(name, values)
