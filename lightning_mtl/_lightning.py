@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +16,7 @@ from lightning.pytorch.callbacks import (
     WeightAveraging,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.overrides.distributed import _IndexBatchSamplerWrapper
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
@@ -239,3 +241,41 @@ class WorkersOfLoader:
     @_iterator.setter
     def _iterator(self, iterator: Any) -> None:
         self._loader._iterator = iterator
+
+
+class PlannedRows(_IndexBatchSamplerWrapper):
+    """The plans of a loader, where Lightning finds the numbers of the rows of each batch for a `BasePredictionWriter`.
+
+    Of one source they are a list, of several {source: list}. Plans are kept from when they are drawn until shortly after their batch was delivered.
+    """
+
+    def __init__(self, plans: Any, sources: Sequence[str]) -> None:
+        self.plans, self.sources = plans, list(sources)
+        self._drawn: deque[Mapping[str, list[int]]] = deque()
+        self._forgotten = self._delivered = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self._drawn, self._forgotten, self._delivered = deque(), 0, 0
+        for plan in self.plans:
+            self._drawn.append(plan)
+            yield plan
+
+    def __len__(self) -> int:
+        return len(self.plans)
+
+    def deliver(self) -> None:
+        """Count the batch that is delivered next, and forget plans of earlier ones: Lightning may have fetched a batch ahead."""
+        self._delivered += 1
+        while self._delivered - self._forgotten > 8:
+            self._drawn.popleft()
+            self._forgotten += 1
+
+    @property
+    def seen_batch_indices(self) -> Any:
+        """What Lightning looks for: it takes the numbers of one batch from it."""
+        return self
+
+    def __getitem__(self, step: int) -> Any:
+        plan = self._drawn[step - self._forgotten]
+        numbers = {name: list(plan.get(name, [])) for name in self.sources}
+        return numbers if len(numbers) > 1 else next(iter(numbers.values()))

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_mtl import _lightning as adapter
+from lightning_mtl.samplers import EvaluationSampler
+from lightning_mtl.samplers import Rows as EveryRow
 from tests.conftest import TrainerMaker
 
 
@@ -345,6 +347,26 @@ def test_a_validation_that_was_due_is_run_at_the_start(trainer: TrainerMaker, tm
         again = Resumed()
         trainer(**options).fit(again, rows(), rows(1), ckpt_path=tmp_path / f"step={step}.ckpt")
         assert again.noted == noted
+
+
+def test_numbers_of_rows_are_known_of_the_latest_batches_of_each_process() -> None:
+    """That Lightning asks for them, `tests/modules` says."""
+    told: list[int] = []
+    for rank in range(2):
+        streams = {"a": EveryRow(201, 8, shuffle=False, ranks=2)}
+        plans = adapter.PlannedRows(EvaluationSampler(streams, num_replicas=2, rank=rank), ["a"])
+        for _ in range(2):
+            drawn = iter(plans)
+            ahead = [next(drawn) for _ in range(5)]
+            for step in range(len(plans)):
+                plans.deliver()
+                assert plans.seen_batch_indices[step] == ahead[step]["a"]
+                assert plans[max(0, step - 1)] == ahead[max(0, step - 1)]["a"]
+                ahead += [plan] if (plan := next(drawn, None)) else []
+            assert len(ahead) == len(plans) == 26
+            assert len(plans._drawn) < 9
+        told += [row for plan in ahead for row in plan["a"]]
+    assert sorted(told) == list(range(201))
 
 
 def test_a_use_has_a_test() -> None:

@@ -243,7 +243,10 @@ class MultiTaskDataModule(L.LightningDataModule):
         return self._evaluating("test")
 
     def predict_dataloader(self) -> Any:
-        """Return the loader of the split "predict", or else "test": every row once, in order."""
+        """Return the loader of the split "predict", or else "test": every row once, in order.
+
+        A `BasePredictionWriter` gets the numbers of the rows of each batch as `batch_indices`; of several sources {source: numbers}.
+        """
         return self._evaluating("predict")
 
     def probe(self, split: str, rows: int | None = None) -> MultiTaskLoader | None:

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from .._distributed import gather_objects
+from .._lightning import PlannedRows
 from ..samplers import LAG, EvaluationSampler, MultiTaskSampler, Plan, StandIn
 from ..task import ROWS, Task, label_tasks
 from ._examples import Examples
@@ -37,10 +38,11 @@ class MultiTaskLoader(StepLoader):
         pin_memory: bool = False,
     ) -> None:
         self.sampler = sampler
-        self.batch_sampler = None  # Lightning looks for it beside `sampler`
+        plans = PlannedRows(sampler, list(sampler.streams)) if isinstance(sampler, EvaluationSampler) else None
+        self.batch_sampler = plans  # Lightning looks for it beside `sampler`
         super().__init__(
             _PlannedBatches(examples, tasks),
-            sampler,
+            sampler if plans is None else plans,
             num_workers=num_workers,
             pin_memory=pin_memory,
             collate=sent_by_value if num_workers else _as_is,
@@ -71,6 +73,8 @@ class MultiTaskLoader(StepLoader):
     def deliver(self) -> None:
         """Count the batch that is delivered next."""
         self.sampler.deliver()
+        if self.batch_sampler is not None:
+            self.batch_sampler.deliver()
 
     def read(self, plan: Plan) -> dict[str, dict[str, Any]]:
         """Read rows beside those of the steps, in this process, and note which of them have labels.

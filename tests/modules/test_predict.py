@@ -10,8 +10,9 @@ import datasets
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch.callbacks import BasePredictionWriter
 
-from lightning_mtl import HardSharing, MultiTaskDataModule, MultiTaskModule, Source, Tabular, Task
+from lightning_mtl import HardSharing, MultiTaskDataModule, MultiTaskModule, Regression, Source, Tabular, Task
 from tests.models import KINDS, Row, close, image_rows, inputs, quiet, table_rows, text_rows, trained
 
 Trained = Callable[[str], tuple[MultiTaskModule, Any, list[Row]]]
@@ -252,3 +253,46 @@ def test_no_label_is_read_by_predict(model: Trained) -> None:
     labelled = text_rows(3, seed=1)
     wrong = [{**row, "mood": object(), "stars": "none", "about": 5} for row in labelled]
     assert close(module.predict(wrong), module.predict(labelled))
+
+
+class Writer(BasePredictionWriter):
+    """Notes numbers of rows, and the answers beside them."""
+
+    def __init__(self) -> None:
+        super().__init__("batch_and_epoch")
+        self.batches: list[Any] = []
+        self.epoch: list[Any] = []
+
+    def write_on_batch_end(self, trainer: Any, module: Any, prediction: Any, batch_indices: Any, *rest: Any) -> None:
+        self.batches.append(batch_indices)
+
+    def write_on_epoch_end(self, trainer: Any, module: Any, predictions: Any, batch_indices: Any) -> None:
+        self.epoch += batch_indices[0]
+
+
+def numbered(count: int, target: str) -> list[dict[str, Any]]:
+    return [{"x": [float(i), 1.0], target: float(i)} for i in range(count)]
+
+
+@pytest.mark.parametrize("sources", [1, 2])
+def test_a_writer_is_told_the_rows_of_each_batch(sources: int) -> None:
+    """Of several sources, by source; also where workers read ahead, and where Lightning keeps no predictions."""
+    rows = {"a": numbered(20, "size"), "b": numbered(7, "other")}
+    held = dict(list({name: {"train": of, "predict": of} for name, of in rows.items()}.items())[:sources])
+    tasks = [Task("size", "a", head=Regression()), Task("other", "b", head=Regression())][:sources]
+    module = MultiTaskModule(tasks, HardSharing(torch.nn.Linear(2, 4), width=4, inputs=["x"]))
+    for workers, keep in ((0, True), (2, False)):
+        data = MultiTaskDataModule(held, batch_size=8, summary=False, num_workers=workers)
+        writer = Writer()
+        runner = quiet(max_epochs=1, limit_train_batches=1, limit_val_batches=0, callbacks=[writer])
+        runner.fit(module, data)
+        answers = runner.predict(module, data, return_predictions=keep)
+        assert writer.epoch == writer.batches
+        by_source = [{"a": of} if sources == 1 else of for of in writer.batches]
+        assert [i for of in by_source for i in of["a"]] == list(range(20))
+        assert sources == 1 or [i for of in by_source for i in of["b"]] == list(range(7))
+        for answer, of in zip(answers or [], by_source, strict=keep):
+            assert len(answer["size"]) == len(of["a"])
+            assert close(
+                answer["size"], [each["size"] for each in module.predict([rows["a"][i] for i in of["a"]], ["size"])]
+            )
