@@ -59,7 +59,7 @@ MAY_IMPORT = {  # of our own packages; a package comes after all that it imports
     "report": {"callbacks", "comparison", "data", "hierarchical", "metrics", "modules", "samplers", "writing"},
     "sweep": NO_PACKAGE,
     "cli": {
-        *("balancers", "samplers", "comparison", "data", "gradients", "meta", "modules", "saving"),
+        *("balancers", "samplers", "comparison", "data", "files", "gradients", "meta", "modules", "saving"),
         *("arms", "placement", "report", "weight_search", "writing"),
     },
 }

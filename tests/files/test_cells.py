@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 
 from lightning_mtl import Cells, HardSharing, MultiTaskDataModule, MultiTaskModule, Source, Tabular, Task, split
+from lightning_mtl.data import refuse_doubtful
 from lightning_mtl.files import CellsError, read_rows
 from lightning_mtl.recipes.data import feature_columns
 from lightning_mtl.recipes.table import Rows
@@ -324,14 +326,17 @@ def test_an_encoding_is_asked_for_and_taken(tmp_path: Path) -> None:
 # The command line
 
 
-def test_a_recipe_names_its_own_options(tmp_path: Path) -> None:
+def test_an_error_has_options_in_place_of_arguments(tmp_path: Path) -> None:
     path = tmp_path / "my.csv"
     path.write_text("age,price,mood\n" + "".join(f"{i * 7 % 31},${i % 9},{'ab?'[i % 3]}\n" for i in range(60)))
-    with pytest.raises(
-        ValueError, match=r"""'mood' .* Give --data\.missing='\["\?"\]' .* --data\.types='{"mood": "text"}'"""
-    ):
-        Rows(str(path), targets=["mood"])
-    with pytest.raises(ValueError, match=r"""'price' .* Give --data\.types='{"price": "number"}'"""):
-        Rows(str(path), targets=["mood"], missing=["?"], features=["age", "price"])
-    data = Rows(str(path), targets=["mood"], missing=["?"], types={"price": "number"})
+    with pytest.raises(CellsError) as caught:
+        refuse_doubtful(read_rows(path), ["mood"], None, target=True)
+    told = caught.value.on_command_line("data.cells")
+    assert re.search(
+        r"""'mood' .* Give --data\.cells\.missing='\["\?"\]' .* --data\.cells\.types='{"mood": "text"}'""", told
+    )
+    with pytest.raises(CellsError) as caught:
+        Rows(str(path), targets=["mood"], cells=Cells(["?"]), features=["age", "price"])
+    assert """Give --data.cells.types='{"price": "number"}'""" in caught.value.on_command_line("data.cells")
+    data = Rows(str(path), targets=["mood"], cells=Cells(["?"], types={"price": "number"}))
     assert data.sources["rows"].features == ["age", "price"]
