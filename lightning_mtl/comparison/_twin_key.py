@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import datasets
@@ -16,11 +14,11 @@ from torch import nn
 from .._lightning import callbacks_of
 from .._random_state import random_state, unchanged_random_state
 from ..data import MultiTaskDataModule, Source
-from ..digests import NoDigestError, digest
+from ..digests import NoDigestError, digest, version_of
 from ..modules import MultiTaskModule
 from ..optim import FineTuning
 
-_PACKAGES = ("lightning-mtl", "torch", "lightning", "torchmetrics", "datasets", "transformers")
+_PACKAGES = ("lightning_mtl", "torch", "lightning", "torchmetrics", "datasets", "transformers")
 _TRAINER = (
     "max_epochs",
     "min_epochs",
@@ -81,7 +79,7 @@ def twin_key(
                 "data": _data(module, data, known),
                 "seed": seed,
                 "random state": random_state()["torch"],
-                "versions": {name: _version(name) for name in _PACKAGES},
+                "versions": {name: version_of(name) for name in _PACKAGES},
             }
         )
 
@@ -90,7 +88,7 @@ def _optimizer(module: MultiTaskModule) -> Any:
     """Return the optimizer's kind and settings, found by making one for two numbers."""
     make = module._optimizer
     if make is None or isinstance(make, FineTuning):
-        return repr(make)
+        return digest(make)
     groups = [{"params": [nn.Parameter(torch.zeros(1))], "name": name} for name in ("trunk", "heads")]
     try:
         made = make(groups)
@@ -123,10 +121,16 @@ def _data(module: MultiTaskModule, data: MultiTaskDataModule, known: dict[int, s
     settings = {name: getattr(data, name) for name in _DATA}
     reads = {task.name: task.resolve(data.sources) for task in module.tasks}
     sources = {name: _source(name, data.sources[name], known) for name in dict.fromkeys(reads.values())}
-    rule = [type(data.sampling), repr(data.sampling)]
     usual = _usual_attributes()
     own = {name: of for name, of in vars(data).items() if name not in usual}
-    return digest([type(data), settings, own, rule, sorted(data.not_inputs), reads, sources])
+    return digest([type(data), settings, own, _rule(data.sampling), sorted(data.not_inputs), reads, sources])
+
+
+def _rule(rule: Any) -> Any:
+    """Return the settings of a sampling rule; what a rule of the library learns in training is in its private attributes."""
+    if type(rule).__module__.split(".")[0] != "lightning_mtl":
+        return rule
+    return [type(rule), {name: of for name, of in vars(rule).items() if not name.startswith("_")}]
 
 
 def _usual_attributes() -> set[str]:
@@ -144,7 +148,7 @@ def _source(name: str, source: Source, known: dict[int, str]) -> Mapping[str, An
 
 
 def _rows(rows: Any, known: dict[int, str]) -> str:
-    """Return a hash of the rows of a split: from the fingerprint of a Hugging Face dataset, for any other from all rows."""
+    """Return a hash of the rows of a split: of all that it holds."""
     if id(rows) not in known:
         known[id(rows)] = digest(rows if isinstance(rows, datasets.Dataset | list) else _read_all(rows))
     return known[id(rows)]
@@ -155,10 +159,3 @@ def _read_all(rows: Any) -> list[Any]:
     if digest(read[:8]) != digest([rows[i] for i in range(min(8, len(rows)))]):
         raise NoDigestError(f"rows of a {type(rows).__name__} differ each time they are read")
     return [type(rows), read]
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return getattr(sys.modules.get(name.replace("-", "_")), "__version__", None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 import sysconfig
+from functools import cache
+from importlib.metadata import packages_distributions, version
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -15,6 +17,24 @@ _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib"
 def package_of(value: Any) -> str:
     """Return the name of the package in which a function or class is defined."""
     return str(value.__module__ or "").split(".")[0]
+
+
+@cache
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package, which stands for its code; of Python's own modules, that of Python; None where it has none.
+
+    Example:
+        >>> import torch
+        >>> version_of("torch") == torch.__version__
+        True
+    """
+    if package in sys.stdlib_module_names:
+        return sys.version
+    said = getattr(sys.modules.get(package), "__version__", None)
+    if said is not None:
+        return str(said)
+    names = packages_distributions().get(package)
+    return ", ".join(f"{name} {version(name)}" for name in sorted({*names})) if names else None
 
 
 def is_own(value: Any) -> bool:

@@ -18,7 +18,7 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
-from ._code import cell_content, globals_of, globals_of_methods, is_own, package_of, source_of
+from ._code import cell_content, globals_of, globals_of_methods, is_own, package_of, source_of, version_of
 
 _TRUSTED = {
     "builtins",
@@ -45,7 +45,7 @@ class NoDigestError(Exception):
 def digest(value: Any, *, without: tuple[str, ...] = ()) -> str:
     """Return a hash of values, objects and modules with their weights, functions by their code, and classes by name and source.
 
-    Code of PyTorch, Lightning and this library is hashed by its name alone, so hash their versions too.
+    Code of installed packages is hashed by its name and the version of the package.
 
     Args:
         value: The object.
@@ -128,7 +128,7 @@ class _Hasher:
             self.add(value, f"{where}[{key!r}]")
 
     def _function(self, value: FunctionType, where: str) -> None:
-        self._put("function", value.__module__ or "", value.__qualname__)
+        self._put("function", value.__module__ or "", value.__qualname__, _version(value))
         if package_of(value) not in _TRUSTED:
             self._code(value.__code__, where)
             self._mapping(globals_of(value), where)
@@ -149,11 +149,12 @@ class _Hasher:
         self._each([value.func, value.args, value.keywords], where)
 
     def _builtin(self, value: BuiltinFunctionType, where: str) -> None:
-        self._put("builtin", str(value.__module__), value.__qualname__)
+        self._put("builtin", str(value.__module__), value.__qualname__, _version(value))
 
     def _class(self, kind: type) -> None:
         self._put("class", _name(kind))
         for base in kind.__mro__:
+            self._put(_version(base))
             if package_of(base) not in _TRUSTED:
                 self._put(_name(base), source_of(base))
                 if is_own(base) and id(base) not in self._numbers:
@@ -165,7 +166,7 @@ class _Hasher:
         """Add what the methods of a class call, and the values that they read."""
         for name, value in globals_of_methods(kind).items():
             if isinstance(value, type | FunctionType) and not is_own(value):
-                self._put(name, str(value.__module__), value.__qualname__)
+                self._put(name, str(value.__module__), value.__qualname__, _version(value))
             else:
                 self.add([name, value], f"{name}, which {_name(kind)} refers to")
 
@@ -207,10 +208,15 @@ class _Hasher:
         self._each([list(part) if isinstance(part, Iterator) else part for part in parts], where)
 
     def _dataset(self, value: datasets.Dataset, where: str) -> None:
-        self._put("dataset", value._fingerprint)
+        """Add the rows: a fingerprint may be of a file's name and the second of its last change."""
+        self._put("dataset", str(value.features))
+        self.add([value._format_type, value._format_columns, value._format_kwargs], where)
+        for table in (value.data, value._indices):
+            for batch in () if table is None else table.table.to_batches():
+                self.hash.update(batch.serialize())
 
     def _package(self, value: ModuleType, where: str) -> None:
-        self._put("package", value.__name__)
+        self._put("package", value.__name__, str(version_of(value.__name__.split(".")[0])))
 
 
 _BY_KIND: list[tuple[Any, Callable[[_Hasher, Any, str], None]]] = [
@@ -228,6 +234,11 @@ _BY_KIND: list[tuple[Any, Callable[[_Hasher, Any, str], None]]] = [
     (BuiltinFunctionType, _Hasher._builtin),
     (ModuleType, _Hasher._package),
 ]
+
+
+def _version(value: Any) -> str:
+    """Return the version that stands for the code of a function or class; an empty text where the code itself is hashed."""
+    return "" if is_own(value) else str(version_of(package_of(value)))
 
 
 def _name(kind: type) -> str:

@@ -14,8 +14,10 @@ from typing import Any
 
 import datasets
 import lightning as L
+import pyarrow as pa
 import pytest
 import torch
+import yaml
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from torch import nn
 from torch.utils.data import DataLoader
@@ -23,8 +25,8 @@ from torch.utils.data import DataLoader
 from lightning_mtl import FineTuning, HardSharing, Multiclass, MultiTaskDataModule, MultiTaskModule, Regression, Task
 from lightning_mtl.comparison import Comparison, compare
 from lightning_mtl.comparison._twin_key import twin_key
-from lightning_mtl.digests import NoDigestError, digest
-from lightning_mtl.samplers import Temperature
+from lightning_mtl.digests import NoDigestError, digest, version_of
+from lightning_mtl.samplers import FunctionOfStep, Temperature
 from tests import ROOT
 from tests.builders import Row, rows, splits
 from tests.conftest import TrainerMaker
@@ -342,6 +344,13 @@ def test_sampling_counts(trainer: TrainerMaker) -> None:
     assert not one.items() & other.items()
 
 
+def test_the_function_of_a_rule_counts(trainer: TrainerMaker) -> None:
+    both = lambda: {"sign": splits(), "size": splits()}  # noqa: E731
+    rules = [FunctionOfStep(lambda step: [1.0, 1.0 + step]), FunctionOfStep(lambda step: [1.0, 2.0 + step])]
+    one, other = (Setting(sources=both, data={"sampling": rule}).keys(trainer) for rule in rules)
+    assert not one.items() & other.items()
+
+
 def test_rows_that_a_twin_does_not_read_do_not_count(trainer: TrainerMaker) -> None:
     before = Setting(sources=lambda: {"sign": splits(), "size": splits()}).keys(trainer)
     after = Setting(sources=lambda: {"sign": splits(), "size": changed("train")["s"]}).keys(trainer)
@@ -399,6 +408,28 @@ DIFFERENT: list[Any] = [
 def test_digests_tell_apart_what_differs() -> None:
     made = [digest(value) for value in DIFFERENT]
     assert len(set(made)) == len(made)
+
+
+def test_rows_count_and_not_their_fingerprint() -> None:
+    """Which may be of a name and a time."""
+    one, other = (datasets.Dataset(pa.table({"x": [value]}), fingerprint="same") for value in (1, 2))
+    assert digest(one) != digest(other)
+    assert digest(one) != digest(one.with_transform(lambda rows: rows))
+    table = datasets.Dataset.from_dict({"x": [1, 2, 3]})
+    assert digest(table.select([2, 0])) != digest(table.select([0, 2]))
+
+
+def test_the_version_of_a_package_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = digest([nn.ReLU(), torch.relu])
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "__version__", "0")
+        version_of.cache_clear()
+        assert digest([nn.ReLU(), torch.relu]) != before
+    version_of.cache_clear()
+    assert digest([nn.ReLU(), torch.relu]) == before
+    assert version_of("yaml") == yaml.__version__
+    assert version_of("json") == sys.version
+    assert version_of("__main__") is None
 
 
 def test_what_refers_to_itself_has_a_digest() -> None:
