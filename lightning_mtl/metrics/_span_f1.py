@@ -16,11 +16,12 @@ class SpanF1(Metric):
     A span is matched if its type, its first word and its last word are right (Tjong Kim Sang and De Meulder 2003,
     Introduction to the CoNLL-2003 shared task, section 2.4). Tags are read as by their script conlleval: "B-" begins
     a span, "I-" continues a span of the same type or else begins one, and "O" ends it; with more prefixes "E-" or "L-" also ends
-    one, and "S-" or "U-" is one of a single word. F1 is 0 if there is no span at all.
+    one, and "S-" or "U-" is one of a single word.
 
     Args:
         names: The tags' names in the order of their numbers: "O", or a type after the prefixes of BIO, BIOES, BMES or BILOU; IO has
             the prefix "I-" or none.
+        zero_division: The value where no label has a span, for which F1 is not defined.
 
     Raises:
         ValueError: A name has another form, or no name is the tag of a span.
@@ -43,7 +44,7 @@ class SpanF1(Metric):
     ends: Tensor
     types: Tensor
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, names: list[str], *, zero_division: float = 0.0) -> None:
         super().__init__()
         tags = span_tags(names)
         if tags is None:
@@ -51,6 +52,7 @@ class SpanF1(Metric):
                 f"`names` must be 'O' and tags of spans, e.g. 'B-PER' and 'I-PER', got {names}. Rename the tags, or use accuracy."
             )
         self.names = names
+        self.zero_division = zero_division
         self.scheme = scheme_of(names)
         types = sorted({tag.type for tag in tags if tag.type is not None})
         numbers: dict[str | None, int] = {None: -1, **{name: number for number, name in enumerate(types)}}
@@ -81,7 +83,8 @@ class SpanF1(Metric):
 
     def compute(self) -> Float[Tensor, ""]:
         """Return F1 over all spans so far."""
-        return 2 * self.tp / (self.predicted + self.true).clamp(min=1)
+        f1 = 2 * self.tp / (self.predicted + self.true).clamp(min=1)
+        return f1.where(self.true > 0, self.zero_division)
 
     def set_dtype(self, dst_type: str | torch.dtype) -> SpanF1:
         """Do nothing: counts are whole numbers, and float32 is exact only up to 16 million."""

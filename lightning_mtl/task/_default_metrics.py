@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -43,7 +44,7 @@ def default_metrics(task: str, head: Head) -> dict[str, Metric]:
             }
         case "tagging":
             if span_scheme(head) is not None:
-                return {"f1": SpanF1(cast(list[str], head.names)), "accuracy": _accuracy(n)}
+                return {"f1": SpanF1(cast(list[str], head.names), zero_division=math.nan), "accuracy": _accuracy(n)}
             return {"accuracy": _accuracy(n), "f1": MacroF1(n)}
         case "arcs":  # positions differ from batch to batch; a micro average does not depend on the number of classes
             return {"accuracy": _accuracy(2)}

@@ -14,7 +14,7 @@ from ._baselines import Baselines
 from ._computing import defined_values
 from ._extremes import KINDS, Extremes
 from ._far import update_far
-from ._needs import needs_of
+from ._needs import needs_of, reason_of
 from ._task import Task
 
 _STAGES = ("train", "validate", "test")
@@ -142,7 +142,8 @@ class TaskMetrics(nn.Module):
         found, lacking, partly = defined_values(metrics, extremes, self.names[task])
         self._refuse_several(task, found.items())
         numbers = {name: float(value) for name, value in found.items()}
-        lacking |= {name: "it is not a number" for name, value in numbers.items() if value != value}
+        own = dict(metrics.items(copy_state=False))
+        lacking |= {name: reason_of(own.get(name)) for name, value in numbers.items() if value != value}
         if lacking:
             self.undefined[task] = lacking
         if partly:

@@ -10,6 +10,8 @@ from torch import Tensor
 from torchmetrics import classification as classes
 from torchmetrics import regression as numbers
 
+from ..metrics import SpanF1
+
 _RANKING = (
     classes.BinaryAUROC,
     classes.MulticlassAUROC,
@@ -87,6 +89,11 @@ _BY_CLASS = (
 def needs_of(metric: Any) -> Needs | None:
     """Return what a metric needs; None where it is always defined, or nothing is known of it."""
     return next((needs for kinds, needs in _BY_CLASS if isinstance(metric, kinds)), None)
+
+
+def reason_of(metric: Any) -> str:
+    """Return why a metric is not a number."""
+    return "it needs a label with a span" if isinstance(metric, SpanF1) else "it is not a number"
 
 
 def column_argument(metric: Any) -> tuple[str, str, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -86,13 +87,16 @@ def test_probabilities_count_by_their_highest() -> None:
     assert metric(torch.eye(5)[true], true, sequence=rows).item() == 1.0
 
 
-def test_nothing_is_zero() -> None:
-    metric = SpanF1(NAMES)
-    none = torch.zeros(0, dtype=torch.long)
+@pytest.mark.parametrize("value", [0.0, 1.0, math.nan])
+def test_without_a_span_among_the_labels_it_is_what_is_asked_for(value: float) -> None:
+    metric = SpanF1(NAMES, zero_division=value)
+    none, one = torch.zeros(0, dtype=torch.long), torch.zeros(1, dtype=torch.long)
     metric.update(torch.zeros(0, 5), none, none)
-    assert metric.compute().item() == 0.0
-    metric.update(torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long))
-    assert metric.compute().item() == 0.0
+    assert metric.compute().item() == pytest.approx(value, nan_ok=True)
+    metric.update(one + 1, one, one)
+    assert metric.compute().item() == pytest.approx(value, nan_ok=True)
+    metric.update(one + 1, one + 1, one)
+    assert metric.compute().item() == pytest.approx(2 / 3)
 
 
 def test_it_stands_in_a_collection_beside_metrics_that_know_no_rows() -> None:

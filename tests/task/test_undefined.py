@@ -12,7 +12,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics import classification as classes
 from torchmetrics import regression as numbers
 
-from lightning_mtl import Binary, Head, Multiclass, Multilabel, Regression, Task
+from lightning_mtl import Binary, Head, Multiclass, Multilabel, Regression, Tagging, Task
 from lightning_mtl.task import TaskMetrics
 from tests.cases import over
 
@@ -107,6 +107,19 @@ def test_a_metric_of_ones_own_is_left_out_where_it_is_nan() -> None:
     assert judged(Regression(), [_Mean()], SHARES, SHARES)[0] == {"_Mean": pytest.approx(SHARES.mean().item())}
     found, of = judged(Regression(), [_Mean()], SHARES, -SHARES)
     assert (found, of.undefined) == ({}, {0: {"_Mean": "it is not a number"}})
+
+
+def test_the_f1_of_spans_is_left_out_where_no_label_has_one() -> None:
+    head = Tagging(3, names=["O", "B-PER", "I-PER"])
+    words = torch.eye(3)[torch.arange(12) % 3]
+    for tags, left_out in (
+        (torch.zeros(12, dtype=torch.long), {0: {"f1": "it needs a label with a span"}}),
+        (torch.arange(12) % 3, {}),
+    ):
+        metrics = TaskMetrics([Task("t", head=head)])
+        metrics.update("test", 0, words, tags, torch.zeros(12, dtype=torch.long))
+        found, _ = metrics.compute("test", [12.0], torch.device("cpu"))
+        assert (list(found[0]), metrics.undefined) == (["accuracy"] if left_out else ["f1", "accuracy"], left_out)
 
 
 LACKING = torch.stack([HALF, ZEROS, torch.arange(12) % 3 // 2], 1)  # the second label has no positive
