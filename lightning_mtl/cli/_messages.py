@@ -43,13 +43,15 @@ def as_options(message: str, options: Collection[str]) -> str:
     Example:
         >>> as_options("`limit_test_batches` must be above 0, got 0.", ["--trainer.limit_test_batches"])
         '`--trainer.limit_test_batches` must be above 0, got 0.'
+        >>> as_options("`tap_grad['pos']` must be finite, got nan.", ["--model.tap_grad"])
+        "`--model.tap_grad['pos']` must be finite, got nan."
     """
 
     def option(match: re.Match[str]) -> str:
         found = next((f"--{prefix}{match[1]}" for prefix in _PREFIXES if f"--{prefix}{match[1]}" in options), None)
-        return match[0] if found is None else f"`{found}`"
+        return match[0] if found is None else f"`{found}{match[2]}`"
 
-    return re.sub(r"`(\w+)`", option, message)
+    return re.sub(r"`(\w+)((?:\[[^`]*\])?)`", option, message)
 
 
 def interrupted(error: BaseException) -> bool:
