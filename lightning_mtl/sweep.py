@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from ._checks import require_number
+
 _LOGS = "--trainer.logger=true"
 """Trials of Optuna are logged as CSV files, not to Weights & Biases, unless the user says otherwise."""
 
@@ -41,8 +43,8 @@ def search(path: str | Path, *, trials: int = 20, seed: int = 0, options: Sequen
         import optuna
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("A sweep needs Optuna: pip install 'lightning-mtl[sweep]'") from error
-    if trials < 1:
-        raise ValueError(f"`trials` must be at least 1, got {trials}.")
+    require_number("trials", trials, "20 is the default.", at_least=1, whole=True)
+    require_number("seed", seed, "0 is the default.", at_least=0, whole=True)
     space = yaml.safe_load(Path(path).read_text())
     recipe, fixed = recipe_of(space)
     _check_metric(space)

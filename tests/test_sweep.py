@@ -102,5 +102,5 @@ def test_a_file_that_is_no_such_sweep_says_what_is_wrong(change: dict[str, Any],
 
 
 def test_a_sweep_needs_a_trial() -> None:
-    with pytest.raises(ValueError, match="`trials` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`trials` must be a whole number of at least 1, got 0"):
         sweep.search(FILE, trials=0)

@@ -227,9 +227,9 @@ def test_a_trial_is_what_its_best_checkpoint_is(trainer: TrainerMaker, tmp_path:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"trials": 1}, "`trials` must be at least 2, got 1"),
-        ({"spread": 1.0}, r"`spread` must be above 1 and finite, got 1\.0"),
-        ({"spread": math.inf}, "`spread` must be above 1 and finite, got inf"),
+        ({"trials": 1}, "`trials` must be a whole number of at least 2, got 1"),
+        ({"spread": 1.0}, r"`spread` must be finite and above 1, got 1\.0"),
+        ({"spread": math.inf}, "`spread` must be finite and above 1, got inf"),
     ],
 )
 def test_bad_arguments_are_refused(options: dict[str, Any], says: str, trainer: TrainerMaker) -> None:

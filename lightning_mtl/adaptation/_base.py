@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from .._checks import require_number
 from ._problem import Data, Parameters
 
 
@@ -130,3 +131,15 @@ class Adaptation(nn.Module, ABC):
     def part(self, data: Data, number: int) -> Data:
         """Return the examples of a step: by default all of them."""
         return data
+
+
+def require_steps(steps: int, evaluation_steps: int | None) -> None:
+    """Check numbers of inner steps.
+
+    Raises:
+        TypeError: One is not a number.
+        ValueError: One is not whole, or below 0.
+    """
+    require_number("steps", steps, "0 adapts nothing.", at_least=0, whole=True)
+    remedy = "Leave it out for `steps`."
+    require_number("evaluation_steps", evaluation_steps, remedy, at_least=0, whole=True, optional=True)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ._base import Adaptation, Inner
+from ._base import Adaptation, Inner, require_steps
 from ._problem import Parameters
 
 
@@ -37,9 +37,7 @@ class Cloning(Adaptation):
 
     def __init__(self, learner: str, steps: int = 1, *, evaluation_steps: int | None = None) -> None:
         super().__init__()
-        for name, value in (("steps", steps), ("evaluation_steps", evaluation_steps)):
-            if value is not None and value < 0:
-                raise ValueError(f"`{name}` must be a whole number of at least 0, got {value}.")
+        require_steps(steps, evaluation_steps)
         self.learner = learner
         self.steps = steps
         self.evaluation_steps = evaluation_steps

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ._base import Adaptation, Inner
+from .._checks import require_number
+from ._base import Adaptation, Inner, require_steps
 from ._inner_optimizers import SGD, InnerOptimizer
 from ._problem import Parameters
 
@@ -44,11 +45,8 @@ class GradientDescent(Adaptation):
         optimizer: InnerOptimizer | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < rate < float("inf"):
-            raise ValueError(f"`rate` must be above 0 and finite, got {rate}.")
-        for name, value in (("steps", steps), ("evaluation_steps", evaluation_steps)):
-            if value is not None and (value < 0 or value != int(value)):
-                raise ValueError(f"`{name}` must be a whole number of at least 0, got {value}.")
+        require_number("rate", rate, "0.01 is the default.", above=0)
+        require_steps(steps, evaluation_steps)
         if optimizer is not None and not isinstance(optimizer, InnerOptimizer):
             raise TypeError(
                 f"`optimizer` must be an InnerOptimizer, through which gradients pass, got {optimizer!r}. Use SGD(momentum=0.9) or Adam() of "

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._checks import require, require_number, require_numbers
+
 Tensors = dict[str, Tensor]
 
 
@@ -44,7 +46,7 @@ class SGD(InnerOptimizer):
     """
 
     def __init__(self, momentum: float = 0.0) -> None:
-        _refuse_share("momentum", momentum)
+        require_number("momentum", momentum, "0 turns it off.", at_least=0, below=1)
         self.momentum = momentum
 
     def directions(self, gradients: Tensors, memory: Any, step: int) -> tuple[Tensors, Any]:
@@ -68,10 +70,9 @@ class Adam(InnerOptimizer):
     """
 
     def __init__(self, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
-        for beta in betas:
-            _refuse_share("betas", beta)
-        if not eps > 0:
-            raise ValueError(f"`eps` must be above 0, got {eps}.")
+        require_numbers("betas", betas, "(0.9, 0.999) is usual.", at_least=0, below=1)
+        require(len(betas) == 2, "betas", "two shares", betas, "(0.9, 0.999) is usual.")
+        require_number("eps", eps, "1e-8 is usual.", above=0)
         self.betas = tuple(betas)
         self.eps = eps
 
@@ -88,8 +89,3 @@ class Adam(InnerOptimizer):
         mean_bias, square_bias = 1 - first ** (step + 1), 1 - second ** (step + 1)
         sizes = {name: (square / square_bias + self.eps**2).sqrt() + self.eps for name, square in squares.items()}
         return {name: mean / mean_bias / sizes[name] for name, mean in means.items()}, (means, squares)
-
-
-def _refuse_share(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f"`{name}` must lie in [0, 1), got {value}.")

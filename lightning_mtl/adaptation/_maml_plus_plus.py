@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from .._checks import require_number
 from ._gradient_descent import GradientDescent, Selection
 from ._problem import Parameters
 
@@ -52,9 +53,10 @@ class MAMLPlusPlus(GradientDescent):
         first_order_epochs: int = 0,
         adapted: Selection = "all",
     ) -> None:
-        for name, value in (("multi_step_epochs", multi_step_epochs), ("first_order_epochs", first_order_epochs)):
-            if value < 0:
-                raise ValueError(f"`{name}` must be at least 0, got {value}.")
+        remedy = "0 weighs the last step alone."
+        require_number("multi_step_epochs", multi_step_epochs, remedy, at_least=0, whole=True)
+        remedy = "0 keeps second derivatives from the start."
+        require_number("first_order_epochs", first_order_epochs, remedy, at_least=0, whole=True)
         super().__init__(
             rate, steps, evaluation_steps=evaluation_steps, first_order=first_order_epochs > 0, adapted=adapted
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .._checks import require_number, require_range
 from ._gradient_descent import GradientDescent, Selection
 from ._problem import Parameters
 
@@ -42,14 +44,16 @@ class MetaSGD(GradientDescent):
         first_order: bool = False,
         adapted: Selection = "all",
     ) -> None:
-        limits = (float(rate), float(rate)) if isinstance(rate, int | float) else tuple(float(of) for of in rate)
-        if len(limits) != 2 or not 0 < limits[0] <= limits[1] < float("inf"):
-            raise ValueError(
-                f"`rate` must be above 0 and finite, or two such numbers of which the second is not below the first, got {rate}."
-            )
-        super().__init__(limits[0], steps, evaluation_steps=evaluation_steps, first_order=first_order, adapted=adapted)
+        given: Any = rate
+        if isinstance(given, Collection) and not isinstance(given, str):
+            require_range("rate", given, "(0.005, 0.1) are the paper's; one number is for all.", above=0)
+            low, high = map(float, given)
+        else:
+            require_number("rate", given, "0.1 is for all; (0.005, 0.1) draws them.", above=0)
+            low = high = float(given)
+        super().__init__(low, steps, evaluation_steps=evaluation_steps, first_order=first_order, adapted=adapted)
         self.rate = rate  # type: ignore[assignment]
-        self._limits = limits
+        self._limits = low, high
 
     def build(self, parameters: Mapping[str, Tensor]) -> None:
         """Draw the initial rates of parameters that have none."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from .._checks import require_number
 from ._gradient_descent import GradientDescent, Selection
 from ._inner_optimizers import InnerOptimizer
 from ._problem import Data
@@ -55,8 +56,8 @@ class Reptile(GradientDescent):
         super().__init__(
             rate, steps, evaluation_steps=evaluation_steps, first_order=True, adapted=adapted, optimizer=optimizer
         )
-        if minibatch is not None and minibatch < 1:
-            raise ValueError(f"`minibatch` must be at least 1, got {minibatch}. Leave it out for all examples.")
+        remedy = "Leave it out for all examples."
+        require_number("minibatch", minibatch, remedy, at_least=1, whole=True, optional=True)
         self.minibatch = minibatch
 
     def part(self, data: Data, number: int) -> Data:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Bool
 
-from .._checks import require
+from .._checks import require_number
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Vector
 from ._mgda import shortest
@@ -40,7 +40,7 @@ class CAGrad(CosineBalancer):
 
     def __init__(self, c: float = 0.5) -> None:
         super().__init__()
-        require(0 <= c < 1, "c", "at least 0 and below 1", c, "0.5 is common.")
+        require_number("c", c, "0.5 is common.", at_least=0, below=1)
         self.c = c
 
     def coefficients(self, gradients: Geometry) -> Vector:

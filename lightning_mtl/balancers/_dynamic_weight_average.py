@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require_number
 from ._base import LossBalancer
 from ._task_state import put, take
 
@@ -46,7 +46,7 @@ class DynamicWeightAverage(LossBalancer):
 
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
-        require(temperature > 0, "temperature", "above 0", temperature, "The paper's is 2.")
+        require_number("temperature", temperature, "The paper's is 2.", above=0, finite=False)
         self.temperature = temperature
         self._epoch: int | None = None
 

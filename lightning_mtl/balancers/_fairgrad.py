@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-from .._checks import require
+from .._checks import require_number
 from ._bargaining import alpha_fair, clip_length
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Vector
@@ -33,8 +31,8 @@ class FairGrad(CosineBalancer):
 
     def __init__(self, alpha: float = 2.0, max_norm: float | None = None) -> None:
         super().__init__()
-        require(0 < alpha < math.inf, "alpha", "finite and above 0", alpha, "1 is NashMTL.")
-        require(max_norm is None or max_norm > 0, "max_norm", "above 0", max_norm, "None leaves the length as it is.")
+        require_number("alpha", alpha, "1 is NashMTL.", above=0)
+        require_number("max_norm", max_norm, "None leaves the length as it is.", above=0, finite=False, optional=True)
         self.alpha, self.max_norm = alpha, max_norm
 
     def coefficients(self, gradients: Geometry) -> Vector:

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require_number, require_numbers
 from ._base import EPSILON, LossBalancer
-from ._numbers_per_task import per_task, values_of
+from ._numbers_per_task import per_task
 from ._task_state import Index, take, task_index
 
 _BETA1, _BETA2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
@@ -61,10 +61,9 @@ class FAMO(LossBalancer):
         self, lr: float = 0.025, gamma: float = 1e-3, min_losses: dict[str, float] | list[float] | None = None
     ) -> None:
         super().__init__()
-        require(0 <= lr < math.inf, "lr", "finite and not negative", lr, "The paper's is 0.025.")
-        require(0 <= gamma < math.inf, "gamma", "finite and not negative", gamma, "The paper's is 0.001.")
-        holds = all(map(math.isfinite, values_of(min_losses)))
-        require(holds, "min_losses", "finite", min_losses, "Losses that stay above 0 need none.")
+        require_number("lr", lr, "The paper's is 0.025.", at_least=0)
+        require_number("gamma", gamma, "The paper's is 0.001.", at_least=0)
+        require_numbers("min_losses", min_losses, "Losses that stay above 0 need none.", optional=True)
         self.lr, self.gamma, self.min_losses = lr, gamma, min_losses
         self.positive = min_losses is None
         self._read_state()

@@ -7,6 +7,8 @@ import os
 
 import torch
 
+from .._checks import require_number
+
 
 def generator(seed: int | None, step: int) -> torch.Generator:
     """Return a generator on the CPU whose numbers are the same on every rank, and in a resumed run.
@@ -23,6 +25,16 @@ def generator(seed: int | None, step: int) -> torch.Generator:
     chosen = seed_of_run() if seed is None else seed
     digest = hashlib.blake2b(f"{chosen}/{step}".encode(), digest_size=4).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+
+
+def require_seed(seed: int | None) -> None:
+    """Check that a seed is a whole number, or None.
+
+    Raises:
+        TypeError: It is none.
+        ValueError: It is a fraction.
+    """
+    require_number("seed", seed, "None takes that of the run.", whole=True, optional=True)
 
 
 def seed_of_run() -> int:

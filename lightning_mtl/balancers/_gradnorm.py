@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require_number
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Vector
 
@@ -45,7 +44,7 @@ class GradNorm(CosineBalancer):
 
     def __init__(self, alpha: float = 1.5) -> None:
         super().__init__()
-        require(0 <= alpha < math.inf, "alpha", "finite and at least 0", alpha, "The paper's is 1.5.")
+        require_number("alpha", alpha, "The paper's is 1.5.", at_least=0)
         self.alpha = alpha
 
     def observe(

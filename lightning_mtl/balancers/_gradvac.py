@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require, require_number
 from ._cosines import CosineBalancer
+from ._generator import require_seed
 from ._geometry import Geometry, Matrix, Vector, geometry
 from ._orders import Order, orders
 
@@ -53,8 +54,9 @@ class GradVac(CosineBalancer):
 
     def __init__(self, beta: float = 0.01, order: Order = "random", seed: int | None = None) -> None:
         super().__init__()
-        require(0 <= beta <= 1, "beta", "from 0 to 1", beta, "The paper's is 0.01.")
+        require_number("beta", beta, "The paper's is 0.01.", at_least=0, at_most=1)
         require(order in get_args(Order), "order", f"one of {get_args(Order)}", order, "The paper has 'random'.")
+        require_seed(seed)
         self.beta, self.order, self.seed = beta, order, seed
 
     def coefficients(self, gradients: Geometry) -> Vector:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._checks import require
+from .._checks import require_number
 from ._bargaining import alpha_fair, clip_length
 from ._cosines import CosineBalancer
 from ._geometry import Geometry, Vector
@@ -31,7 +31,7 @@ class NashMTL(CosineBalancer):
 
     def __init__(self, max_norm: float | None = None) -> None:
         super().__init__()
-        require(max_norm is None or max_norm > 0, "max_norm", "above 0", max_norm, "None leaves the length as it is.")
+        require_number("max_norm", max_norm, "None leaves the length as it is.", above=0, finite=False, optional=True)
         self.max_norm = max_norm
 
     def coefficients(self, gradients: Geometry) -> Vector:

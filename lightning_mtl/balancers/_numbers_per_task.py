@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .._checks import require
-
-
-def values_of(values: dict[str, float] | list[float] | None) -> Iterable[float]:
-    """Return the numbers of an argument that is given by name or in order."""
-    return values.values() if isinstance(values, dict) else values or []
 
 
 def per_task(values: dict[str, float] | list[float], names: Sequence[str], parameter: str) -> Float[Tensor, " tasks"]:

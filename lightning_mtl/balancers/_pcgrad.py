@@ -8,6 +8,7 @@ import numpy as np
 
 from .._checks import require
 from ._cosines import CosineBalancer
+from ._generator import require_seed
 from ._geometry import Geometry, Vector
 from ._orders import Order, orders
 
@@ -38,6 +39,7 @@ class PCGrad(CosineBalancer):
     def __init__(self, order: Order = "random", seed: int | None = None) -> None:
         super().__init__()
         require(order in get_args(Order), "order", f"one of {get_args(Order)}", order, "The paper has 'random'.")
+        require_seed(seed)
         self.order, self.seed = order, seed
 
     def coefficients(self, gradients: Geometry) -> Vector:

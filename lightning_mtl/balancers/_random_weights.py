@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._checks import require
 from ._base import LossBalancer
-from ._generator import generator
+from ._generator import generator, require_seed
 
 
 class RandomWeights(LossBalancer):
@@ -41,6 +41,7 @@ class RandomWeights(LossBalancer):
         super().__init__()
         known = distribution in ("normal", "dirichlet")
         require(known, "distribution", "'normal' or 'dirichlet'", distribution, "The paper finds them alike.")
+        require_seed(seed)
         self.distribution, self.seed = distribution, seed
 
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:

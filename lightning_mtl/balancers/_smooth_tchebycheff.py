@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require_number, require_numbers
 from ._base import LossBalancer
-from ._numbers_per_task import per_task, values_of
+from ._numbers_per_task import per_task
 from ._task_state import take
 
 
@@ -41,9 +41,8 @@ class SmoothTchebycheff(LossBalancer):
 
     def __init__(self, mu: float = 1.0, preferences: dict[str, float] | list[float] | None = None) -> None:
         super().__init__()
-        require(0 < mu < float("inf"), "mu", "above 0 and finite", mu, "The paper tries 0.01 to 1.")
-        holds = all(0 < preference < float("inf") for preference in values_of(preferences))
-        require(holds, "preferences", "above 0 and finite", preferences, "Equal ones need not be given.")
+        require_number("mu", mu, "The paper tries 0.01 to 1.", above=0)
+        require_numbers("preferences", preferences, "Equal ones need not be given.", above=0, optional=True)
         self.mu, self.preferences = mu, preferences
 
     def build(self, names: Sequence[str]) -> None:

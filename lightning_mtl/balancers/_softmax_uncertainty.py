@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require_number
 from ._base import EPSILON, LossBalancer
 
 
@@ -37,7 +37,7 @@ class SoftmaxUncertainty(LossBalancer):
 
     def __init__(self, temperature: float | None = 1.0) -> None:
         super().__init__()
-        require(temperature is None or temperature > 0, "temperature", "above 0", temperature, "None gives UW-O.")
+        require_number("temperature", temperature, "None gives UW-O.", above=0, finite=False, optional=True)
         self.temperature = temperature
 
     def forward(self, losses: Float[Tensor, " present"], tasks: Sequence[int] | None = None) -> Float[Tensor, ""]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require_numbers
 from ._base import LossBalancer
-from ._numbers_per_task import per_task, values_of
+from ._numbers_per_task import per_task
 from ._task_state import take
 
 
@@ -35,8 +35,7 @@ class Static(LossBalancer):
 
     def __init__(self, weights: dict[str, float] | list[float] | None = None) -> None:
         super().__init__()
-        holds = all(0 <= weight < float("inf") for weight in values_of(weights))
-        require(holds, "weights", "finite and not negative", weights, "0 turns a task off.")
+        require_numbers("weights", weights, "0 turns a task off.", at_least=0, optional=True)
         self.weights = weights
 
     def build(self, names: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from .._checks import require
+from .._checks import require_number
 from .._distributed import SHARDED
 from ..task import MultiTask
 from ._phased import PhasedCallback
@@ -30,8 +29,7 @@ class Anchored(PhasedCallback, StatefulCallback):
 
     def __init__(self, strength: float) -> None:
         super().__init__()
-        fits = 0 <= strength < math.inf
-        require(fits, "strength", "finite and at least 0", strength, "0 holds nothing.")
+        require_number("strength", strength, "0 holds nothing.", at_least=0)
         self.strength = strength
         self.held: dict[str, list[Tensor]] = {}
         """Anchors of the parameters, by their names."""

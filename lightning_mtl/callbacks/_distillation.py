@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .._checks import require
+from .._checks import require_number
 from .._distributed import sum_dtype, sum_over_ranks, world_size
 from ..inputs import WORDS
 from ..task import MultiTask
@@ -58,8 +57,8 @@ class Distillation(PhasedCallback, StatefulCallback):
 
     def __init__(self, strength: float, temperature: float = 2.0) -> None:
         super().__init__()
-        require(0 <= strength < math.inf, "strength", "finite and at least 0", strength, "0 holds nothing.")
-        require(0 < temperature < math.inf, "temperature", "finite and above 0", temperature, "The paper's is 2.")
+        require_number("strength", strength, "0 holds nothing.", at_least=0)
+        require_number("temperature", temperature, "The paper's is 2.", above=0)
         self.strength, self.temperature = strength, temperature
         self.teacher: Any = None
         """The copy that the network is held to; None in the first phase."""

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require, require_number
 from ..samplers import Phases
 from ..task import MultiTask
 from ._anchored import Anchored
@@ -55,9 +55,7 @@ class ElasticWeightConsolidation(Anchored):
 
     def __init__(self, strength: float, rows: int = 200) -> None:
         super().__init__(strength)
-        require(
-            isinstance(rows, int) and rows >= 1, "rows", "a whole number of at least 1", rows, "200 are usually enough."
-        )
+        require_number("rows", rows, "200 are usually enough.", at_least=1, whole=True)
         self.rows = rows
 
     def hold(self, trainer: L.Trainer, module: MultiTask, ended: int) -> None:

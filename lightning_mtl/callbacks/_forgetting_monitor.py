@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
+from .._checks import require_number
 from .._lightning import scored_weights
 from .._plain import escaped, file_name, plain
 from ..metrics import Drop, DropAlarm
@@ -69,8 +70,7 @@ class ForgettingMonitor(StatefulCallback):
         keep_best: bool = True,
     ) -> None:
         for name, value in (("every", every), ("rows", rows)):
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}. Leave it out for the default.")
+            require_number(name, value, "Leave it out for the default.", at_least=1, whole=True, optional=True)
         self.every, self.rows, self.tolerance, self.noise, self.keep_best = every, rows, tolerance, noise, keep_best
         self._new_alarm()  # raises for wrong numbers
         self._reset()

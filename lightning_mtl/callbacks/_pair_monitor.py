@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
+from .._checks import require_number
 from .._distributed import SHARDED
 from .._plain import escaped
 from ..task import MultiTask, is_multi_task
@@ -30,8 +31,7 @@ class PairMonitor(StatefulCallback, ABC):
     """
 
     def __init__(self, every: int) -> None:
-        if every < 1:
-            raise ValueError(f"`every` must be at least 1, got {every!r}. 500 costs about nothing.")
+        require_number("every", every, "500 costs about nothing.", at_least=1, whole=True)
         self.every = every
         self.names: tuple[str, ...] = ()
         """Names of the tasks."""

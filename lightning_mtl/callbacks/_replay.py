@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from .._checks import require
+from .._checks import require_number
 from ..samplers import MultiTaskSampler, Plan, Rows, StandIn
 from ..task import MultiTask
 from ._kept_rows import kept_rows, read_rows, refuse_unreadable
@@ -43,17 +43,9 @@ class Replay(PhasedCallback):
 
     def __init__(self, rows: int = 200, batch_size: int | None = None) -> None:
         super().__init__()
-        require(
-            isinstance(rows, int) and rows >= 1,
-            "rows",
-            "a whole number of at least 1",
-            rows,
-            "100 of each source go a long way.",
-        )
-        fits = batch_size is None or (isinstance(batch_size, int) and batch_size >= 1)
-        require(
-            fits, "batch_size", "a whole number of at least 1", batch_size, "Leave it out for that of the data module."
-        )
+        require_number("rows", rows, "100 of each source go a long way.", at_least=1, whole=True)
+        remedy = "Leave it out for that of the data module."
+        require_number("batch_size", batch_size, remedy, at_least=1, whole=True, optional=True)
         self.rows, self.batch_size = rows, batch_size
         self._kept: dict[Any, tuple[list[int], Rows]] = {}
 

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from .._checks import require_number
 from .._distributed import gather_objects, of_first_rank, world_size
 from .._lightning import make_due_loader
 from ..samplers import MultiTaskSampler, Rule, asked
@@ -42,8 +43,7 @@ class SamplingSchedule(L.Callback):
     """
 
     def __init__(self, rule: Rule | None = None, *, every: int = 50) -> None:
-        if every < 1:
-            raise ValueError(f"`every` must be at least 1, got {every}.")
+        require_number("every", every, "50 is the default.", at_least=1, whole=True)
         self.rule, self.every = rule, every
         self._loader: Any = None
         self._saved: dict[str, Any] | None = None

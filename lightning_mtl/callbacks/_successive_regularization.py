@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from .._checks import require_number
 from .._lightning import sampler_of_data
 from ..samplers import MultiTaskSampler, Phases
 from ..task import LevelledMultiTask, is_levelled
@@ -71,14 +71,10 @@ class SuccessiveRegularization(StatefulCallback):
         self, delta: float = 1e-3, *, head_delta: float = 1e-2, anchor: Anchor = "task", decay: float = 0.999
     ) -> None:
         for name, value in (("delta", delta), ("head_delta", head_delta)):
-            if not 0 <= value < math.inf:
-                raise ValueError(f"`{name}` must be finite and at least 0, got {value!r}. 0 holds nothing.")
+            require_number(name, value, "0 holds nothing.", at_least=0)
         if anchor not in ("task", "epoch", "average"):
             raise ValueError(f"`anchor` must be 'task', 'epoch' or 'average', got {anchor!r}. The paper's is 'task'.")
-        if not 0 <= decay < 1:
-            raise ValueError(
-                f"`decay` must be at least 0 and below 1, got {decay!r}. 0.999 looks back about 1000 steps."
-            )
+        require_number("decay", decay, "0.999 looks back about 1000 steps.", at_least=0, below=1)
         self.delta, self.head_delta, self.anchor, self.decay = delta, head_delta, anchor, decay
         self.anchors: dict[str, Tensor] = {}
         """Anchors of the parameters, by their names."""

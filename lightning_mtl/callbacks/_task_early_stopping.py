@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from .._checks import require
+from .._checks import require, require_number, require_numbers
 from .._distributed import flattens
 from .._lightning import averaged_copies, scored_copy
 from ..task import MultiTask, is_multi_task
@@ -68,12 +68,13 @@ class TaskEarlyStopping(StatefulCallback):
         stop_when: Stop | None = "all",
         restore: bool = True,
     ) -> None:
-        given = patience if isinstance(patience, Mapping) else {"": patience}
-        for task, number in given.items():
-            name = f"patience[{task!r}]" if task else "patience"
-            require(number >= 1, name, "at least 1", number, "1 stops at the first score that is not better.")
-        require(len(given) > 0, "patience", "a number or {task: number}", patience, "Name the tasks to judge.")
-        require(0 <= min_delta < math.inf, "min_delta", "finite and at least 0", min_delta, "0 counts every gain.")
+        remedy = "1 stops at the first score that is not better."
+        if isinstance(patience, Mapping):
+            require(len(patience) > 0, "patience", "a number or {task: number}", patience, "Name the tasks to judge.")
+            require_numbers("patience", patience, remedy, at_least=1, whole=True)
+        else:
+            require_number("patience", patience, remedy, at_least=1, whole=True)
+        require_number("min_delta", min_delta, "0 counts every gain.", at_least=0)
         require(action in get_args(Action), "action", f"one of {list(get_args(Action))}", action, "Choose one.")
         ends = (*get_args(Stop), None)
         require(stop_when in ends, "stop_when", f"one of {list(ends)}", stop_when, "None never ends training.")

@@ -8,6 +8,8 @@ from itertools import combinations
 from jaxtyping import Float
 from torch import Tensor
 
+from .._checks import require_number
+
 Partition = list[list[int]]
 
 _EXHAUSTIVE = 8
@@ -36,8 +38,8 @@ def task_groups(affinity: Float[Tensor, "tasks tasks"], count: int) -> Partition
         >>> task_groups(torch.tensor([[0.0, -1.0, 2.0], [-1.0, 0.0, 0.5], [2.0, 0.5, 0.0]]), 2)
         [[0, 2], [1]]
     """
-    if not 1 <= count <= len(affinity):
-        raise ValueError(f"`count` must be from 1 to the number of tasks, {len(affinity)}, got {count}.")
+    remedy = "The last is the number of tasks."
+    require_number("count", count, remedy, at_least=1, at_most=len(affinity), whole=True)
     helps: list[list[float]] = affinity.nan_to_num(nan=0.0).tolist()
     if len(helps) > _EXHAUSTIVE:
         return _merged(helps, count)

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from .._checks import require_numbers
 from .._plain import plain
 from ..task import MultiTask
 from ._optimizer_steps import optimizer_steps, unknown_optimizers
@@ -51,8 +52,7 @@ class TransferMonitor(PairMonitor):
 
     def __init__(self, every: int = 500, groups: Sequence[int] | None = None) -> None:
         super().__init__(every)
-        if groups is not None and any(count < 1 for count in groups):
-            raise ValueError(f"`groups` must be numbers of at least 1, got {groups!r}. Leave it out for all.")
+        require_numbers("groups", groups, "Leave it out for all.", at_least=1, whole=True, optional=True)
         self.groups = groups
         self._logged = 0
         """How many measurements were logged."""

@@ -21,7 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from .. import samplers
-from .._checks import did_you_mean
+from .._checks import did_you_mean, require_number
 from .._pictures import drawn
 from ..comparison import LARGEST
 from ..modules import MultiTaskModule
@@ -153,8 +153,7 @@ class RecipeCLI(LightningCLI):
 
     def _seeds(self) -> range:
         seeds, first = self.config.seeds, self.config.seed_everything
-        if seeds < 1:
-            raise ValueError(f"`--seeds` must be at least 1, got {seeds}.")
+        require_number("--seeds", seeds, "5 are the default.", at_least=1, whole=True)
         if first is False:
             raise ValueError("`--seed_everything` must be a whole number: runs are paired by their seeds, got false.")
         first = 0 if first is None or first is True else first  # true: Lightning draws one before anything is run

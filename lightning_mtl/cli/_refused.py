@@ -8,6 +8,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from .._checks import require_number
+
 _VARIED = {
     "weight_search": ("balancer", "`**balancing`, and pass that on to `MultiTaskModule`"),
     "placement": ("levels", "`levels`, a dictionary {task: level}, for its tasks"),
@@ -74,8 +76,7 @@ def refuse_ignored(config: Namespace, given: Collection[str], arms: Mapping[str,
             "`--seeds` must be left out beside `--weight_search`, whose trials have a seed each, from --seed_everything on, got "
             f"--seeds={config.seeds}."
         )
-    if config.save_every < 1:
-        raise ValueError(f"`--save_every` must be at least 1, got {config.save_every}.")
+    require_number("--save_every", config.save_every, "50 is the default.", at_least=1, whole=True)
     if "--save_every" in given and (config.compare or searches):
         raise ValueError(
             f"`--save_every` must stand beside --compare=false, which writes last.ckpt, got --save_every={config.save_every} in a "

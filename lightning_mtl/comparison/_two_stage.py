@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import lightning as L
 
@@ -22,9 +23,10 @@ def fine_tuning_share(two_stage: bool | float) -> float:
     """
     if isinstance(two_stage, bool):
         return DEFAULT_SHARE * two_stage
-    if not 0 <= two_stage < math.inf:
+    given: object = two_stage
+    if not isinstance(given, Real) or not 0 <= two_stage < math.inf:
         raise ValueError(
-            f"`two_stage` must be true, false or a positive share of a twin's training, got {two_stage}. 0.5 is usual."
+            f"`two_stage` must be true, false or a positive share of a twin's training, got {two_stage!r}. 0.5 is usual."
         )
     return two_stage
 

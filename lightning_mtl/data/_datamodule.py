@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 
+from .._checks import require_number
 from .._lightning import hide_val_dataloader, insert_callbacks
 from ..encoders import Tokenizer
 from ..inputs import Inputs
@@ -105,9 +106,9 @@ class MultiTaskDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         refuse_bad_sources(sources)
-        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-            if value < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+        require_number("batch_size", batch_size, "32 is the default.", at_least=1, whole=True)
+        require_number("num_workers", num_workers, "0 reads in the main process.", at_least=0, whole=True)
+        require_number("seed", seed, "Leave it out for that of `seed_everything`.", whole=True, optional=True)
         refuse_steps(steps_per_epoch)
         if batches is not None and batches not in BATCHES:
             raise ValueError(f"`batches` must be one of {list(BATCHES)}, got {batches!r}.")

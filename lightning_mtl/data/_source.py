@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, SequentialSampler
 
+from .._checks import require_number
 from ..encoders import Tokenizer
 from ..files import Cells
 from ..inputs import Columns, Inputs
@@ -78,8 +79,9 @@ class Source:
         splits = dataset if isinstance(dataset, Mapping) else {"train": dataset}
         if unknown := [split for split in splits if split not in SPLITS]:
             raise ValueError(f"`dataset` must have splits out of {list(SPLITS)}, got {unknown}. Rename them.")
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        remedy = "Leave it out for that of the data module."
+        require_number("batch_size", batch_size, remedy, at_least=1, whole=True, optional=True)
+        require_number("rows", rows, "Leave it out.", at_least=1, whole=True, optional=True)
         self.text = [text] if isinstance(text, str) else list(text or ())
         self.words = words
         self.features = [features] if isinstance(features, str) else list(features or ())
@@ -94,7 +96,7 @@ class Source:
         """The training split, where it can only be read as a stream."""
         self.rows: int | None = None
         self.splits = {split: self._rows(split, data) for split, data in splits.items()}
-        if rows is not None and (rows < 1 or self.stream is None):
+        if rows is not None and self.stream is None:
             raise ValueError(
                 f"`rows` must be the number of rows of a training split that is read as a stream, got {rows}. Leave it out."
             )

@@ -12,7 +12,7 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from .._checks import did_you_mean
+from .._checks import did_you_mean, require, require_number, require_numbers
 from ..files import Cells, read_rows
 from ._rows import rows_of
 
@@ -58,6 +58,7 @@ def split(
         {'train': [1, 1, 2, 2, 3, 3], 'test': [0, 0, 4, 4]}
     """
     _check_shares(shares)
+    require_number("seed", seed, "0 is the default.", whole=True)
     if by is not None and time is not None:
         raise ValueError(f"`by` and `time` must not both be given, got {by!r} and {time!r}. Leave one of them out.")
     data = _dataset(rows, cells)
@@ -76,11 +77,12 @@ def split(
 
 
 def _check_shares(shares: Mapping[str, float]) -> None:
-    if any(not share > 0 for share in shares.values()) or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
-        raise ValueError(
-            f"`shares` must be positive and add up to 1, got {dict(shares)} (sum {sum(shares.values()):g}). "
-            "Give for example {'train': 0.8, 'validation': 0.1, 'test': 0.1}."
-        )
+    remedy = "Give for example {'train': 0.8, 'validation': 0.1, 'test': 0.1}."
+    require(isinstance(shares, Mapping), "shares", "{split: share}", shares, remedy)
+    require_numbers("shares", shares, remedy, above=0)
+    total = sum(shares.values())
+    if not math.isclose(total, 1, abs_tol=1e-6):
+        raise ValueError(f"`shares` must add up to 1, got {dict(shares)} (sum {total:g}). {remedy}")
 
 
 def _dataset(rows: Any, cells: Cells | None) -> datasets.Dataset:

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ._hashing import HashTokenizer
+from ._sizes import require_sizes
 from ._word_tokenizer import WordTokenizer
 
 
@@ -42,6 +43,7 @@ class BagOfWords(nn.Module):
         tokenizer: WordTokenizer | None = None,
     ) -> None:
         super().__init__()
+        require_sizes(dropout, width=width, buckets=buckets, max_words=max_words)
         self.width = width
         self.buckets = buckets
         self.pairs = pairs

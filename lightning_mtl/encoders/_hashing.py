@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
+from ._sizes import require_sizes
 from ._word_tokenizer import WordTokenizer
 
 
@@ -31,8 +32,7 @@ class HashTokenizer(WordTokenizer):
 
     def __init__(self, buckets: int = 1 << 16, *, pairs: bool = True, max_words: int = 512) -> None:
         super().__init__(pairs=pairs, max_words=max_words)
-        if buckets < 1:
-            raise ValueError(f"`buckets` must be at least 1, got {buckets}. Leave it out for the default.")
+        require_sizes(buckets=buckets)
         self.buckets = buckets
         self.vocabulary = buckets + 1
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ._sizes import require_sizes
+
 
 class HuggingFace(nn.Module):
     """Use a pretrained Hugging Face encoder as the shared trunk.
@@ -41,6 +43,7 @@ class HuggingFace(nn.Module):
             raise ModuleNotFoundError(
                 "`HuggingFace` needs the package transformers: pip install 'lightning-mtl[hf]'"
             ) from error
+        require_sizes(max_length=1 if max_length is None else max_length)
         self.name = name
         self.max_length = max_length
         self.gradient_checkpointing = gradient_checkpointing

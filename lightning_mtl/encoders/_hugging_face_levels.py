@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from .._checks import require_numbers
 from ._base import Features
 from ._hugging_face import HuggingFace
 from ._levelled import LevelledEncoder, State, add_feed
@@ -52,6 +53,8 @@ class HuggingFaceLevels(LevelledEncoder):
     pretrained = True
 
     def __init__(self, trunk: HuggingFace, cut: Sequence[int] | None = None, *, shortcut: bool = False) -> None:
+        remedy = "Give the numbers of layers, from 1 to the top."
+        require_numbers("cut", cut, remedy, at_least=1, whole=True, optional=True)
         if any(isinstance(part, _Recorder) for part in trunk.model.modules()):
             raise ValueError(
                 f"`trunk` must be the trunk of no other encoder, got {trunk.name!r}, whose layers another encoder uses. Make one for each: "
@@ -60,7 +63,7 @@ class HuggingFaceLevels(LevelledEncoder):
         place = _layer_list(trunk.model)
         layers = list(getattr(*place))
         ends = list(range(1, len(layers) + 1)) if cut is None else list(cut)
-        if ends != sorted(set(ends)) or not ends or ends[0] < 1 or ends[-1] != len(layers):
+        if ends != sorted(set(ends)) or not ends or ends[-1] != len(layers):
             raise ValueError(
                 f"`cut` must be rising numbers of layers up to {len(layers)}, the top of {trunk.name!r}, got {ends}. Let the last be "
                 f"{len(layers)}."

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from .._checks import require_numbers
 from ._base import Encoder, Features
 
 
@@ -62,6 +63,7 @@ class LevelledEncoder(Encoder):
     def __init__(self, levels: Iterable[nn.Module], widths: Sequence[int], stages: Sequence[str] = ()) -> None:
         super().__init__()
         self.levels = nn.ModuleList(levels)
+        require_numbers("widths", widths, "Give the size of the features of each level.", at_least=1, whole=True)
         self.widths = tuple(widths)
         self.stages = tuple(stages)
         count = len(self.levels)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ._hashing import HashTokenizer
+from ._sizes import require_sizes
 from ._word_tokenizer import WordTokenizer
 
 
@@ -49,6 +50,7 @@ class Recurrent(nn.Module):
         tokenizer: WordTokenizer | None = None,
     ) -> None:
         super().__init__()
+        require_sizes(dropout, width=width, embedding=embedding, layers=layers, buckets=buckets, max_words=max_words)
         if width % 2:
             raise ValueError(f"`width` must be even, half for each direction, got {width}. Add one.")
         if tokenizer is not None and tokenizer.pairs:

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ._hashing import HashTokenizer
 from ._levelled import LevelledEncoder, State, add_feed
+from ._sizes import require_sizes
 from ._word_tokenizer import WordTokenizer
 
 Cell = Literal["lstm", "gru"]
@@ -55,6 +56,7 @@ class StackedRecurrent(LevelledEncoder):
         max_words: int = 256,
         tokenizer: WordTokenizer | None = None,
     ) -> None:
+        require_sizes(dropout, width=width, levels=levels, embedding=embedding, buckets=buckets, max_words=max_words)
         if width % 2:
             raise ValueError(f"`width` must be even, half for each direction, got {width}. Add one.")
         if cell not in ("lstm", "gru"):

@@ -7,6 +7,8 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ._sizes import require_sizes
+
 
 class Tabular(nn.Module):
     """Read a row of numbers with a multilayer perceptron (Gorishniy et al., NeurIPS 2021, section 3.1).
@@ -33,11 +35,7 @@ class Tabular(nn.Module):
 
     def __init__(self, width: int = 64, *, layers: int = 2, dropout: float = 0.0, inputs: int | None = None) -> None:
         super().__init__()
-        for name, value in {"width": width, "layers": layers, "inputs": inputs}.items():
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}. Leave it out for the default.")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must lie in [0, 1), got {dropout}. Leave it out for none.")
+        require_sizes(dropout, width=width, layers=layers, inputs=1 if inputs is None else inputs)
         self.width = width
         self.layers = layers
         self.dropout = dropout

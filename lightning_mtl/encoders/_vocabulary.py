@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from ._sizes import require_sizes
 from ._word_tokenizer import WordTokenizer
 
 
@@ -31,8 +32,7 @@ class Vocabulary(WordTokenizer):
 
     def __init__(self, size: int = 20000, *, pairs: bool = False, max_words: int = 256) -> None:
         super().__init__(pairs=pairs, max_words=max_words)
-        if size < 1:
-            raise ValueError(f"`size` must be at least 1, got {size}. Leave it out for the default.")
+        require_sizes(size=size)
         self.size = size
         self.vocabulary = size + 2
         self.known: list[str] | None = None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from ._cut import CUT, words_of
+from ._sizes import require_sizes
 
 
 class WordTokenizer(ABC):
@@ -29,8 +30,7 @@ class WordTokenizer(ABC):
     """The rule by which texts are cut into words; a checkpoint keeps its own."""
 
     def __init__(self, *, pairs: bool, max_words: int) -> None:
-        if max_words < 1:
-            raise ValueError(f"`max_words` must be at least 1, got {max_words}. Leave it out for the default.")
+        require_sizes(max_words=max_words)
         self.pairs = pairs
         self.max_words = max_words
         self.cut = CUT

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._checks import require_number, require_range
+
 Range = Sequence[float]
 Draw = Mapping[str, Tensor]
 """The parameters of drawn functions, e.g. amplitude and phase, [functions, 1] each."""
@@ -27,8 +29,7 @@ class Family(ABC):
 
     def __init__(self, x: Range = (-5.0, 5.0), noise: float = 0.0) -> None:
         self.x = checked_range("x", x)
-        if noise < 0:
-            raise ValueError(f"`noise` must be at least 0, got {noise}.")
+        require_number("noise", noise, "0 is none.", at_least=0)
         self.noise = noise
 
     @abstractmethod
@@ -88,6 +89,5 @@ def checked_range(name: str, limits: Range) -> tuple[float, float]:
     Raises:
         ValueError: It is.
     """
-    if len(limits) != 2 or not limits[0] <= limits[1]:
-        raise ValueError(f"`{name}` must be two numbers of which the second is not below the first, got {limits!r}.")
+    require_range(name, limits, "Twice the same number is that number.")
     return float(limits[0]), float(limits[1])

@@ -38,9 +38,9 @@ class Harmonic(Family):
         middle: Range = (-4.0, 4.0),
         noise: float = 0.0,
     ) -> None:
-        super().__init__(middle, noise)
+        super().__init__(checked_range("middle", middle), noise)
         self.amplitude, self.frequency = checked_range("amplitude", amplitude), checked_range("frequency", frequency)
-        self.phase, self.middle = checked_range("phase", phase), checked_range("middle", middle)
+        self.phase, self.middle = checked_range("phase", phase), self.x
 
     def draw(self, functions: int, generator: torch.Generator) -> Draw:
         """Draw the parameters of both waves, and the middle of x."""

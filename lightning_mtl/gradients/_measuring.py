@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .._checks import require_number
 from ..balancers import Balancer, FromGramian, GradientBalancer, Weighting
 
 Scope = Literal["representation", "parameters"]
@@ -51,12 +52,10 @@ class Measuring:
     def _refuse_values(self) -> None:
         if self.scope not in (None, "representation", "parameters"):
             raise ValueError(f"`scope` must be 'representation' or 'parameters', got {self.scope!r}.")
-        for name in ("refresh_every", "sketch"):
-            value = getattr(self, name)
-            if value is not None and (value < 1 or value != int(value)):
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
-        if self.gradient_memory is not None and self.gradient_memory <= 0:
-            raise ValueError(f"`gradient_memory` must be above 0, got {self.gradient_memory!r}.")
+        require_number("refresh_every", self.refresh_every, "1 weighs anew in each step.", at_least=1, whole=True)
+        require_number("sketch", self.sketch, "None sketches nothing.", at_least=1, whole=True, optional=True)
+        remedy = "It is in GB; None sets no limit."
+        require_number("gradient_memory", self.gradient_memory, remedy, above=0, finite=False, optional=True)
         if self.scope == "representation" and (self.sketch or self.gradient_memory):
             name = "sketch" if self.sketch else "gradient_memory"
             raise ValueError(

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._checks import require_numbers
+from .._checks import require_number
 from ._base import Head
 
 
@@ -54,9 +54,7 @@ class Arcs(Head):
     learns: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, size: int = 128, *, layers: nn.Module | None = None, dropout: float = 0.0) -> None:
-        require_numbers(size=size)
-        if size < 1:
-            raise ValueError(f"`size` must be at least 1, got {size}. Leave it out for the default.")
+        require_number("size", size, "Leave it out for the default.", at_least=1, whole=True)
         super().__init__(1, layers=layers, dropout=dropout)
         self.size = size
 

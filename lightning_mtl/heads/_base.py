@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from .._checks import require_numbers
+from .._checks import require_number
 from .._distributed import sum_dtype
 from ._coding import LabelCoding
 from ._names import Name, plain_names, refuse_names
@@ -62,12 +62,9 @@ class Head(nn.Module, LabelCoding, ABC):  # FSDP2 needs nn.Module first
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        require_numbers(outputs=outputs, dropout=dropout)
-        if outputs < 1:
-            raise ValueError(f"`outputs` must be at least 1, got {outputs}.")
+        require_number("outputs", outputs, "1 is one number.", at_least=1, whole=True)
+        require_number("dropout", dropout, "0 turns it off.", at_least=0, below=1)
         refuse_readout(readout)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must lie in [0, 1), got {dropout}.")
         self.outputs = outputs
         self.names = plain_names(names)
         self.readout = readout

@@ -11,8 +11,9 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._checks import require_numbers
+from .._checks import require_number
 from ._base import Head
+from ._for_each import for_each
 from ._names import Name
 from ._readout import Readout
 
@@ -188,24 +189,19 @@ def positive(parameter: str, given: float | Iterable[float] | str, count: int) -
     Raises:
         ValueError: It is none of these.
     """
-    if isinstance(given, str):
-        if given == "balanced":
-            return None
-    else:
-        weights = [float(w) for w in given] if isinstance(given, Iterable) else [float(given)] * count
-        if len(weights) == count and all(0 < w < math.inf for w in weights):
-            return weights
+    if isinstance(given, str) and given == "balanced":
+        return None
+    weights = for_each(given, count)
+    if len(weights) == count and all(0 < w < math.inf for w in weights):
+        return weights
     raise ValueError(
         f"`{parameter}` must be positive, {count} in number, or 'balanced', got {given!r}. Leave it out to count all the same."
     )
 
 
 def _check_loss(focal: float, label_smoothing: float) -> None:
-    require_numbers(focal=focal, label_smoothing=label_smoothing)
-    if not 0 <= focal < math.inf:
-        raise ValueError(f"`focal` must be a number from 0, got {focal}. Lin et al. use 2; 0 is plain cross-entropy.")
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"`label_smoothing` must lie in [0, 1), got {label_smoothing}. Usual is 0.1.")
+    require_number("focal", focal, "Lin et al. use 2; 0 is plain cross-entropy.", at_least=0)
+    require_number("label_smoothing", label_smoothing, "Usual is 0.1.", at_least=0, below=1)
     if focal and label_smoothing:
         raise ValueError(
             f"`focal` and `label_smoothing` must not both be set, got {focal} and {label_smoothing}. They work against each other: "

@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .._checks import require_numbers
+from .._checks import require_number
 from ._class_head import ClassHead, Weights
 from ._names import Name
 from ._readout import Readout
@@ -60,9 +60,7 @@ class Multiclass(ClassHead):
         readout: Readout = "mean",
         dropout: float = 0.0,
     ) -> None:
-        require_numbers(classes=classes)
-        if classes < 2:
-            raise ValueError(f"`classes` must be at least 2, got {classes}. For yes or no, use `Binary`.")
+        require_number("classes", classes, "For yes or no, use `Binary`.", at_least=2, whole=True)
         super().__init__(
             classes,
             classes=classes,

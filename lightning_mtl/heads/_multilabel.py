@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .._checks import require_number
 from ._class_head import ClassHead, positive
 from ._names import Name
 from ._readout import Readout
@@ -68,6 +69,7 @@ class Multilabel(ClassHead):
         readout: Readout = "mean",
         dropout: float = 0.0,
     ) -> None:
+        require_number("labels", labels, "Give the number of labels.", at_least=1, whole=True)
         self._given_thresholds = threshold_for_each(threshold, labels)  # first, since `_refresh_buffers` reads it
         super().__init__(
             labels,

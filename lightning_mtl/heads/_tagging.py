@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from .._checks import require_numbers
+from .._checks import require_number
 from ._class_head import ClassHead, Weights
 from ._names import Name
 
@@ -57,11 +57,7 @@ class Tagging(ClassHead):
         layers: nn.Module | None = None,
         dropout: float = 0.0,
     ) -> None:
-        require_numbers(tags=tags)
-        if tags < 2:
-            raise ValueError(
-                f"`tags` must be at least 2, got {tags}. The tag of all other words, e.g. 'O', counts too."
-            )
+        require_number("tags", tags, "The tag of all other words, e.g. 'O', counts too.", at_least=2, whole=True)
         super().__init__(
             tags,
             classes=tags,

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ._for_each import for_each
+
 
 def threshold_for_each(threshold: float | Iterable[float], count: int) -> list[float]:
     """Return thresholds, given as one number for all labels or one for each, as one for each.
@@ -15,10 +17,10 @@ def threshold_for_each(threshold: float | Iterable[float], count: int) -> list[f
     Raises:
         ValueError: There are more or fewer than `count`, or one lies outside (0, 1).
     """
-    each = [float(t) for t in threshold] if isinstance(threshold, Iterable) else [float(threshold)] * count
+    each = for_each(threshold, count)
     if len(each) != count or not all(0 < t < 1 for t in each):
         raise ValueError(
-            f"`threshold` must lie in (0, 1), one for all labels or {count}, got {threshold}. Usual is 0.5."
+            f"`threshold` must lie in (0, 1), one for all labels or {count}, got {threshold!r}. Usual is 0.5."
         )
     return each
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._checks import require
+from .._checks import require_number, require_numbers
 from ..encoders import LevelledEncoder
 from ..heads import ByName
 from ..task import Task
@@ -60,20 +60,8 @@ class Hierarchy(nn.Module):
         self.tap_grad = _scales("tap_grad", tap_grad, self.names, "tasks")
         numbers = _numbered(level_grad, encoder) if isinstance(level_grad, Mapping) else level_grad
         self.level_grad = _scales("level_grad", numbers, list(range(1, len(encoder.levels) + 1)), "levels")
-        require(
-            _whole(feed_width) and feed_width >= 1,
-            "feed_width",
-            "a whole number of at least 1",
-            feed_width,
-            "It is the size of a label's embedding.",
-        )
-        require(
-            _whole(gold_steps) and gold_steps >= 0,
-            "gold_steps",
-            "a whole number of at least 0",
-            gold_steps,
-            "0 feeds predictions from the start.",
-        )
+        require_number("feed_width", feed_width, "It is the size of a label's embedding.", at_least=1, whole=True)
+        require_number("gold_steps", gold_steps, "0 feeds predictions from the start.", at_least=0, whole=True)
         self.feed_width = feed_width
         self.detach_feeds = detach_feeds
         self.gold_steps = gold_steps
@@ -244,16 +232,5 @@ def _scales(name: str, given: Scale, known: Sequence[Any], called: str) -> dict[
         given = dict.fromkeys(known, given)
     if unknown := [key for key in given if key not in known]:
         raise ValueError(f"`{name}` must name {called}, got {unknown}; {called} are {list(known)}.")
-    for key, scale in given.items():
-        require(
-            isinstance(scale, int | float) and 0 <= scale < float("inf"),
-            f"{name}[{key!r}]",
-            "finite and at least 0",
-            scale,
-            "0 lets no gradient through.",
-        )
+    require_numbers(name, given, "0 lets no gradient through.", at_least=0)
     return {key: float(given.get(key, 1.0)) for key in known}
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

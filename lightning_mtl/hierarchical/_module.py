@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .._checks import require_number
 from .._lightning import callbacks_of
 from ..balancers import Balancer, Weighting
 from ..encoders import LevelledEncoder
@@ -106,8 +107,7 @@ class HierarchicalModule(MultiTaskModule):
                 f"`encoder` must be a LevelledEncoder, got {type(encoder).__name__}. Split it into levels, e.g. Levels(nn.Sequential(...)), "
                 "or use MultiTaskModule, where all tasks read the output of the encoder."
             )
-        if clip_by_depth is not None and not 0 < clip_by_depth < float("inf"):
-            raise ValueError(f"`clip_by_depth` must be above 0 and finite, got {clip_by_depth!r}. The paper's is 3.")
+        require_number("clip_by_depth", clip_by_depth, "The paper's is 3.", above=0, optional=True)
         self._feeding: dict[str, Any] = {
             "tap_grad": tap_grad,
             "level_grad": level_grad,

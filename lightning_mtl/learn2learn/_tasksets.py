@@ -8,6 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from .._checks import require_number
+
 
 @runtime_checkable
 class Taskset(Protocol):
@@ -56,8 +58,7 @@ def episodes_of_taskset(
             [1.]]), 'y': tensor([0, 1])}
     """
     for name, value in (("shots", shots), ("episodes", episodes), ("steps", steps)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        require_number(name, value, "Raise it.", at_least=1, whole=True)
     return _EpisodeLoader(taskset, shots, source, columns, episodes, steps)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require, require_number
 from .._distributed import SHARDED
 from ..adaptation import ENGINES, NORMS, Adaptation, Adapting, Episode, EpisodeNorms, singles
 
@@ -26,17 +26,12 @@ def refuse_bad_arguments(rule: Any, engine: str, chunk: int | None, compiled: bo
     )
     require(engine in ENGINES, "engine", f"one of {list(ENGINES)}", engine, "Leave it out for 'auto'.")
     require(norm in NORMS, "norm", f"one of {list(NORMS)}", norm, "Leave it out for 'episode'.")
-    require(chunk is None or chunk >= 1, "chunk", "at least 1", chunk, "Leave it out to adapt to all episodes at once.")
+    remedy = "Leave it out to adapt to all episodes at once."
+    require_number("chunk", chunk, remedy, at_least=1, whole=True, optional=True)
     require(
         not compiled or engine == "vmap", "engine", "'vmap' with `compile`", engine, "Give it, or leave `compile` out."
     )
-    require(
-        0 < support < 1,
-        "support",
-        "a share between 0 and 1",
-        support,
-        "0.5 adapts to one half, and evaluates on the other.",
-    )
+    require_number("support", support, "0.5 adapts to one half, and evaluates on the other.", above=0, below=1)
 
 
 def refuse_unlearned_norms(module: MetaLearningModule, what: str) -> None:

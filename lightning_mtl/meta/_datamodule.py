@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 
-from .._checks import require
+from .._checks import require, require_number
 from .._lightning import hide_val_dataloader
 from ..data import (
     Source,
@@ -105,8 +105,9 @@ class EpisodeDataModule(L.LightningDataModule):
             validation_episodes=validation_episodes,
             test_episodes=test_episodes,
         )
-        require(num_workers >= 0, "num_workers", "at least 0", num_workers, "Raise it.")
-        require(seed is None or seed >= 0, "seed", "at least 0", seed, "Leave it out for that of `seed_everything`.")
+        require_number("num_workers", num_workers, "0 is the default.", at_least=0, whole=True)
+        remedy = "Leave it out for that of `seed_everything`."
+        require_number("seed", seed, remedy, at_least=0, whole=True, optional=True)
         self.sources: dict[str, Source | Family] = {
             name: data if isinstance(data, Source | Family) else Source(data) for name, data in sources.items()
         }
@@ -269,4 +270,4 @@ class EpisodeDataModule(L.LightningDataModule):
 
 def _refuse_small(**counts: int) -> None:
     for name, value in counts.items():
-        require(value >= 1, name, "at least 1", value, "Raise it.")
+        require_number(name, value, "Leave it out for the default.", at_least=1, whole=True)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._checks import require_number
 from .._pictures import as_text, plain_text
 from .._table import table
 from ..comparison import t_quantile
@@ -166,6 +167,9 @@ def score_episodes(
     Returns:
         Accuracy of each episode where its labels are classes, else its loss, [steps + 1, episodes].
     """
+    remedy = "Leave it out for those of the adaptation."
+    require_number("steps", steps, remedy, at_least=0, whole=True, optional=True)
+    require_number("batches", batches, "Leave it out for all.", at_least=1, whole=True, optional=True)
     data.setup_for(module)
     parts = []
     for batch in islice(data.test_dataloader(), batches):

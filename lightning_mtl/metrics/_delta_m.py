@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require, require_numbers
 from ._kept import Kept
 
 Reduction = Literal["metric", "task"]
@@ -90,6 +90,9 @@ class DeltaM(Kept):
         tasks: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        given: object = baseline
+        if not isinstance(given, Tensor):
+            require_numbers("baseline", given, "Give those of the single tasks.", finite=False)
         self.register_buffer("baseline", torch.tensor(baseline, dtype=torch.get_default_dtype()), persistent=False)
         _check(self.baseline, higher_is_better, reduction, tasks)
         self.directions, self.reduction, self.tasks = list(higher_is_better), reduction, tasks

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require, require_number
 from ._kept import Kept, known_mean
 
 
@@ -40,8 +40,8 @@ class Drawdown(Kept):
 
     def __init__(self, tasks: int, *, smoothing: float = 0.0) -> None:
         super().__init__()
-        require(tasks > 0, "tasks", "at least 1", tasks, "Give the number of tasks.")
-        require(0 <= smoothing < 1, "smoothing", "from 0 to below 1", smoothing, "0 turns it off.")
+        require_number("tasks", tasks, "Give the number of tasks.", at_least=1, whole=True)
+        require_number("smoothing", smoothing, "0 turns it off.", at_least=0, below=1)
         self.smoothing = smoothing
         self.keep("best", torch.full((tasks,), -torch.inf), "max")
         self.keep("latest", torch.full((tasks,), torch.nan), known_mean)

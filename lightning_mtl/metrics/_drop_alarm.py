@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, linear_regression, median
 from typing import Any, NamedTuple
 
-from .._checks import require
+from .._checks import require_number
 
 LEAST_PAST = 6  # evaluations before the first two that can raise an alarm
 FEWEST = LEAST_PAST + 2
@@ -96,9 +96,8 @@ class DropAlarm:
     """
 
     def __init__(self, tolerance: float = 0.0, *, noise: float | None = None) -> None:
-        require(0 <= tolerance < math.inf, "tolerance", "finite and at least 0", tolerance, "0 counts every drop.")
-        fits = noise is None or 0 < noise < math.inf
-        require(fits, "noise", "finite and above 0", noise, "Leave it out to have it estimated.")
+        require_number("tolerance", tolerance, "0 counts every drop.", at_least=0)
+        require_number("noise", noise, "Leave it out to have it estimated.", above=0, optional=True)
         self.tolerance, self.noise = tolerance, noise
         self._bounds = ESTIMATED_NOISE if noise is None else KNOWN_NOISE
         self._seen = 0

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require, require_number
 from ._kept import Kept
 
 MAX_BATCH = 2**24  # rows in a step
@@ -52,7 +52,7 @@ class ForgettingEvents(Kept):
 
     def __init__(self, examples: int) -> None:
         super().__init__()
-        require(examples > 0, "examples", "at least 1", examples, "Give the number of rows.")
+        require_number("examples", examples, "Give the number of rows.", at_least=1, whole=True)
         self.keep("latest", torch.full((examples,), -1), "max")
         self.keep("settled", torch.zeros(examples, dtype=torch.long), "max")
         self.keep("fresh", torch.zeros(examples, dtype=torch.int32), "sum")

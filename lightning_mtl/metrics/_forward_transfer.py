@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require, require_numbers
 from ._kept import known_mean
 from ._score_matrix import ScoreMatrix
 
@@ -50,6 +50,7 @@ class ForwardTransfer(ScoreMatrix):
         stages: int | None = None,
     ) -> None:
         super().__init__(tasks, learned_at=learned_at, stages=stages)
+        require_numbers("initial", initial, "NaN is for unknown ones.", finite=False)
         require(len(initial) == tasks, "initial", f"{tasks} scores", initial, "NaN is for unknown ones.")
         self.keep("initial", torch.tensor(initial, dtype=torch.get_default_dtype()), known_mean)
 

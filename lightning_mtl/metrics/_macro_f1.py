@@ -7,6 +7,8 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 from torchmetrics.classification import MulticlassF1Score
 
+from .._checks import require_number
+
 
 class MacroF1(MulticlassF1Score):
     """The mean of the F1 scores of the classes that occur in labels or predictions.
@@ -23,6 +25,7 @@ class MacroF1(MulticlassF1Score):
     """
 
     def __init__(self, num_classes: int) -> None:
+        require_number("num_classes", num_classes, "Give the number of classes.", at_least=2, whole=True)
         super().__init__(num_classes, average="macro", validate_args=False)
         self.classes = num_classes
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require, require_number
 from ._kept import Kept
 
 
@@ -68,7 +68,7 @@ class MeanRank(Kept):
 
     def __init__(self, methods: int, *, higher_is_better: Sequence[bool]) -> None:
         super().__init__()
-        require(methods > 0, "methods", "at least 1", methods, "Give the number of methods.")
+        require_number("methods", methods, "Give the number of methods.", at_least=1, whole=True)
         self.directions = list(higher_is_better)
         self.keep("total", torch.zeros(methods), "sum")
         self.keep("updates", torch.tensor(0), "sum")

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
-from .._checks import require
+from .._checks import require, require_number, require_numbers
 from ._kept import Kept, known_mean
 
 
@@ -36,12 +36,14 @@ class ScoreMatrix(Kept):
 
     def __init__(self, tasks: int, *, learned_at: Sequence[int] | None = None, stages: int | None = None) -> None:
         super().__init__()
-        require(tasks > 0, "tasks", "at least 1", tasks, "Give the number of tasks.")
-        learned = list(range(tasks)) if learned_at is None else list(learned_at)
+        require_number("tasks", tasks, "Give the number of tasks.", at_least=1, whole=True)
         remedy = "Give the stage of every task, counted from 0."
-        require(len(learned) == tasks and min(learned) >= 0, "learned_at", f"{tasks} stages", learned_at, remedy)
-        count = max(learned) + 1 if stages is None else stages
-        require(count > max(learned), "stages", f"at least {max(learned) + 1}", stages, "Each task is learned in one.")
+        require_numbers("learned_at", learned_at, remedy, at_least=0, whole=True, optional=True)
+        learned = list(range(tasks)) if learned_at is None else list(learned_at)
+        require(len(learned) == tasks, "learned_at", f"{tasks} stages", learned_at, remedy)
+        least, remedy = max(learned) + 1, "Each task is learned in one."
+        require_number("stages", stages, remedy, at_least=least, whole=True, optional=True)
+        count = least if stages is None else stages
         self.register_buffer("learned_at", torch.tensor(learned), persistent=False)
         self.keep("matrix", torch.full((count, tasks), torch.nan), known_mean)
 
@@ -53,7 +55,7 @@ class ScoreMatrix(Kept):
             scores: The score of each task; NaN if it is unknown.
         """
         count = len(self.matrix)
-        require(0 <= stage < count, "stage", f"from 0 to {count - 1}", stage, "Give `stages=` if there are more.")
+        require_number("stage", stage, "Give `stages=` if there are more.", at_least=0, at_most=count - 1, whole=True)
         tasks = len(self.learned_at)
         require(len(scores) == tasks, "scores", f"{tasks} numbers", len(scores), "Write NaN for unknown ones.")
         row = torch.where(scores.isnan(), self.matrix[stage], scores.to(self.matrix))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require, require_number
 from ._kept import Kept, known_mean
 
 
@@ -46,7 +46,7 @@ class WorstCase(Kept):
 
     def __init__(self, tasks: int) -> None:
         super().__init__()
-        require(tasks > 0, "tasks", "at least 1", tasks, "Give the number of tasks.")
+        require_number("tasks", tasks, "Give the number of tasks.", at_least=1, whole=True)
         self.keep("lowest", torch.full((tasks,), torch.inf), "min")
         self.keep("lowest_since_learned", torch.full((tasks,), torch.inf), "min")
         self.keep("latest", torch.full((tasks,), torch.nan), known_mean)
@@ -60,7 +60,7 @@ class WorstCase(Kept):
             current: Its number, counted from 0.
         """
         count = len(self.latest)
-        require(0 <= current < count, "current", f"from 0 to {count - 1}", current, "Give `WorstCase` more tasks.")
+        require_number("current", current, "Give `WorstCase` more tasks.", at_least=0, at_most=count - 1, whole=True)
         done = self._mask_of(self.current)
         self.learned = self.learned | done
         self.lowest_since_learned = torch.where(done, torch.inf, self.lowest_since_learned)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.fabric.utilities import move_data_to_device
 
-from .._checks import require
+from .._checks import require, require_number
 from ..adaptation import Adaptation, Adapting, Norm
 from ..callbacks import evaluating
 from ..data import Source, fit_heads, infer_heads
@@ -63,7 +63,9 @@ def adapt(
         'dark'
     """
     require(isinstance(task, Task), "task", "a Task", task, "Make it: Task(name).")
-    require(steps is None or steps >= 0, "steps", "at least 0", steps, "Leave it out for those of the method.")
+    remedy = "Leave it out for those of the method."
+    require_number("steps", steps, remedy, at_least=0, whole=True, optional=True)
+    require_number("seed", seed, "0 is the default.", whole=True)
     if not module.inputs:
         raise ValueError(
             "A model must know how rows become tensors to be adapted to them, and this one has not seen data yet. Fit it, or load a "

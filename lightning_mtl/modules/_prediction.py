@@ -9,6 +9,7 @@ import datasets
 import torch
 from lightning.fabric.utilities import move_data_to_device
 
+from .._checks import require_number
 from ..callbacks import evaluating
 from ..inputs import WORDS, Inputs, refuse_not_finite
 from ..task import in_precision, precision_of
@@ -55,8 +56,7 @@ def predict(module: MultiTaskModule, rows: Any, tasks: Sequence[str] | None = No
         'happy'
     """
     wanted = module.numbers_of(tasks)
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+    require_number("batch_size", batch_size, "64 is the default.", at_least=1, whole=True)
     if not module.inputs:
         raise ValueError(
             "A model must know how rows become tensors to predict for them, and this one has not seen data yet. Fit it with "

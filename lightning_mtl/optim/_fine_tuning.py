@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from .._checks import did_you_mean, require
+from .._checks import did_you_mean, require, require_number, require_numbers
 from .._plain import escaped
 from ._layers import Levels, Place, places, without_decay
 
@@ -73,22 +73,23 @@ class FineTuning:
     level_starts: dict[int | str, int] | None = None
 
     def __post_init__(self) -> None:
-        positive = {"lr": self.lr, "head_lr": self.lr if self.head_lr is None else self.head_lr}
-        positive |= {f"rates[{task!r}]": rate for task, rate in (self.rates or {}).items()}
-        positive |= {f"level_rates[{level!r}]": rate for level, rate in (self.level_rates or {}).items()}
-        for name, rate in positive.items():
-            require(0 < rate < math.inf, name, "positive", rate, "Rates of fine-tuning are about 1e-5 to 1e-3.")
-        require(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay, "0 turns it off.")
+        usual = "Rates of fine-tuning are about 1e-5 to 1e-3."
+        require_number("lr", self.lr, usual, above=0)
+        require_number("head_lr", self.head_lr, usual, above=0, optional=True)
+        require_numbers("rates", self.rates, usual, above=0, optional=True)
+        require_numbers("level_rates", self.level_rates, usual, above=0, optional=True)
+        require_number("weight_decay", self.weight_decay, "0 turns it off.", at_least=0)
+        require_number("warmup", self.warmup, "0 turns it off.", finite=False)
         whole = 0 <= self.warmup < 1 or (1 <= self.warmup < math.inf and float(self.warmup).is_integer())
         require(
             whole, "warmup", "a share from 0 to below 1, or a whole number of steps", self.warmup, "0 turns it off."
         )
         decays = ("linear", "cosine", "constant")
         require(self.decay in decays, "decay", f"one of {list(decays)}", self.decay, "Choose one of these.")
-        require(0 < self.layer_decay <= 1, "layer_decay", "above 0 and at most 1", self.layer_decay, "1 turns it off.")
-        require(self.freeze_steps >= 0, "freeze_steps", "at least 0", self.freeze_steps, "0 turns it off.")
-        for level, start in (self.level_starts or {}).items():
-            require(start >= 0, f"level_starts[{level!r}]", "at least 0", start, "0 trains it from the start.")
+        require_number("layer_decay", self.layer_decay, "1 turns it off.", above=0, at_most=1)
+        require_number("freeze_steps", self.freeze_steps, "0 turns it off.", at_least=0, whole=True)
+        remedy = "0 trains it from the start."
+        require_numbers("level_starts", self.level_starts, remedy, at_least=0, whole=True, optional=True)
 
     def __call__(self, groups: Iterable[Any]) -> Optimizer:
         """Make the optimizer for given parameter groups, without the schedule, which needs the number of steps."""

@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
+from .._checks import require_number
 from .._pictures import drawn
 from .._plain import plain
 from ..callbacks import StatefulCallback, phase_of, sampler_of
@@ -51,10 +52,8 @@ class Report(StatefulCallback):
     """
 
     def __init__(self, folder: str | Path | None = None, every_figure: int | None = None) -> None:
-        if every_figure is not None and every_figure < 1:
-            raise ValueError(
-                f"`every_figure` must be at least 1, got {every_figure}. Leave it out to write at the end."
-            )
+        remedy = "Leave it out to write at the end."
+        require_number("every_figure", every_figure, remedy, at_least=1, whole=True, optional=True)
         self._page = _page_package()
         self.folder, self.every_figure = folder, every_figure
         self._trainer: L.Trainer | None = None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require_number
 from ._rule import Rule, Signals
 from ._temperature import relative
 
@@ -41,10 +39,9 @@ class Annealed(Rule):
 
     def __init__(self, start: float = 1.0, end: float = 0.2, epochs: int | None = None) -> None:
         for name, value in (("start", start), ("end", end)):
-            require(
-                0 <= value < math.inf, name, "finite and at least 0", value, "1 is proportional to rows, 0 uniform."
-            )
-        require(epochs is None or epochs >= 1, "epochs", "at least 1", epochs, "None takes those of the training.")
+            require_number(name, value, "1 is proportional to rows, 0 uniform.", at_least=0)
+        remedy = "None takes those of the training."
+        require_number("epochs", epochs, remedy, at_least=1, whole=True, optional=True)
         self.start, self.end, self.epochs = start, end, epochs
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:

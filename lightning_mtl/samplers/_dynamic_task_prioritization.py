@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require_number
 from ._rule import Rule, Signals
 
 _EPSILON = 1e-6
@@ -48,9 +48,9 @@ class DynamicTaskPrioritization(Rule):
     best_is_one = True
 
     def __init__(self, gamma: float = 1.0, momentum: float = 0.0, exploration: float = 0.05) -> None:
-        require(0 <= gamma < math.inf, "gamma", "finite and at least 0", gamma, "1 is a good start.")
-        require(0 <= momentum < 1, "momentum", "from 0 to below 1", momentum, "0 takes the latest score alone.")
-        require(0 < exploration <= 1, "exploration", "above 0 and at most 1", exploration, "0.05 is a good start.")
+        require_number("gamma", gamma, "1 is a good start.", at_least=0)
+        require_number("momentum", momentum, "0 takes the latest score alone.", at_least=0, below=1)
+        require_number("exploration", exploration, "0.05 is a good start.", above=0, at_most=1)
         self.gamma, self.momentum, self.exploration = gamma, momentum, exploration
         self._scores: dict[str, float] = {}
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from .._checks import require_number, require_range
 
 Shots = int | Sequence[int]
 
@@ -63,8 +65,9 @@ class EpisodeSampler:
         seed: int = 0,
     ) -> None:
         refuse_sizes(ways, shots, queries)
+        require_number("seed", seed, "0 is the default.", at_least=0, whole=True)
         self.ways, self.queries, self.balanced, self.seed = ways, queries, balanced, seed
-        self.shots = (shots, shots) if isinstance(shots, int) else (int(shots[0]), int(shots[1]))
+        self.shots = (int(shots[0]), int(shots[1])) if isinstance(shots, Collection) else (shots, shots)
         self.classes = list(rows)
         self.rows = [np.asarray(rows[name]) for name in self.classes]
         if ways > len(rows):
@@ -123,11 +126,11 @@ def refuse_sizes(ways: int, shots: Shots, queries: int) -> None:
     Raises:
         ValueError: A number is below 1, or the two numbers of `shots` are in the wrong order.
     """
-    for name, value in (("ways", ways), ("queries", queries)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}.")
-    pair = (shots, shots) if isinstance(shots, int) else tuple(shots)
-    if len(pair) != 2 or not 1 <= pair[0] <= pair[1]:
-        raise ValueError(
-            f"`shots` must be at least 1, or two such numbers of which the second is not below the first, got {shots}."
-        )
+    require_number("ways", ways, "5 are usual.", at_least=1, whole=True)
+    require_number("queries", queries, "15 are usual.", at_least=1, whole=True)
+    remedy = "1 and 5 are usual; (1, 10) draws a number."
+    given: object = shots
+    if isinstance(given, Collection) and not isinstance(given, str):
+        require_range("shots", shots, remedy, at_least=1, whole=True)
+    else:
+        require_number("shots", shots, remedy, at_least=1, whole=True)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+from .._checks import require_number
+
 Policy = Literal["longest", "shortest", "proportional"]
 """A pass of the source that takes most steps; a pass of the source that takes fewest; as many steps as all sources have
 batches."""
@@ -92,8 +94,8 @@ def refuse_steps(asked: Steps) -> None:
     Raises:
         ValueError: It is none of these.
     """
-    if isinstance(asked, int) and not isinstance(asked, bool) and asked < 1:
-        raise ValueError(f"`steps_per_epoch` must be at least 1, got {asked}.")
+    if isinstance(asked, int) and not isinstance(asked, bool):
+        require_number("steps_per_epoch", asked, "Leave it out for a pass.", at_least=1, whole=True)
     known = asked in get_args(Policy) if isinstance(asked, str) else asked is None or isinstance(asked, int | Mapping)
     if not known or isinstance(asked, bool):
         raise ValueError(

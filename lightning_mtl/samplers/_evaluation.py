@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from torch.utils.data import DistributedSampler
 
+from .._checks import require_number
+from ._arguments import require_ranks
 from ._plan import Plan
 from ._stream import Stream
 
@@ -30,6 +32,9 @@ class EvaluationSampler(DistributedSampler[Plan]):
     def __init__(
         self, streams: Mapping[str, Stream], *, rows: int | None = None, num_replicas: int = 1, rank: int = 0
     ) -> None:
+        require_ranks(rank, num_replicas)
+        remedy = "Leave it out for all."
+        require_number("rows", rows, remedy, at_least=1, whole=True, optional=True)
         self.streams, self.num_replicas, self.rank, self.epoch = dict(streams), num_replicas, rank, 0
         self.batches = {name: stream.batches or 0 for name, stream in streams.items()}
         if rows is not None:

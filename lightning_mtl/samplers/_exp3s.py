@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require_number
 from ._rule import Rule, Signals
 
 _HISTORY = 1000
@@ -57,10 +57,9 @@ class Exp3S(Rule):
     feedback = True
 
     def __init__(self, learning_rate: float = 0.1, mixing: float | None = None, exploration: float = 0.05) -> None:
-        finite = 0 < learning_rate < math.inf
-        require(finite, "learning_rate", "finite and above 0", learning_rate, "0.1 moves a weight by 0.1 a round.")
-        require(mixing is None or 0 <= mixing <= 1, "mixing", "from 0 to 1", mixing, "None makes it fall with time.")
-        require(0 < exploration <= 1, "exploration", "above 0 and at most 1", exploration, "0.05 is the paper's.")
+        require_number("learning_rate", learning_rate, "0.1 moves a weight by 0.1 a round.", above=0)
+        require_number("mixing", mixing, "None makes it fall with time.", at_least=0, at_most=1, optional=True)
+        require_number("exploration", exploration, "0.05 is the paper's.", above=0, at_most=1)
         self.learning_rate, self.mixing, self.exploration = learning_rate, mixing, exploration
         self._weights: dict[str, float] = {}
         self._losses: dict[str, float] = {}

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require, require_number
 from ._proportional import Proportional
 from ._rule import Rule, Signals
 
@@ -52,8 +52,8 @@ class ForgettingDriven(Rule):
         self.base: Rule = Proportional() if base is None else base
         remedy = "Combine it with Proportional(), Temperature(), Annealed() or another that depends on the step alone."
         require(not self.base.feedback, "base", "a rule without feedback", self.base, remedy)
-        require(0 <= strength < math.inf, "strength", "finite and at least 0", strength, "0 turns it off.")
-        require(0 <= tolerance < math.inf, "tolerance", "finite and at least 0", tolerance, "0 counts every drop.")
+        require_number("strength", strength, "0 turns it off.", at_least=0)
+        require_number("tolerance", tolerance, "0 counts every drop.", at_least=0)
         self.strength, self.tolerance = strength, tolerance
         self._best: dict[str, float] = {}
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import did_you_mean, require
+from .._checks import did_you_mean, require, require_numbers
 
 
 def require_rates(rates: Mapping[str, float], name: str) -> None:
@@ -18,9 +17,9 @@ def require_rates(rates: Mapping[str, float], name: str) -> None:
     Raises:
         ValueError: No rates, a negative or infinite one, NaN, or only zeros.
     """
-    require(len(rates) > 0, name, "rates of sources", rates, "Write {source: rate}.")
-    for source, rate in rates.items():
-        require(0 <= rate < math.inf, f"{name}[{source!r}]", "finite and at least 0", rate, "Use 0 for never.")
+    remedy = "Write {source: rate}."
+    require(isinstance(rates, Mapping) and len(rates) > 0, name, "rates of sources", rates, remedy)
+    require_numbers(name, rates, "Use 0 for never.", at_least=0)
     require(any(rates.values()), name, "above 0 for a source at least", rates, "Draw at least one source.")
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import did_you_mean, require
+from .._checks import did_you_mean, require, require_number
 from ._named_rates import in_order, require_rates
 from ._rule import Rule, Signals
 
@@ -48,10 +48,9 @@ class Phase:
         require(len(self.sources) > 0, "sources", "names of sources", self.sources, "Name what is drawn in this phase.")
         once = len(set(self.sources)) == len(self.sources)
         require(once, "sources", "named once each", self.sources, "Say how often each is drawn with `rates`.")
-        require(self.steps is None or self.steps >= 1, "steps", "at least 1", self.steps, "Leave the phase out.")
-        for name, length in (("passes", self.passes), ("epochs", self.epochs)):
-            long = length is None or 0 < length < math.inf
-            require(long, name, "finite and above 0", length, "1.0 is a pass, or an epoch.")
+        require_number("steps", self.steps, "Leave the phase out.", at_least=1, whole=True, optional=True)
+        require_number("passes", self.passes, "1.0 is a pass.", above=0, optional=True)
+        require_number("epochs", self.epochs, "1.0 is an epoch.", above=0, optional=True)
         given = [length for length in (self.steps, self.passes, self.epochs) if length is not None]
         require(
             len(given) < 2, "steps`, `passes` or `epochs", "the length of a phase, only one", given, "Drop the others."

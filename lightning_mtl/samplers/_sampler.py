@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler
 
+from ._arguments import require_plan, require_ranks
 from ._batches import BY_SOURCE, Batches, Contents
 from ._epoch import Steps, steps_at_rates
 from ._lone_rows import sources_alone
@@ -82,6 +83,8 @@ class MultiTaskSampler(DistributedSampler[Plan]):
         num_replicas: int = 1,
         rank: int = 0,
     ) -> None:
+        require_ranks(rank, num_replicas)
+        require_plan(batch, epochs, limit, seed)
         self.rule = rule or Uniform()
         if frozen and self.rule.feedback:
             raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require_number
 from ._rule import Rule, Signals
 from ._temperature import relative
 
@@ -33,7 +33,8 @@ class Smoothing(Rule):
     constant = True
 
     def __init__(self, smoothing: float = 0.5) -> None:
-        require(0 <= smoothing <= 1, "smoothing", "from 0 to 1", smoothing, "1 is proportional to rows, 0 uniform.")
+        remedy = "1 is proportional to rows, 0 uniform."
+        require_number("smoothing", smoothing, remedy, at_least=0, at_most=1)
         self.smoothing = smoothing
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:

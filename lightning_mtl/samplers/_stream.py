@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from .._checks import require_number
 from ._permutation import Permutation, key
 
 _POOL = 50
@@ -104,6 +105,9 @@ class Rows(Stream):
         sort: bool = False,
         ranks: int = 1,
     ) -> None:
+        require_number("rows", rows, "Count them.", at_least=0, whole=True)
+        require_number("batch", batch, "It is the rows of a global batch.", at_least=1, whole=True)
+        require_number("ranks", ranks, "1 is a single process.", at_least=1, whole=True)
         self.rows: int = rows
         self.batches: int = max(1, min(-(-rows // batch), rows // ranks))
         self.name, self.shuffle = name, shuffle

@@ -7,7 +7,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import require
+from .._checks import require_number
 from ._rule import Rule, Signals
 
 
@@ -36,8 +36,9 @@ class Temperature(Rule):
     constant = True
 
     def __init__(self, temperature: float = 2.0, cap: float | None = None) -> None:
-        require(temperature > 0, "temperature", "above 0", temperature, "1 is proportional to rows, 5 nearly uniform.")
-        require(cap is None or cap > 0, "cap", "above 0", cap, "None turns it off.")
+        remedy = "1 is proportional to rows, 5 nearly uniform."
+        require_number("temperature", temperature, remedy, above=0, finite=False)
+        require_number("cap", cap, "None turns it off.", above=0, finite=False, optional=True)
         self.temperature, self.cap = temperature, cap
 
     def rates(self, step: int, signals: Signals) -> Float[Tensor, " sources"]:

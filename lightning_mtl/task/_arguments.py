@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .._checks import require_numbers
+from .._checks import require_number
 from ..heads import Head
 
 
@@ -62,11 +62,7 @@ def refuse_weight(task: str, weight: float) -> None:
     Raises:
         ValueError: It is none.
     """
-    require_numbers(weight=weight)
-    if not 0 < weight < float("inf"):
-        raise ValueError(
-            f"`weight` of task {task!r} must be a positive number, got {weight}. Leave the task out to train without it."
-        )
+    require_number("weight", weight, "Leave the task out to train without it.", above=0, of=f"task {task!r}")
 
 
 def refuse_score(task: str, score: Any) -> None:
@@ -98,21 +94,18 @@ def refuse_regularization(
     Raises:
         ValueError: One of them is.
     """
-    require_numbers(dropout=dropout, label_smoothing=label_smoothing)
-    require_numbers(weight_decay=0.0 if weight_decay is None else weight_decay)
-    if not 0 <= dropout < 1 or (dropout and head):
+    of = f"task {task!r}"
+    require_number("dropout", dropout, "0 turns it off.", at_least=0, below=1, of=of)
+    require_number("weight_decay", weight_decay, "0 turns it off.", at_least=0, optional=True, of=of)
+    require_number("label_smoothing", label_smoothing, "0 turns it off.", at_least=0, below=1, of=of)
+    if dropout and head:
         raise ValueError(
-            f"`dropout` of task {task!r} must lie in [0, 1), and be left out beside a `head`, got {dropout}. Give it "
-            "to the head: head=Regression(dropout=0.1)."
+            f"`dropout` of {of} must be left out beside a `head`, got {dropout}. Give it to the head: head=Regression(dropout=0.1)."
         )
-    if weight_decay is not None and not 0 <= weight_decay < float("inf"):
+    if label_smoothing and (head or loss):
         raise ValueError(
-            f"`weight_decay` of task {task!r} must be finite and at least 0, got {weight_decay}. 0 turns it off."
-        )
-    if not 0 <= label_smoothing < 1 or (label_smoothing and (head or loss)):
-        raise ValueError(
-            f"`label_smoothing` of task {task!r} must lie in [0, 1), and be left out beside a `head` or a `loss`, got "
-            f"{label_smoothing}. Give it to the head: head=Multiclass(4, label_smoothing=0.1)."
+            f"`label_smoothing` of {of} must be left out beside a `head` or a `loss`, got {label_smoothing}. Give it to the head: "
+            "head=Multiclass(4, label_smoothing=0.1)."
         )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch.quasirandom import SobolEngine
+
+from .._checks import require_number
 
 
 def draw_weights(names: Sequence[str], trials: int, *, seed: int = 0, spread: float = 10.0) -> list[dict[str, float]]:
@@ -31,13 +32,21 @@ def draw_weights(names: Sequence[str], trials: int, *, seed: int = 0, spread: fl
         {'mood': 0.74, 'age': 1.26}
         {'mood': 1.85, 'age': 0.15}
     """
-    if trials < 2:
-        raise ValueError(
-            f"`trials` must be at least 2, got {trials}. Trial 0 has equal weights; the others have drawn ones."
-        )
-    if not 1 < spread < math.inf:
-        raise ValueError(f"`spread` must be above 1 and finite, got {spread}. 10 makes weights between 1/10 and 10.")
+    require_drawing(trials, seed, spread)
     sobol = SobolEngine(len(names), scramble=True, seed=seed)  # type: ignore[no-untyped-call]
     drawn = spread ** (2 * sobol.draw(trials - 1, dtype=torch.float64) - 1)
     scaled = len(names) * drawn / drawn.sum(1, keepdim=True)
     return [dict.fromkeys(names, 1.0), *(dict(zip(names, weights, strict=True)) for weights in scaled.tolist())]
+
+
+def require_drawing(trials: int, seed: int, spread: float) -> None:
+    """Check the numbers by which weights are drawn.
+
+    Raises:
+        TypeError: One is not a number.
+        ValueError: One is out of its bounds.
+    """
+    remedy = "Trial 0 has equal weights; the others have drawn ones."
+    require_number("trials", trials, remedy, at_least=2, whole=True)
+    require_number("seed", seed, "0 is the default.", at_least=0, whole=True)
+    require_number("spread", spread, "10 makes weights between 1/10 and 10.", above=1)

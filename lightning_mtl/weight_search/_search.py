@@ -11,7 +11,7 @@ from ..balancers import Balancer
 from ..comparison import NewModules, NewTrainers, refuse_generators, refuse_seeds, refuse_split, refuse_unscored
 from ..data import MultiTaskDataModule
 from ..modules import MultiTaskModule
-from ._drawing import draw_weights
+from ._drawing import draw_weights, require_drawing
 from ._result import WeightSearch
 from ._trials import Trials, name_of
 
@@ -64,6 +64,7 @@ def search_weights(
         ValueError: There are fewer than two trials or tasks; `build` does not use the balancer that it gets; a split does not fit the
             tasks; `seed` is no seed; or `build` or `trainer` makes nothing new.
     """
+    require_drawing(trials, seed, spread)
     refuse_seeds([seed, seed + trials], name="seed")
     modules: NewModules[MultiTaskModule] = NewModules(build)
     module = modules(None)

@@ -503,16 +503,16 @@ def test_tasks_that_are_there_share_what_they_drew() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Static([1.0, -1.0]), r"`weights` must be finite and not negative, got \[1.0, -1.0\]"),
-        (lambda: Static({"a": math.nan}), "`weights` must be finite"),
-        (lambda: Static({"a": math.inf}), "`weights` must be finite"),
+        (lambda: Static([1.0, -1.0]), r"`weights\[1\]` must be finite and at least 0, got -1.0"),
+        (lambda: Static({"a": math.nan}), r"`weights\['a'\]` must be finite"),
+        (lambda: Static({"a": math.inf}), r"`weights\['a'\]` must be finite"),
         (lambda: SoftmaxUncertainty(0.0), "`temperature` must be above 0, got 0.0"),
         (lambda: DynamicWeightAverage(-1.0), "`temperature` must be above 0, got -1.0"),
-        (lambda: SmoothTchebycheff(mu=0.0), "`mu` must be above 0 and finite, got 0.0"),
-        (lambda: SmoothTchebycheff(preferences=[1.0, 0.0]), "`preferences` must be above 0"),
-        (lambda: FAMO(lr=-1.0), "`lr` must be finite and not negative, got -1.0"),
+        (lambda: SmoothTchebycheff(mu=0.0), "`mu` must be finite and above 0, got 0.0"),
+        (lambda: SmoothTchebycheff(preferences=[1.0, 0.0]), r"`preferences\[1\]` must be finite and above 0"),
+        (lambda: FAMO(lr=-1.0), "`lr` must be finite and at least 0, got -1.0"),
         (lambda: FAMO(gamma=math.nan), "`gamma` must be finite"),
-        (lambda: FAMO(min_losses=[math.nan]), "`min_losses` must be finite"),
+        (lambda: FAMO(min_losses=[math.nan]), r"`min_losses\[0\]` must be finite"),
     ],
 )
 def test_arguments_out_of_their_range(make: Maker, message: str) -> None:

@@ -236,8 +236,8 @@ def test_a_resumed_run_ends_with_the_same_record(sampling: Rule | None, tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"every": 0}, "`every` must be at least 1"),
-        ({"rows": 0}, "`rows` must be at least 1"),
+        ({"every": 0}, "`every` must be a whole number of at least 1"),
+        ({"rows": 0}, "`rows` must be a whole number of at least 1"),
         ({"tolerance": -1.0}, "`tolerance` must be finite and at least 0"),
     ],
 )

@@ -259,7 +259,7 @@ def test_gramians_of_one_task_are_nothing_to_see(trainer: TrainerMaker) -> None:
 
 @pytest.mark.parametrize("kind", [ConflictMonitor, TransferMonitor])
 def test_what_cannot_be_looked_at_is_refused(kind: Any, trainer: TrainerMaker) -> None:
-    with pytest.raises(ValueError, match="`every` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`every` must be a whole number of at least 1, got 0"):
         kind(every=0)
     meta = MetaLearningModule(tasks(), HardSharing(nn.Linear(4, 8), 8, inputs=["x"]), adaptation=MAML(0.1))
     with pytest.raises(ValueError, match=f"{kind.__name__} must watch losses that are functions of the shared weights"):

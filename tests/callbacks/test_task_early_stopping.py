@@ -494,8 +494,8 @@ def test_a_new_run_begins_anew(trainer: TrainerMaker) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"patience": 0}, "`patience` must be at least 1, got 0"),
-        ({"patience": {"a": 0}}, r"`patience\['a'\]` must be at least 1, got 0"),
+        ({"patience": 0}, "`patience` must be a whole number of at least 1, got 0"),
+        ({"patience": {"a": 0}}, r"`patience\['a'\]` must be a whole number of at least 1, got 0"),
         ({"patience": {}}, r"`patience` must be a number or \{task: number\}, got \{\}"),
         ({"min_delta": -1.0}, "`min_delta` must be finite and at least 0, got -1.0"),
         ({"action": "stop"}, "action.*'freeze', 'drop', 'vote'"),

@@ -87,5 +87,5 @@ def test_what_was_never_measured_counts_for_nothing() -> None:
 
 @pytest.mark.parametrize("count", [0, 4])
 def test_other_numbers_of_groups_are_refused(count: int) -> None:
-    with pytest.raises(ValueError, match=rf"`count` must be from 1 to the number of tasks, 3, got {count}"):
+    with pytest.raises(ValueError, match=f"`count` must be a whole number from 1 to 3, got {count}"):
         task_groups(torch.zeros(3, 3), count)

@@ -214,7 +214,7 @@ def test_groups_are_those_asked_for(trainer: TrainerMaker) -> None:
     trainer(callbacks=[monitor]).fit(of, fed([{"s": {"x": torch.randn(6, 4), **columns}}]))
     assert monitor.record()["groups"] == {"1": [["t0", "t1", "t2"]], "3": [["t0"], ["t1"], ["t2"]]}
     assert TransferMonitor().record()["groups"] == {}
-    with pytest.raises(ValueError, match="`groups` must be numbers of at least 1"):
+    with pytest.raises(ValueError, match=r"`groups\[0\]` must be a whole number of at least 1"):
         TransferMonitor(groups=[0])
 
 

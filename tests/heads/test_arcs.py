@@ -253,7 +253,7 @@ def test_a_task_of_heads_feeds_none() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match="`size` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`size` must be a whole number of at least 1, got 0"):
         Arcs(0)
     with pytest.raises(
         ValueError, match=r"Features for `Arcs` must have the shape \[batch, length, width\], got \[2, 6\]"

@@ -136,9 +136,9 @@ def test_dropout_only_acts_in_training() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Multiclass(1), "`classes` must be at least 2, got 1"),
-        (lambda: Regression(0), "`outputs` must be at least 1, got 0"),
-        (lambda: Binary(dropout=1.0), r"`dropout` must lie in \[0, 1\), got 1.0"),
+        (lambda: Multiclass(1), "`classes` must be a whole number of at least 2, got 1"),
+        (lambda: Regression(0), "`outputs` must be a whole number of at least 1, got 0"),
+        (lambda: Binary(dropout=1.0), r"`dropout` must be at least 0 and below 1, got 1.0"),
         (lambda: Multiclass(3, names=["a", "b"]), r"`names` must be 3 different names.*got \['a', 'b'\]"),
         (lambda: Multiclass(2, names=["a", "a"]), "`names` must be 2 different names"),
         (lambda: Binary(names=["yes"]), r"`names` must be 2 different names, .* of Binary, got \['yes'\]"),
@@ -151,12 +151,12 @@ def test_dropout_only_acts_in_training() -> None:
             "`pos_weight` and `class_weight` must not both be given",
         ),
         (lambda: Multilabel(2, pos_weight=[1.0]), "`pos_weight` must be positive, 2 in number"),
-        (lambda: Multiclass(3, focal=-1.0), "`focal` must be a number from 0, got -1.0"),
-        (lambda: Binary(label_smoothing=1.0), r"`label_smoothing` must lie in \[0, 1\), got 1.0"),
+        (lambda: Multiclass(3, focal=-1.0), "`focal` must be finite and at least 0, got -1.0"),
+        (lambda: Binary(label_smoothing=1.0), r"`label_smoothing` must be at least 0 and below 1, got 1.0"),
         (lambda: Binary(label_smoothing=0.1, focal=2.0), "`focal` and `label_smoothing` must not both be set"),
         (lambda: Binary(threshold=0.0), r"`threshold` must lie in \(0, 1\).*got 0.0"),
         (lambda: Multilabel(3, threshold=[0.5, 0.5]), r"`threshold` must lie in \(0, 1\), one for all labels or 3"),
-        (lambda: Tagging(1), "`tags` must be at least 2, got 1"),
+        (lambda: Tagging(1), "`tags` must be a whole number of at least 2, got 1"),
     ],
 )
 def test_bad_arguments_are_refused(make: object, says: str) -> None:
@@ -284,7 +284,7 @@ def test_label_smoothing_can_be_chosen_later() -> None:
     head.set_label_smoothing(0.2)
     assert head.label_smoothing == 0.2
     assert_close(head.loss(z, y), F.cross_entropy(z, y, label_smoothing=0.2))
-    with pytest.raises(ValueError, match=r"`label_smoothing` must lie in \[0, 1\), got -0.1"):
+    with pytest.raises(ValueError, match=r"`label_smoothing` must be at least 0 and below 1, got -0.1"):
         head.set_label_smoothing(-0.1)
     with pytest.raises(ValueError, match="`focal` and `label_smoothing` must not both be set"):
         Multiclass(3, focal=1.0).set_label_smoothing(0.1)

@@ -275,7 +275,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: of_tasks(Task("low", head=Binary(), level=1, feeds_from=["high"]), Task("high", head=Binary())),
         "`feeds_from` of task 'low' must name tasks below level 1, got 'high' at level 2. Give it a lower level, or 'low' a higher",
     ),
-    "no level": (lambda: StackedRecurrent(levels=0), "An encoder must have at least one level, got none."),
+    "no level": (lambda: StackedRecurrent(levels=0), "`levels` must be a whole number of at least 1, got 0."),
     "widths of other levels": (
         lambda: Levels([nn.Linear(4, 4)], widths=[4, 4]),
         "`widths` and `stages` must be one for each of 1 levels, got (4, 4) and ().",

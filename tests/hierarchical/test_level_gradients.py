@@ -173,7 +173,7 @@ def test_two_ways_to_clip_are_one_too_many(trainer: TrainerMaker) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"clip_by_depth": 0.0}, "`clip_by_depth` must be above 0 and finite, got 0.0. The paper's is 3."),
+        ({"clip_by_depth": 0.0}, "`clip_by_depth` must be finite and above 0, got 0.0. The paper's is 3."),
         ({"tap_grad": -1.0}, "`tap_grad['low']` must be finite and at least 0, got -1.0. 0 lets no gradient through."),
         ({"tap_grad": {"lwo": 0.5}}, "`tap_grad` must name tasks, got ['lwo']; tasks are ['low', 'middle', 'high']."),
         ({"level_grad": float("inf")}, "`level_grad[1]` must be finite and at least 0, got inf."),

@@ -353,7 +353,7 @@ def test_a_class_without_a_query_is_refused() -> None:
     drawn = SimpleNamespace(sample=lambda: (torch.ones(5, 1), torch.tensor([0, 0, 0, 1, 1])))
     with pytest.raises(ValueError, match="`shots` must leave examples of each class for the query, got 2 of 2"):
         next(iter(episodes_of_taskset(drawn, shots=2)))
-    with pytest.raises(ValueError, match="`shots` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`shots` must be a whole number of at least 1, got 0"):
         episodes_of_taskset(drawn, shots=0)
 
 

@@ -85,9 +85,9 @@ def test_every_class_and_every_place_is_drawn_alike() -> None:
             {"shots": 4, "queries": 5},
             r"Each class must have 9 rows, `shots` \+ `queries`, got fewer in 2 of 5: {'c0': 7, 'c4': 8}",
         ),
-        ({"ways": 0}, "`ways` must be at least 1, got 0"),
-        ({"queries": 0}, "`queries` must be at least 1, got 0"),
-        ({"shots": (3, 1)}, "`shots` must be at least 1, or two such numbers"),
+        ({"ways": 0}, "`ways` must be a whole number of at least 1, got 0"),
+        ({"queries": 0}, "`queries` must be a whole number of at least 1, got 0"),
+        ({"shots": (3, 1)}, "`shots` must be two numbers of which the second is not below the first"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options: dict[str, Any], said: str) -> None:
@@ -125,7 +125,7 @@ def test_a_wave_has_the_amplitude_that_was_drawn() -> None:
 def test_a_range_that_falls_is_refused() -> None:
     with pytest.raises(ValueError, match="`amplitude` must be two numbers of which the second is not below the first"):
         Sinusoid(amplitude=(5.0, 0.1))
-    with pytest.raises(ValueError, match="`noise` must be at least 0"):
+    with pytest.raises(ValueError, match="`noise` must be finite and at least 0"):
         Sinusoid(noise=-1.0)
 
 
@@ -269,7 +269,7 @@ def test_a_family_is_read_at_its_values() -> None:
 
 @pytest.mark.parametrize("name", ["episodes", "steps_per_epoch", "validation_episodes", "test_episodes"])
 def test_numbers_below_one_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"`{name}` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"`{name}` must be a whole number of at least 1, got 0"):
         of_rows(**{name: 0})
 
 

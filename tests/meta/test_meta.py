@@ -278,9 +278,9 @@ def _encoder(module: MultiTaskModule) -> Tensor:
     [
         ({"engine": "fast"}, "`engine` must be one of"),
         ({"norm": "none"}, "`norm` must be one of"),
-        ({"chunk": 0}, "`chunk` must be at least 1, got 0"),
+        ({"chunk": 0}, "`chunk` must be a whole number of at least 1, got 0"),
         ({"compile": True}, "`engine` must be 'vmap' with `compile`, got 'auto'"),
-        ({"support": 1.0}, "`support` must be a share between 0 and 1, got 1.0"),
+        ({"support": 1.0}, "`support` must be above 0 and below 1, got 1.0"),
         ({"adaptation": MAML}, "`adaptation` must be one of lightning_mtl.adaptation"),
         ({"adaptation": MAML(adapted=["trunk.*"])}, "`adapted` of MAML must match"),
         ({"balancer": PCGrad(), "scope": "representation"}, "`scope` must be 'parameters' where tasks are adapted"),

@@ -244,7 +244,7 @@ def test_odd_episodes_are_refused(part: Any, said: str) -> None:
 @pytest.mark.parametrize(
     ("options", "head", "said"),
     [
-        ({"seed": -1}, None, "`seed` must be at least 0, got -1"),
+        ({"seed": -1}, None, "`seed` must be a whole number of at least 0, got -1"),
         ({}, Multiclass(3, class_weight=[1.0, 2.0, 3.0]), "`class_weight` of the head of task 'kind' must be left out"),
         ({}, Multiclass(3, names=["a", "b", "c"]), "`names` of the head of task 'kind' must be left out"),
     ],

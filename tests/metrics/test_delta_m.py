@@ -103,7 +103,7 @@ def test_mean_ranks_are_averaged_and_merged() -> None:
         (lambda: DeltaM([0.5], higher_is_better=[True, False]), "`higher_is_better` must be 1 flags, got"),
         (lambda: DeltaM([0.5], higher_is_better=[True], reduction="task"), "`tasks` must be 1 names where"),
         (lambda: mean_rank(torch.ones(2, 2), [True]), "`higher_is_better` must be 2 flags, got"),
-        (lambda: MeanRank(0, higher_is_better=[True]), "`methods` must be at least 1, got 0"),
+        (lambda: MeanRank(0, higher_is_better=[True]), "`methods` must be a whole number of at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_is_refused(make: Callable[[], object], message: str) -> None:

@@ -102,7 +102,7 @@ def test_a_state_that_is_loaded_in_the_middle_changes_nothing(settled: bool) -> 
 
 
 def test_no_example_is_refused() -> None:
-    with pytest.raises(ValueError, match="`examples` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`examples` must be a whole number of at least 1, got 0"):
         ForgettingEvents(0)
 
 

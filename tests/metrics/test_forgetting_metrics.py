@@ -224,17 +224,17 @@ def test_half_precision_leaves_them_alone() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Forgetting(0), "`tasks` must be at least 1, got 0"),
+        (lambda: Forgetting(0), "`tasks` must be a whole number of at least 1, got 0"),
         (lambda: Forgetting(2, learned_at=[0]), "`learned_at` must be 2 stages, got"),
-        (lambda: Forgetting(2, learned_at=[0, -1]), "`learned_at` must be 2 stages, got"),
-        (lambda: BackwardTransfer(3, stages=2), "`stages` must be at least 3, got 2"),
+        (lambda: Forgetting(2, learned_at=[0, -1]), r"`learned_at\[1\]` must be a whole number of at least 0, got -1"),
+        (lambda: BackwardTransfer(3, stages=2), "`stages` must be a whole number of at least 3, got 2"),
         (lambda: ForwardTransfer(3, initial=[0.1]), "`initial` must be 3 scores, got"),
-        (lambda: Forgetting(2).update(2, torch.zeros(2)), "`stage` must be from 0 to 1, got 2"),
+        (lambda: Forgetting(2).update(2, torch.zeros(2)), "`stage` must be a whole number from 0 to 1, got 2"),
         (lambda: Forgetting(2).update(1, torch.zeros(3)), "`scores` must be 2 numbers, got 3"),
-        (lambda: Drawdown(0), "`tasks` must be at least 1"),
-        (lambda: Drawdown(1, smoothing=1.0), "`smoothing` must be from 0 to below 1, got 1.0"),
-        (lambda: WorstCase(0), "`tasks` must be at least 1"),
-        (lambda: WorstCase(2).switch(2), "`current` must be from 0 to 1, got 2"),
+        (lambda: Drawdown(0), "`tasks` must be a whole number of at least 1"),
+        (lambda: Drawdown(1, smoothing=1.0), "`smoothing` must be at least 0 and below 1, got 1.0"),
+        (lambda: WorstCase(0), "`tasks` must be a whole number of at least 1"),
+        (lambda: WorstCase(2).switch(2), "`current` must be a whole number from 0 to 1, got 2"),
     ],
 )
 def test_what_cannot_be_is_refused(make: Callable[[], object], message: str) -> None:

@@ -291,7 +291,7 @@ def test_words_are_labelled_from_a_few_sentences() -> None:
             "has no column 'text'",
         ),
         (Task("worth", "elsewhere"), FEW, {}, "reads source 'elsewhere'; sources are"),
-        (Task("worth"), FEW, {"steps": -1}, "`steps` must be at least 0, got -1"),
+        (Task("worth"), FEW, {"steps": -1}, "`steps` must be a whole number of at least 0, got -1"),
         (
             Task("worth", head=Regression()),
             [{"text": "a", "worth": 1.0}, {"text": "b", "worth": 2.0}],

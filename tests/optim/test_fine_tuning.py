@@ -252,16 +252,16 @@ def test_one_kernel_unless_it_is_forbidden() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"lr": 0.0}, "`lr` must be positive, got 0.0"),
-        ({"lr": math.nan}, "`lr` must be positive, got nan"),
-        ({"head_lr": -1.0}, "`head_lr` must be positive, got -1.0"),
-        ({"rates": {"a": 0.0}}, r"`rates\['a'\]` must be positive, got 0.0"),
-        ({"weight_decay": -0.1}, "`weight_decay` must be at least 0, got -0.1"),
+        ({"lr": 0.0}, "`lr` must be finite and above 0, got 0.0"),
+        ({"lr": math.nan}, "`lr` must be finite and above 0, got nan"),
+        ({"head_lr": -1.0}, "`head_lr` must be finite and above 0, got -1.0"),
+        ({"rates": {"a": 0.0}}, r"`rates\['a'\]` must be finite and above 0, got 0.0"),
+        ({"weight_decay": -0.1}, "`weight_decay` must be finite and at least 0, got -0.1"),
         ({"warmup": -1}, "`warmup` must be a share from 0 to below 1, or a whole number of steps, got -1"),
         ({"warmup": 1.5}, "`warmup` must be .* got 1.5"),
         ({"layer_decay": 0.0}, "`layer_decay` must be above 0 and at most 1, got 0.0"),
         ({"layer_decay": 1.1}, "`layer_decay` must be above 0 and at most 1, got 1.1"),
-        ({"freeze_steps": -1}, "`freeze_steps` must be at least 0, got -1"),
+        ({"freeze_steps": -1}, "`freeze_steps` must be a whole number of at least 0, got -1"),
     ],
 )
 def test_arguments_out_of_range(options: dict[str, Any], says: str) -> None:
@@ -523,8 +523,8 @@ def test_a_level_that_starts_after_the_end_says_so() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"level_rates": {1: 0.0}}, r"`level_rates\[1\]` must be positive, got 0.0"),
-        ({"level_starts": {"top": -1}}, r"`level_starts\['top'\]` must be at least 0, got -1"),
+        ({"level_rates": {1: 0.0}}, r"`level_rates\[1\]` must be finite and above 0, got 0.0"),
+        ({"level_starts": {"top": -1}}, r"`level_starts\['top'\]` must be a whole number of at least 0, got -1"),
     ],
 )
 def test_numbers_of_levels_out_of_range(options: dict[str, Any], says: str) -> None:

@@ -221,7 +221,7 @@ def test_an_image_column_reads_them(splits: Splits) -> None:
 
 
 def test_there_must_be_examples() -> None:
-    with pytest.raises(ValueError, match="`examples` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`examples` must be a whole number of at least 1, got 0"):
         glyphs(0)
 
 

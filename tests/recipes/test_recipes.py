@@ -542,7 +542,7 @@ def test_letters_are_told_apart_in_every_way(tmp_path: Path) -> None:
     [
         (["--methods=MAML,Reptile"], "`--methods` must be out of ['MAML', 'Meta-SGD', 'joint'], got ['Reptile']"),
         (["--settings=3 points"], "`--settings` must be out of ['5 points', '10 points'], got ['3 points']"),
-        (["--seeds=0"], "`--seeds` must be at least 1, got 0"),
+        (["--seeds=0"], "`--seeds` must be a whole number of at least 1, got 0"),
     ],
 )
 def test_wrong_choices_of_ways_are_refused(args: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -466,7 +466,7 @@ def test_without_matplotlib_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_figures_need_a_distance_of_at_least_one() -> None:
-    with pytest.raises(ValueError, match="`every_figure` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`every_figure` must be a whole number of at least 1, got 0"):
         Report(every_figure=0)
 
 

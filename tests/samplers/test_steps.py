@@ -66,8 +66,8 @@ def test_a_source_that_is_not_drawn_at_first_has_no_pass_to_count() -> None:
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        (0, "`steps_per_epoch` must be at least 1, got 0"),
-        (-3, "`steps_per_epoch` must be at least 1, got -3"),
+        (0, "`steps_per_epoch` must be a whole number of at least 1, got 0"),
+        (-3, "`steps_per_epoch` must be a whole number of at least 1, got -3"),
         ({"c": 1}, r"must name one of the sources \['a', 'b'\] .*, got \{'c': 1\}\. Write \{'a': 1\}"),
         ({"a": 1, "b": 1}, r"must name one of the sources .* got \{'a': 1, 'b': 1\}"),
         ({}, r"must name one of the sources .* got \{\}"),

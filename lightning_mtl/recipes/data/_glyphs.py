@@ -9,7 +9,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Generator, Tensor
 
-from lightning_mtl._checks import require
+from lightning_mtl._checks import require_number
 
 from . import _files
 from ._drawing import DRAWING_VERSION, distinct, drawings, varied
@@ -68,7 +68,7 @@ def glyphs(examples: int = 20, *, seed: int = 0) -> dict[str, datasets.Dataset]:
         >>> splits["test"][0]["character"]
         'HEBREW LETTER ALEF'
     """
-    require(examples >= 1, "examples", "at least 1", examples, "Give the number of images of each letter.")
+    require_number("examples", examples, "Give the number of images of each letter.", at_least=1, whole=True)
     try:
         import matplotlib
     except ModuleNotFoundError as error:
