@@ -84,6 +84,7 @@ OTHERS: dict[str, Callable[[], dict[str, Any]]] = {
     "metrics.Drawdown": lambda: {"tasks": 2},
     "metrics.Forgetting": lambda: {"tasks": 2},
     "metrics.ForwardTransfer": lambda: {"tasks": 2, "initial": [0.5, 0.5]},
+    "metrics.SpanF1": lambda: {"names": ["O", "B-PER"]},
     "metrics.MeanRank": lambda: {"higher_is_better": [True]},
     "samplers.EpisodeSampler": lambda: {"rows": {"a": range(20)}, "ways": 1},
     "samplers.EvaluationSampler": _streams,

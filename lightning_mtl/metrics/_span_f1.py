@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torchmetrics import Metric
 
+from .._checks import require_number
 from ._span_tags import scheme_of, span_tags
 
 
@@ -52,6 +53,7 @@ class SpanF1(Metric):
                 f"`names` must be 'O' and tags of spans, e.g. 'B-PER' and 'I-PER', got {names}. Rename the tags, or use accuracy."
             )
         self.names = names
+        require_number("zero_division", zero_division, "0, 1 and NaN are usual.", finite=False)
         self.zero_division = zero_division
         self.scheme = scheme_of(names)
         types = sorted({tag.type for tag in tags if tag.type is not None})
