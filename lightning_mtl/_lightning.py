@@ -28,6 +28,11 @@ def trainer_of(module: Any) -> L.Trainer | None:
     return trainer
 
 
+def fabric_of(module: Any) -> Any:
+    """Return the Fabric that runs a module in a loop of the user's own; None without one."""
+    return module._fabric
+
+
 def callbacks_of(trainer: L.Trainer) -> list[L.Callback]:
     """Return the callbacks of a Trainer: the list itself."""
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]

@@ -32,7 +32,7 @@ from ._evaluation_log import log_evaluation
 from ._network import TaskNetwork
 from ._renamed import Renamed
 from ._step_loss import StepLoss
-from ._strategy_checks import fit_to_strategy
+from ._strategy_checks import fit_to_fabric, fit_to_strategy
 from ._train_log import TrainLog
 
 _RANDOM = "lightning_mtl.random_state"
@@ -196,6 +196,7 @@ class TaskModule(TaskNetwork):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Run one batch, and return the loss that is minimised."""
+        fit_to_fabric(self)
         with self._balance.forward_pass():
             step = self.run(batch).sort()
         log, every_task = self.train_log, self.routing.every_task_every_step

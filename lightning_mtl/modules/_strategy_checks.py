@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from lightning.fabric.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.strategies import DDPStrategy
 
-from .._lightning import expect_unused_parameters, has_static_graph, uncompile_training
+from .._lightning import expect_unused_parameters, fabric_of, has_static_graph, uncompile_training
 from ..gradients import weighs_gradients
 
 if TYPE_CHECKING:
@@ -36,6 +37,31 @@ def fit_to_strategy(module: TaskModule) -> None:
             "an earlier step. Compile the encoder instead, before the module is made: encoder.compile().",
             stacklevel=2,
         )
+
+
+def fit_to_fabric(module: TaskModule) -> None:
+    """Under Fabric, which calls no hooks, let a step know the ranks, and keep nothing for a log.
+
+    Raises:
+        ValueError: The step needs hooks of a Trainer.
+    """
+    fabric = fabric_of(module)
+    if fabric is None:
+        return
+    if module.balancer is not None:
+        raise ValueError(
+            f"`balancer` must be None under Fabric, which tells a module neither of steps nor of its backward pass, got "
+            f"{type(module.balancer).__name__}. Train with L.Trainer(...).fit(module, ...)."
+        )
+    sharded = isinstance(fabric.strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy)
+    if sharded or (module.carries_gradients and fabric.world_size > 1):
+        raise ValueError(
+            f"`strategy` of Fabric must leave each process a whole {type(module).__name__} whose gradients its own backward pass makes, got "
+            f"{type(fabric.strategy).__name__} on {fabric.world_size} processes. Train with L.Trainer(...).fit(module, ...)."
+        )
+    module.loss_over_ranks.world_size = fabric.world_size
+    module.loss_over_ranks.start()
+    module.train_log.history.clear()
 
 
 def _expect_missing_tasks(strategy: Any) -> None:
