@@ -305,6 +305,13 @@ def test_a_compiled_module_trains_without_compilation(trainer: TrainerMaker) -> 
     assert flags == [False, False, True, True, False, True]
 
 
+def test_fabric_is_known() -> None:
+    line, fabric = Line(), L.Fabric(accelerator="cpu", devices=1)
+    assert adapter.fabric_of(line) is None
+    fabric.setup(line)
+    assert adapter.fabric_of(line) is fabric
+
+
 def test_a_static_graph_is_found() -> None:
     assert adapter.has_static_graph(DDPStrategy(static_graph=True))
     assert not adapter.has_static_graph(DDPStrategy())

@@ -200,7 +200,9 @@ class GradientBalancing(StepBalance):
         self._observed.add(present, means, at)
         pending = self._pending
         self._present = present
-        self._losses.append((present, means))
+        self.weights.begin(again=at.again)
+        if not at.again:
+            self._losses.append((present, means))
         if pending is None:
             return losses.sum()
         if pending.cut is not None:

@@ -35,6 +35,11 @@ class Moment:
         return int(self._module.trainer.current_epoch)
 
     @property
+    def again(self) -> bool:
+        """Whether the optimizer runs a batch once more within its step."""
+        return bool(self._module.train_log.again)
+
+    @property
     def last(self) -> bool:
         """Whether the batch is the last one before the optimizer steps."""
         return steps_next(self._module.trainer)
@@ -55,8 +60,10 @@ class ObservedLosses:
         """The losses of the batches since the last optimizer step."""
 
     def add(self, tasks: Sequence[int], losses: Tensor, at: Moment) -> None:
-        """Add the losses of a batch; with the last batch before an optimizer step the balancer observes their means."""
+        """Add the losses of a batch; with the last batch before an optimizer step the balancer observes their means, once."""
         self.balancer.step = at.step
+        if at.again:
+            return
         self.batches.append((tasks, losses))
         if not at.last:
             return

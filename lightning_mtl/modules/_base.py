@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from .._distributed import SHARDED, gather_objects, sum_dtype
@@ -19,16 +18,17 @@ from .._lightning import (
     sources_of_run,
     trainer_of,
 )
-from .._random_state import random_state, set_random_state, unchanged_random_state
-from ..callbacks import evaluating
+from .._random_state import random_state, set_random_state
 from ..encoders import Encoder, LevelledEncoder
 from ..gradients import Balance, Cut, Moment, Scope, Step, step_balance
 from ..saving import KEY, description_of, refuse_spoiled, resume_from, unusual_tensors
 from ..task import Batch, Task, TaskMetrics
+from ._assess import assess
 from ._callback_functions import keep_functions_of, remove_doubles
 from ._checks import refuse_lost_balancer
 from ._evaluation import Evaluation, read_precision
 from ._evaluation_log import log_evaluation
+from ._log_order import place_logging, remove_logging
 from ._network import TaskNetwork
 from ._renamed import Renamed
 from ._step_loss import StepLoss
@@ -113,22 +113,7 @@ class TaskModule(TaskNetwork):
         """Return the latest validation score of each task that has one, see `Task.score`; higher is better."""
         return dict(self.task_evaluation.latest)
 
-    def assess(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Score the tasks on these batches without any effect on training; all ranks must call it together.
-
-        Args:
-            batches: Batches of this rank, e.g. of `MultiTaskDataModule.probe`.
-
-        Returns:
-            The score of each task whose main metric is defined on at least two labelled examples, see `Task.score`; higher is better, and
-            equal on all ranks.
-        """
-        precision = self.trainer.precision_plugin.forward_context()
-        with unchanged_random_state(), self.routing.no_task_left_out(), evaluating(self), torch.no_grad(), precision:
-            gathered = self.task_evaluation.gather(batches, lambda batch: self.run(placed(self, batch)), self.device)
-        scores = self.task_evaluation.scores_of(gathered)
-        self.task_evaluation.warn_left_out("validate", self.routing)
-        return scores
+    assess = assess
 
     # Before training
 
@@ -155,6 +140,7 @@ class TaskModule(TaskNetwork):
             refuse_lost_balancer(self.lost_balancer)
             self._balance.prepare(self, self.trainer)
             fit_to_strategy(self)
+            place_logging(self.trainer)
 
     def _label_before_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch if self.trainer.predicting else self._label(batch)
@@ -178,7 +164,7 @@ class TaskModule(TaskNetwork):
         self.unusual = unusual_tensors(self)
         remove_doubles(self._callback_functions)
         self._balance.start()
-        self.loss_over_ranks.start()
+        self.loss_over_ranks.start(self.trainer.optimizers)
         self.train_log.start(self.trainer)
         self._note_last_batch()  # a run that is resumed within an epoch does not start it
         run_missed_validation(self.trainer)
@@ -192,6 +178,7 @@ class TaskModule(TaskNetwork):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Decide how the gradients of this batch are balanced, before the strategy sees it."""
+        self.train_log.begin_batch(self.automatic_optimization)
         self._balance.begin(self, self.trainer, batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -207,7 +194,7 @@ class TaskModule(TaskNetwork):
         for penalty in self.penalties:
             more = penalty(batch)
             loss = loss if more is None else loss + more
-        return loss
+        return self.loss_over_ranks.valued(loss)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Run the backward pass; a gradient balancer may measure the gradients of each task in it."""
@@ -228,7 +215,7 @@ class TaskModule(TaskNetwork):
             self.task_evaluation.warn_never_defined()
 
     def _write_log(self) -> None:
-        self.train_log.write(self.trainer, self.balance, self.task_evaluation, self.device)
+        self.train_log.write(self.trainer, self)
 
     def on_train_end(self) -> None:
         """Release the tensors of balancing."""
@@ -236,6 +223,7 @@ class TaskModule(TaskNetwork):
 
     def teardown(self, stage: str) -> None:
         """Remove the functions that callbacks have added to the module."""
+        remove_logging(self.trainer)
         keep_functions_of([], self._callback_functions)
         self.routing.precision = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,11 +64,20 @@ class StepLoss:
         self.world_size: int = 1 if before is None else before.world_size
         self.sharded: bool = before is not None and before.sharded
         self._step_tasks = _StepTasks()
+        self._value_read = False
         self._last: tuple[Sequence[int], Tensor] | None = None
 
-    def start(self) -> None:
-        """Forget the steps of an earlier fit."""
+    def start(self, optimizers: Sequence[Any] = ()) -> None:
+        """Forget the steps of an earlier fit; note whether these optimizers read the value of the loss."""
         self._step_tasks, self._last = _StepTasks(), None
+        self._value_read = self.world_size > 1 and any(isinstance(of, torch.optim.LBFGS) for of in optimizers)
+
+    def valued(self, loss: Tensor) -> Tensor:
+        """Return the loss of this rank, with the mean over the ranks for its value, where the optimizer reads it: ranks must decide alike."""
+        if not self._value_read:
+            return loss
+        mean = sum_over_ranks(loss.detach().clone()) / self.world_size
+        return mean + (loss - loss.detach())
 
     def over_ranks(self, step: Step, losses: Tensor, number: int, *, every_task: bool) -> SharedLosses:
         """Scale the losses of this rank by its share of the labels, and exchange label counts with the other ranks.

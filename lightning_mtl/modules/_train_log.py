@@ -6,17 +6,19 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import lightning as L
-import torch
 from torch import Tensor
 
 from .._lightning import publish, sampler_of_data
 from .._plain import escaped
 from ..callbacks import LossHistory
-from ..gradients import Balance, Step, TaskResult
+from ..gradients import Step, TaskResult
 from ..task import Routing, Task
-from ._evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from ._base import TaskModule
 
 EVERY = 50
 """Steps between two checks that losses are finite, where the Trainer logs nothing."""
@@ -38,6 +40,8 @@ class TrainLog:
         """The number of the last batch of the epoch; its metrics are logged."""
         self.seen: set[int] = set()
         """Tasks that had labels."""
+        self._calls: int | None = None
+        """How often this batch was run; None where batches are not counted."""
         self.follow(())
 
     def follow(self, tasks: Sequence[Task], positive: str | None = None) -> None:
@@ -51,19 +55,33 @@ class TrainLog:
         self.weights = [task.weight for task in tasks]
         self.history = LossHistory(tuple(task.name for task in tasks), positive)
         self._results: list[TaskResult] = []
+        self._read: tuple[dict[str, float], dict[str, float]] | None = None
+        """Losses and metrics that were published, and not logged yet."""
 
     def start(self, trainer: L.Trainer) -> None:
         """Forget an earlier fit."""
         self.history.clear()
-        self._results = []
+        self._results, self._read, self._calls = [], None, None
         self.step = self.logged_at = trainer.global_step
         self.every = getattr(trainer, "log_every_n_steps", 0) or EVERY
         # Which tasks had labels before a resume is not known.
         self.seen = set(range(len(self.tasks))) if trainer.ckpt_path else set()
         self.last_batch = -1
 
+    @property
+    def again(self) -> bool:
+        """Whether the optimizer runs the batch once more, as LBFGS and SAM do: what is logged and observed is the first run, by the weights before the step."""
+        return self._calls is not None and self._calls > 1
+
+    def begin_batch(self, automatic: bool) -> None:
+        """Count how often the batch that begins is run, unless the user's own code does the steps of the optimizer."""
+        self._calls = 0 if automatic else None
+
     def add(self, step: Step, tasks: Sequence[int], losses: Tensor, batch_idx: int) -> None:
         """Keep the losses of a step; and its predictions, if their metrics are to be logged."""
+        self._calls = None if self._calls is None else self._calls + 1
+        if self.again:
+            return
         self.history.append(self.step, tasks, losses)
         if (self.step + 1) % self.every == 0 or batch_idx == self.last_batch:
             self._results = [
@@ -72,8 +90,8 @@ class TrainLog:
             ]
 
     def is_due(self, step: int) -> bool:
-        """Note the number of optimizer steps, and return whether losses are to be logged."""
-        self.step = step
+        """Note the number of optimizer steps, and return whether losses are to be logged: once the batch is over."""
+        self.step, self._calls = step, None
         return step % self.every == 0 and step != self.logged_at
 
     def refuse_bad_losses(self) -> None:
@@ -85,15 +103,14 @@ class TrainLog:
         if len(self.history):
             self.history.read()
 
-    def write(self, trainer: L.Trainer, balance: Balance | None, evaluation: Evaluation, device: torch.device) -> None:
-        """Log what was not logged yet.
+    def publish(self, trainer: L.Trainer, module: TaskModule) -> None:
+        """Let callbacks read the losses and metrics that were not logged yet.
 
         Raises:
             ValueError: A loss was not finite.
         """
         losses, present = self.history.read()
         self.history.clear()
-        self.logged_at = self.step
         self.seen.update(present.any(0).nonzero().squeeze(-1).tolist())
         values = {"train/loss": (losses @ losses.new_tensor(self.weights)).mean().item()}
         means = (losses.sum(0) / present.sum(0)).tolist()
@@ -103,13 +120,27 @@ class TrainLog:
             if not math.isnan(mean)
         }
         values |= self._loss_shares(losses)
-        if balance is not None:
+        if (balance := module.balance) is not None:
             weights_of = zip(balance.tasks, balance.weights.tolist(), strict=True)
             values |= {f"train/{escaped(name)}/loss_weight": weight for name, weight in weights_of}
+        metrics = module.task_evaluation.training_metrics(self._results, module.device)
+        self._results, self._read = [], (values, metrics)
+        publish(trainer, {**values, **metrics}, ["train/loss"])
+
+    def write(self, trainer: L.Trainer, module: TaskModule) -> None:
+        """Log what was not logged yet, with the values of callbacks.
+
+        Raises:
+            ValueError: A loss was not finite.
+        """
+        if self._read is None:
+            self.publish(trainer, module)
+        assert self._read is not None
+        (values, metrics), self._read = self._read, None
+        self.logged_at = self.step
         for more in self.extra_values:
             values |= more()
-        values |= evaluation.training_metrics(self._results, device)
-        self._results = []
+        values |= metrics
         publish(trainer, values, ["train/loss"])
         for listen in self.listeners:
             listen(self.step, values)

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import pytest
+from lightning.fabric.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
@@ -38,3 +39,13 @@ def test_a_static_graph_is_refused_where_steps_differ(name: str) -> None:
             fit_to_strategy(made)
     else:
         fit_to_strategy(made)
+
+
+@pytest.mark.parametrize("name", ["a gradient balancer", "cut over the ranks"])
+def test_fabric_is_refused_where_a_step_needs_a_trainer(name: str) -> None:
+    """Where it is right, `tests/ranks` says so."""
+    made = module() if name == "cut over the ranks" else MODULES[name][0]()
+    strategy: Any = "auto" if name == "a gradient balancer" else ModelParallelStrategy(lambda of, mesh: of)
+    made.fabric = L.Fabric(accelerator="cpu", devices=1, strategy=strategy)
+    with pytest.raises(ValueError, match=r"Fabric.*Train with L.Trainer"):
+        made.training_step({"s": {}}, 0)

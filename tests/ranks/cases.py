@@ -64,7 +64,7 @@ from lightning_mtl.samplers import (
 from tests.builders import leaning, module, splits
 from tests.meta import episodes
 from tests.models import table_rows, word_rows
-from tests.ranks import metrics
+from tests.ranks import loops, metrics
 
 ROWS, BATCH = 48, 8
 """Rows of the main source, and of its part in a step on one of two ranks."""
@@ -462,6 +462,7 @@ def main(cases: list[str], *, more: bool = False) -> None:
     rank = int(os.environ["RANK"])
     torch.save({case: run(case, folder) for case in cases}, folder / f"rank{rank}.pt")
     if more:
+        torch.save(loops.loops(rank), folder / f"loops{rank}.pt")
         torch.save(metrics.figures(rank), folder / f"metrics{rank}.pt")
         (folder / f"refusal{rank}.txt").write_text(other_data(rank))
         (folder / f"scope{rank}.txt").write_text(refused_scope(folder))

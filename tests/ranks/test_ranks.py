@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from tests import ROOT
 from tests.ranks.cases import run
 from tests.ranks.cross import CASES, CROSS
+from tests.ranks.loops import loops
 from tests.ranks.metrics import figures
 
 Results = dict[str, dict[str, Tensor]]
@@ -77,6 +78,14 @@ def test_metrics_of_a_whole_run_know_on_two_processes_what_they_know_on_one(
             assert_close({name: value}, {name: alone[name]}, equal_nan=True)
     assert alone["events"].sum() > 0
     assert not alone["events"].equal(alone["events before"])
+
+
+def test_other_loops_do_on_two_processes_what_they_do_on_one(spawned: tuple[Results, Results, Path]) -> None:
+    alone = loops(None)
+    for rank in range(2):
+        found = torch.load(spawned[2] / f"loops{rank}.pt")
+        for name, state in alone.items():
+            assert_close(found[name], state, rtol=1e-7, atol=1e-7, equal_nan=True)
 
 
 @pytest.mark.slow
