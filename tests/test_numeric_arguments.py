@@ -21,8 +21,10 @@ import lightning_mtl
 from lightning_mtl import (
     Binary,
     HardSharing,
+    HierarchicalModule,
     Levels,
     Multiclass,
+    MultiTaskDataModule,
     MultiTaskModule,
     StackedRecurrent,
     Task,
@@ -110,14 +112,25 @@ OUR_OWN = {
 }
 """What the library makes and calls itself, with numbers that it has checked."""
 
-NO_NUMBERS = {"samplers.EpisodeSampler.rows", "samplers.Rows.lengths", "Levels.cut"}
-"""Arguments that hold names, or columns of data."""
+NO_NUMBERS = {
+    *("Levels.cut", "samplers.EpisodeSampler.rows", "samplers.Rows.lengths"),
+    *("samplers.MultiTaskSampler.steps", "samplers.refuse_steps.asked"),
+}
+"""Arguments that hold names or columns of data, or that are named as the user's `steps_per_epoch`."""
+
+
+SEVERAL = {"Shots", "Steps", "Scale", "Weights"}
+"""Names of annotations that have numbers beside other things."""
 
 
 def _numeric(parameter: inspect.Parameter) -> str:
     """Return the annotation of an argument that is a number or holds some, else nothing."""
     text = str(getattr(parameter.annotation, "__forward_arg__", parameter.annotation))
-    return text if re.search(r"\b(int|float|Range)\b", text) and not text.startswith("Callable") else ""
+    return (
+        text
+        if re.search(r"\b(int|float|Range|Shots|Steps|Scale|Weights)\b", text) and not text.startswith("Callable")
+        else ""
+    )
 
 
 def _numbers_of(made: Any) -> dict[str, str]:
@@ -143,9 +156,11 @@ def _offered() -> dict[str, Any]:
 
 def _wrong(annotation: str) -> Iterator[Any]:
     yield "0.1"
-    if "None" not in annotation:
+    if "None" not in annotation and annotation not in SEVERAL:
         yield None
-    if not re.search(r"list|tuple|Sequence|Iterable|Mapping|dict|Range|Literal", annotation):
+    if annotation not in SEVERAL and not re.search(
+        r"list|tuple|Sequence|Iterable|Mapping|dict|Range|Literal", annotation
+    ):
         yield [1]
 
 
@@ -223,6 +238,8 @@ NAMED: dict[str, Callable[[Any], Any]] = {
     "level_rates[1]": lambda of: FineTuning(level_rates={1: of}),
     "shares['train']": lambda of: split(ROWS * 9, {"train": of, "test": 0.5}),
     "betas[1]": lambda of: Adam((0.9, of)),
+    "steps_per_epoch['a']": lambda of: MultiTaskDataModule({"a": ROWS}, steps_per_epoch={"a": of}),
+    "tap_grad['a']": lambda of: HierarchicalModule(**_levels(), tap_grad={"a": of}),
     "shots[0]": lambda of: EpisodeSampler({"a": range(20)}, ways=1, shots=(of, 3)),
     "amplitude[1]": lambda of: Sinusoid(amplitude=(0.1, of)),
     "groups[1]": lambda of: TransferMonitor(groups=[2, of]),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from numbers import Integral
+from typing import Any, Literal, get_args
 
-from .._checks import require_number
+from .._checks import require_number, require_numbers
 
 Policy = Literal["longest", "shortest", "proportional"]
 """A pass of the source that takes most steps; a pass of the source that takes fewest; as many steps as all sources have
@@ -31,14 +32,14 @@ def steps_of(
         ValueError: A number below 1, an unknown policy or source, or sources that do not know their rows.
     """
     refuse_steps(asked)
-    if isinstance(asked, int):
+    if asked is not None and not isinstance(asked, str | Mapping):
         return asked
     wanted: Sequence[float]
     if isinstance(asked, Mapping):
-        if len(asked) != 1 or next(iter(asked)) not in sources or not next(iter(asked.values())) > 0:
+        if len(asked) != 1 or next(iter(asked)) not in sources:
             raise ValueError(
-                f"`steps_per_epoch` must name one of the sources {list(sources)} with a number of passes above 0, got "
-                f"{dict(asked)}. Write {{{sources[0]!r}: 1}}."
+                f"`steps_per_epoch` must name one of the sources {list(sources)} with a number of passes, got {dict(asked)}. Write "
+                f"{{{sources[0]!r}: 1}}."
             )
         ((name, number),) = asked.items()
         wanted = [number * passes[list(sources).index(name)]]
@@ -94,10 +95,12 @@ def refuse_steps(asked: Steps) -> None:
     Raises:
         ValueError: It is none of these.
     """
-    if isinstance(asked, int) and not isinstance(asked, bool):
-        require_number("steps_per_epoch", asked, "Leave it out for a pass.", at_least=1, whole=True)
-    known = asked in get_args(Policy) if isinstance(asked, str) else asked is None or isinstance(asked, int | Mapping)
-    if not known or isinstance(asked, bool):
+    given: Any = asked
+    if isinstance(given, Mapping):
+        require_numbers("steps_per_epoch", given, "1 is a pass of the source.", above=0)
+    elif not isinstance(given, bool) and isinstance(given, Integral):
+        require_number("steps_per_epoch", given, "Leave it out for a pass.", at_least=1, whole=True)
+    elif given is not None and not (isinstance(given, str) and given in get_args(Policy)):
         raise ValueError(
             f"`steps_per_epoch` must be a number, one of {list(get_args(Policy))}, or {{source: passes}}, got {asked!r}."
         )

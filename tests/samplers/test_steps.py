@@ -71,8 +71,8 @@ def test_a_source_that_is_not_drawn_at_first_has_no_pass_to_count() -> None:
         ({"c": 1}, r"must name one of the sources \['a', 'b'\] .*, got \{'c': 1\}\. Write \{'a': 1\}"),
         ({"a": 1, "b": 1}, r"must name one of the sources .* got \{'a': 1, 'b': 1\}"),
         ({}, r"must name one of the sources .* got \{\}"),
-        ({"a": 0}, "with a number of passes above 0"),
-        ({"a": NAN}, "with a number of passes above 0"),
+        ({"a": 0}, r"`steps_per_epoch\['a'\]` must be finite and above 0"),
+        ({"a": NAN}, r"`steps_per_epoch\['a'\]` must be finite and above 0"),
     ],
     ids=str,
 )
