@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import (
     GradientAccumulationScheduler,
     ModelCheckpoint,
+    ModelPruning,
     StochasticWeightAveraging,
     WeightAveraging,
 )
@@ -107,10 +108,13 @@ def scored_weights(trainer: L.Trainer, module: Any) -> Iterator[None]:
             of._swap_models(module)
 
 
-def save_scored_weights(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
-    """Let a checkpoint of weights alone hold those that are scored, as a whole checkpoint does: for it no callback is asked."""
-    averaged = scored_copy(trainer)
-    if averaged is not None and "callbacks" not in checkpoint:
+def save_scored_weights(trainer: L.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
+    """Let a checkpoint of weights alone hold averaged or pruned weights, as a whole checkpoint does: for it no callback is asked."""
+    if "callbacks" in checkpoint or trainer.state.fn != TrainerFn.FITTING:
+        return
+    for pruning in (of for of in callbacks_of(trainer) if isinstance(of, ModelPruning)):
+        pruning.on_save_checkpoint(trainer, module, checkpoint)
+    if (averaged := scored_copy(trainer)) is not None:
         checkpoint["state_dict"] = averaged.state_dict()
 
 

@@ -69,3 +69,24 @@ def file_name(name: str) -> str:
     if len(found.encode()) <= _LONGEST_FILE:
         return found
     return found.encode()[:_LONGEST_FILE].decode(errors="ignore") + "-" + hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def without_masks(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a module with pruned weights as they are used: masks, and the names that go with them, come and go while a run prunes.
+
+    Args:
+        state: Tensors by name.
+
+    Example:
+        >>> import torch
+        >>> without_masks({"weight_orig": torch.tensor([2.0, 3.0]), "weight_mask": torch.tensor([0.0, 1.0])})
+        {'weight': tensor([0., 3.])}
+    """
+    masked = [name.removesuffix("_mask") for name in state if name.endswith("_mask")]
+    pruned = {f"{name}_orig": name for name in masked if f"{name}_orig" in state}
+    gone = {f"{name}_mask" for name in pruned.values()}
+    return {
+        pruned.get(name, name): of * state[f"{pruned[name]}_mask"].to(of) if name in pruned else of
+        for name, of in state.items()
+        if name not in gone
+    }

@@ -272,9 +272,9 @@ def test_averages_are_known_while_a_fit_runs(trainer: TrainerMaker) -> None:
                 self.noted.append(self.layer.weight.detach().clone())
             assert torch.equal(now, self.layer.weight)
             alone: dict[str, Any] = {"state_dict": self.state_dict()}
-            adapter.save_scored_weights(self.trainer, alone)
+            adapter.save_scored_weights(self.trainer, self, alone)
             assert torch.equal(alone["state_dict"]["layer.weight"], kept)
-            adapter.save_scored_weights(self.trainer, whole := {"state_dict": {}, "callbacks": {}})
+            adapter.save_scored_weights(self.trainer, self, whole := {"state_dict": {}, "callbacks": {}})
             assert not whole["state_dict"]
 
         def validation_step(self, batch: Tensor, batch_idx: int) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from .._distributed import full_state, load_full_state
+from .._plain import without_masks
 from ..task import MultiTask
 
 
@@ -34,13 +35,16 @@ class FrozenHeads:
 
     def keep_best(self, task: str, head: nn.Module) -> None:
         """Keep the weights that a head has now; all ranks must call it together."""
-        self.best[task] = {name: value for name, value in full_state(head).items() if name not in self._shared[task]}
+        state = without_masks(full_state(head))
+        self.best[task] = {name: value for name, value in state.items() if name not in self._shared[task]}
 
     def restore_best(self, tasks: Iterable[str], models: Iterable[MultiTask]) -> None:
         """Give heads back the weights that were kept of them, if there are some, in a module and in averaged copies of it."""
         for model in models:
             for task in self.best.keys() & tasks:
-                load_full_state(model.heads[task], self.best[task])
+                held = model.heads[task].state_dict()
+                pruned = {name: f"{name}_orig" for name in self.best[task] if f"{name}_orig" in held}
+                load_full_state(model.heads[task], {pruned.get(name, name): of for name, of in self.best[task].items()})
 
     def freeze(self, heads: Mapping[str, nn.Module]) -> None:
         """Set which heads are frozen from now on."""

@@ -36,8 +36,8 @@ class Layer:
         return rows**2 * (into + tasks * out) + tasks**2 * rows * out + rows * into * out < gradients
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return its trained parameters: the weight, and the bias if it is trained."""
-        return [p for p in self.linear.parameters() if p.requires_grad]
+        """Return its trained parameters: the weight, and the bias if it is trained; pruning changes the order in which a layer holds them."""
+        return [p for p in (self.linear.weight, self.linear.bias) if p is not None and p.requires_grad]
 
     def add(self, task: int, delta: Tensor | None) -> None:
         """Keep the gradient of the output for one task."""

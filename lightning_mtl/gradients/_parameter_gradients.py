@@ -38,6 +38,7 @@ class ParameterGradients:
         """How many batches make an optimizer step."""
         self._buffers = KeptBuffers()
         self._parameters: TrainedParameters | None = None
+        self._known: list[tuple[str, int]] = []
         self._rows: PerTaskGradients | None = None
         self._sketch: Sketch | None = None
 
@@ -48,13 +49,16 @@ class ParameterGradients:
         return self._rows
 
     def find(self, module: BalancedModule) -> None:
-        """Find the trained parameters, if they have changed; while gradients are accumulated they stay."""
+        """Find the trained parameters, if they have changed; while gradients are accumulated they stay.
+
+        With other names they have changed too: a layer that is pruned computes its weight from the same parameter.
+        """
         if self.window:
             return
-        every = [p for p in module.parameters() if p.requires_grad]
-        if self._parameters is not None and [id(p) for p in every] == [id(p) for p in self._parameters.every]:
+        known = [(name, id(p)) for name, p in module.named_parameters() if p.requires_grad]
+        if self._parameters is not None and known == self._known:
             return
-        self._parameters, self._sketch = TrainedParameters.of(module), None
+        self._parameters, self._sketch, self._known = TrainedParameters.of(module), None, known
         self._rows = PerTaskGradients(module.shared(), self._parameters, weight_heads=self.measuring.weight_heads)
         self.compiled = any(map(is_compiled, module.modules()))
         if self.compiled:

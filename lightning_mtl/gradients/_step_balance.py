@@ -54,6 +54,9 @@ class BalancedModule(Protocol):
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         """Return all parameters."""
 
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Return all parameters by name."""
+
     def modules(self) -> Iterator[nn.Module]:
         """Return all parts."""
 

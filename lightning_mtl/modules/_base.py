@@ -262,7 +262,7 @@ class TaskModule(TaskNetwork):
         """
         self.train_log.refuse_bad_losses()
         if (trainer := trainer_of(self)) is not None:
-            save_scored_weights(trainer, checkpoint)
+            save_scored_weights(trainer, self, checkpoint)
         refuse_spoiled(self, checkpoint)
         checkpoint[_RANDOM] = gather_objects(random_state())
         if state := self._balance.state([task.name for task in self.tasks]):

@@ -9,6 +9,7 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
+from .._plain import without_masks
 from ._allowed import FRAMEWORKS, qualified_name
 from ._rebuilding import rebuild_object
 
@@ -44,7 +45,7 @@ def _alike(value: Any, made: Any) -> bool:
 
 
 def _shapes(module: nn.Module) -> dict[str, Any]:
-    return {name: getattr(held, "shape", None) for name, held in module.state_dict().items()}
+    return {name: getattr(held, "shape", None) for name, held in without_masks(module.state_dict()).items()}
 
 
 def _printed(module: nn.Module) -> str:

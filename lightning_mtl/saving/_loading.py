@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import lightning as L
 
 from .._lightning import trainer_of
+from .._plain import without_masks
 from ..encoders import Encoder
 from ..task import MultiTask, Task
 from ._checkpoints import balancing_of, inputs_of, lost_balancer, parts_of
@@ -120,7 +121,9 @@ def resume_from(module: MultiTask, checkpoint: dict[str, Any]) -> None:
     refuse_later(description, "a checkpoint")
     refuse_other_inputs(description, module.inputs, module.encoder)
     if "state_dict" in checkpoint:  # where parameters are sharded, the strategy has loaded it
-        checkpoint["state_dict"] = without_lost_balancer(module, checkpoint["state_dict"])
+        state = without_lost_balancer(module, checkpoint["state_dict"])
+        own = module.state_dict()
+        checkpoint["state_dict"] = without_masks(state) if len(without_masks(own)) == len(own) else state
     learn_from(module, description)
 
 

@@ -13,7 +13,7 @@ import lightning as L
 import pytest
 import torch
 from jaxtyping import TypeCheckError
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, StochasticWeightAveraging
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, ModelPruning, StochasticWeightAveraging
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from lightning_mtl import (
     Regression,
     Task,
 )
+from lightning_mtl._plain import without_masks
 from lightning_mtl.balancers import FAMO
 from lightning_mtl.callbacks import TaskEarlyStopping
 from lightning_mtl.callbacks._patience import Patience
@@ -192,6 +193,29 @@ def test_an_averaged_head_stops_as_it_was_scored(
     assert all(same(kept, scored[step], "heads.size") for step in (15, 20, 25))
     assert same(kept, made.state_dict(), "heads.size")
     assert not same(scored[5], scored[10], "heads.size")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_pruned_head_goes_back_to_its_best_under_its_mask(
+    first: bool, whole: bool, trainer: TrainerMaker, tmp_path: Path
+) -> None:
+    """Names of parameters change while a run prunes, and change back when it ends; checkpoints hold weights as they are used."""
+    made = adam()
+    keep = ModelCheckpoint(tmp_path, save_weights_only=not whole, save_last=True)
+    stopping = TaskEarlyStopping({"size": 1}, min_delta=NEVER)
+    pruning = ModelPruning("random_unstructured", amount=0.5, make_pruning_permanent=whole)
+    callbacks = [stopping, pruning] if first else [pruning, stopping]
+    run = trainer(max_epochs=4, callbacks=[*callbacks, keep], enable_checkpointing=True)
+    run.fit(made, together())
+    kept, found = stopping.state_dict()["weights"]["size"], without_masks(made.heads["size"].state_dict())
+    assert found.keys() == kept.keys()
+    for name, value in found.items():
+        assert torch.equal(value, torch.where(value == 0, value, kept[name])), name
+    loaded = MultiTaskModule.load_from_checkpoint(tmp_path / "last.ckpt").state_dict()
+    last = without_masks(made.state_dict())
+    assert loaded.keys() == last.keys()
+    assert all(torch.equal(loaded[name], of) for name, of in last.items() if not name.startswith("heads"))
 
 
 def test_a_frozen_task_shapes_the_trunk_and_a_dropped_one_does_not(trainer: TrainerMaker) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.testing import assert_close
 
 from lightning_mtl import MultiTaskDataModule, MultiTaskModule
@@ -78,6 +79,22 @@ def clip(net: MultiTaskModule, trainer: TrainerMaker) -> None:
     trainer(gradient_clip_val=0.05, accumulate_grad_batches=2, **DOUBLE).fit(net, Batches())
 
 
+class Prune(L.Callback):
+    """Prunes a layer within an epoch, and makes it permanent later: the weight is then held after the bias."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        layer = pl_module.encoder.trunk[2]
+        if batch_idx == 2:
+            torch.manual_seed(7)
+            prune.random_unstructured(layer, "weight", amount=0.5)
+        if batch_idx == 4:
+            prune.remove(layer, "weight")
+
+
+def pruned(net: MultiTaskModule, trainer: TrainerMaker) -> None:
+    trainer(callbacks=[Prune()], **DOUBLE).fit(net, Batches(8))
+
+
 class Shifted(MultiTaskModule):
     """Adds two numbers of its own to each prediction."""
 
@@ -142,6 +159,8 @@ TWISTS: dict[str, tuple[Callable[[dict[str, Any]], MultiTaskModule], Run]] = {
     "numbers of the module's own": (_shifted, clip),
     "an output that is changed in place now and then": (_changed_in_place_later, plainly),
     "spectral norm": (_normed(nn.utils.spectral_norm), plainly),
+    "pruned within an epoch": (_plain, pruned),
+    "pruned without a bias": (_normed(lambda layer: layer), pruned),
     "parametrized": (_normed(nn.utils.parametrizations.weight_norm), plainly),
 }
 
@@ -151,6 +170,17 @@ TWISTS: dict[str, tuple[Callable[[dict[str, Any]], MultiTaskModule], Run]] = {
 def test_weights_of_one_are_the_plain_sum(twist: str, scope: dict[str, Any], trainer: TrainerMaker) -> None:
     build, run = TWISTS[twist]
     nets = [build({}), build({"balancer": ones, **scope})]
+    for net in nets:
+        torch.manual_seed(6)
+        run(net, trainer)
+    for (name, p), q in zip(nets[0].named_parameters(), nets[1].parameters(), strict=True):
+        assert_close(q, p, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("twist", ["pruned within an epoch", "pruned without a bias", "spectral norm", "parametrized"])
+def test_layers_whose_weight_is_computed_are_measured_as_autograd_does(twist: str, trainer: TrainerMaker) -> None:
+    build, run = TWISTS[twist]
+    nets = [build({"balancer": leaning, **how}) for how in ({"scope": "parameters"}, {"gradient_memory": 9.0})]
     for net in nets:
         torch.manual_seed(6)
         run(net, trainer)
