@@ -84,7 +84,7 @@ def _is_number(value: object, whole: bool) -> bool:
     return not (whole and isinstance(value, bool)) and isinstance(value, Real)
 
 
-def require_numbers(name: str, values: Any, remedy: str, *, optional: bool = False, **rule: Any) -> None:
+def require_numbers(name: str, values: Any, remedy: str, *, optional: bool = False, of: str = "", **rule: Any) -> None:
     """Check that an argument is a list or dict of real numbers within their bounds, see `require_number`.
 
     Args:
@@ -92,6 +92,7 @@ def require_numbers(name: str, values: Any, remedy: str, *, optional: bool = Fal
         values: What was given.
         remedy: What to do about it.
         optional: Whether None is allowed in its place.
+        of: What the argument belongs to.
         rule: The rule for each, see `require_number`.
 
     Raises:
@@ -106,9 +107,10 @@ def require_numbers(name: str, values: Any, remedy: str, *, optional: bool = Fal
     if optional and values is None:
         return
     if isinstance(values, str | bytes) or not isinstance(values, Collection):
-        raise TypeError(f"`{name}` must hold numbers, got {values!r} ({type(values).__name__}). {remedy}")
+        argument = f"`{name}`{of and f' of {of}'}"
+        raise TypeError(f"{argument} must hold numbers, got {values!r} ({type(values).__name__}). {remedy}")
     for key, value in values.items() if isinstance(values, Mapping) else enumerate(values):
-        require_number(f"{name}[{key!r}]", value, remedy, **rule)
+        require_number(f"{name}[{key!r}]", value, remedy, of=of, **rule)
 
 
 def require_range(name: str, limits: Any, remedy: str, **rule: Any) -> None:

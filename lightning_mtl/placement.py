@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 
+from ._checks import require, require_numbers
 from ._table import table
 from .comparison import (
     Interval,
@@ -237,11 +238,12 @@ def _levels_to_try(
         if not task.auxiliary and task.metrics != []
     }
     wanted = dict.fromkeys(start, range(1, count + 1)) if levels is None else levels
+    require(isinstance(wanted, Mapping), "levels", "{task: levels}", wanted, "Leave it out for all.")
     for task, tried in wanted.items():
         if task not in start:
             raise ValueError(f"`levels` must name tasks that have a metric, got {task!r}; these are {list(start)}.")
-        if unknown := [level for level in tried if not 1 <= level <= count]:
-            raise ValueError(f"`levels` of task {task!r} must be numbers from 1 to {count}, got {unknown}.")
+        remedy = "Levels count from 1, the lowest."
+        require_numbers("levels", tried, remedy, at_least=1, at_most=count, whole=True, of=f"task {task!r}")
     return start, wanted
 
 

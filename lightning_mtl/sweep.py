@@ -39,12 +39,12 @@ def search(path: str | Path, *, trials: int = 20, seed: int = 0, options: Sequen
         ModuleNotFoundError: Optuna is not installed.
         ValueError: The file lacks something, or a parameter has a form that Optuna does not have.
     """
+    require_number("trials", trials, "20 is the default.", at_least=1, whole=True)
+    require_number("seed", seed, "0 is the default.", at_least=0, whole=True)
     try:
         import optuna
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("A sweep needs Optuna: pip install 'lightning-mtl[sweep]'") from error
-    require_number("trials", trials, "20 is the default.", at_least=1, whole=True)
-    require_number("seed", seed, "0 is the default.", at_least=0, whole=True)
     space = yaml.safe_load(Path(path).read_text())
     recipe, fixed = recipe_of(space)
     _check_metric(space)

@@ -72,6 +72,7 @@ OTHERS: dict[str, Callable[[], dict[str, Any]]] = {
     "Multilabel": lambda: {"labels": 3},
     "Tagging": lambda: {"tags": 3},
     "adaptation.Cloning": lambda: {"learner": "encoder"},
+    "arms.compare_arms": lambda: {"arms": {"a": None, "b": None}, "data": None, "trainer": None},
     "callbacks.Distillation": lambda: {"strength": 1.0},
     "callbacks.ElasticWeightConsolidation": lambda: {"strength": 1.0},
     "comparison.compare": lambda: dict.fromkeys(("build", "data", "trainer")),
@@ -88,12 +89,14 @@ OTHERS: dict[str, Callable[[], dict[str, Any]]] = {
     "metrics.ForwardTransfer": lambda: {"tasks": 2, "initial": [0.5, 0.5]},
     "metrics.SpanF1": lambda: {"names": ["O", "B-PER"]},
     "metrics.MeanRank": lambda: {"higher_is_better": [True]},
+    "placement.search_placement": lambda: dict.fromkeys(("build", "data", "trainer")),
     "samplers.EpisodeSampler": lambda: {"rows": {"a": range(20)}, "ways": 1},
     "samplers.EvaluationSampler": _streams,
     "samplers.MultiTaskSampler": _streams,
     "samplers.Phase": lambda: {"sources": ["a"]},
     "samplers.Rows": lambda: {"rows": 6, "batch": 2},
     "samplers.refuse_sizes": lambda: {"ways": 1, "shots": 1, "queries": 1},
+    "sweep.search": lambda: {"path": "none.yaml"},
     "weight_search.draw_weights": lambda: {"names": ["a", "b"], "trials": 2},
     "weight_search.search_weights": lambda: dict.fromkeys(("build", "data", "trainer")),
 }
@@ -107,14 +110,22 @@ OUR_OWN = {
     *("gradients.Step", "gradients.TaskResult", "gradients.entries_of", "gradients.step_balance"),
     *("hierarchical.Hierarchy", "inputs.Image", "inputs.refuse_not_finite", "meta.FewShotComparison", "metrics.Drop"),
     *("metrics.all_finite", "metrics.near_zero", "metrics.relative_gains", "modules.SourceBatch"),
-    *("optim.ParameterGroups", "samplers.Flow", "samplers.Ready", "samplers.Signals", "samplers.asked"),
+    *(
+        "placement.Placement",
+        "placement.Tried",
+        "optim.ParameterGroups",
+        "samplers.Flow",
+        "samplers.Ready",
+        "samplers.Signals",
+        "samplers.asked",
+    ),
     *("samplers.shares", "task.Scoring", "weight_search.Trial"),
 }
 """What the library makes and calls itself, with numbers that it has checked."""
 
 NO_NUMBERS = {
     *("Levels.cut", "samplers.EpisodeSampler.rows", "samplers.Rows.lengths"),
-    *("samplers.MultiTaskSampler.steps", "samplers.refuse_steps.asked"),
+    *("samplers.MultiTaskSampler.steps", "samplers.refuse_steps.asked", "placement.search_placement.levels"),
 }
 """Arguments that hold names or columns of data, or that are named as the user's `steps_per_epoch`."""
 
@@ -147,7 +158,8 @@ def _offered() -> dict[str, Any]:
     packages = [of.name for of in pkgutil.iter_modules(lightning_mtl.__path__) if not of.name.startswith("_")]
     for window in ["", *packages]:
         module = importlib.import_module(f"lightning_mtl.{window}".rstrip("."))
-        for name in getattr(module, "__all__", ()):
+        own = [name for name, made in vars(module).items() if getattr(made, "__module__", "") == module.__name__]
+        for name in getattr(module, "__all__", [name for name in own if not name.startswith("_")]):
             made = getattr(module, name)
             if callable(made) and not inspect.isabstract(made) and _numbers_of(made):
                 found.setdefault(id(made), (f"{window}.{name}".lstrip("."), made))

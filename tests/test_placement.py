@@ -137,7 +137,7 @@ def test_a_level_that_a_feed_forbids_is_named() -> None:
     ("levels", "says"),
     [
         ({"topic": [1]}, "`levels` must name tasks that have a metric, got 'topic'"),
-        ({"kind": [3]}, "must be numbers from 1 to 2, got \\[3\\]"),
+        ({"kind": [3]}, r"`levels\[0\]` of task 'kind' must be a whole number from 1 to 2, got 3"),
     ],
 )
 def test_levels_that_are_not_there_are_refused(levels: Any, says: str) -> None:
