@@ -13,7 +13,7 @@ from ..encoders import HuggingFace
 from ..writing import newest
 from ._finite import refuse_spoiled_weights
 from ._format import FILE, KEY, refuse_later
-from ._opening import damaged, open_checkpoint, refuse_foreign
+from ._opening import damaged, open_checkpoint, refuse_foreign, refuse_sharded
 
 _WEIGHTS = {False: "model.safetensors", True: "heads.safetensors"}
 """File name of the weights, by whether the encoder is a Hugging Face model, which writes a file of its own."""
@@ -49,10 +49,11 @@ def read_folder(folder: str | Path) -> Mapping[str, Any]:
 
     Raises:
         FileNotFoundError: The folder is not one of these.
-        ValueError: It is of a later version, or damaged.
+        ValueError: It is of a later version, or damaged, or a checkpoint of a sharded run.
     """
     file = newest(Path(folder), FILE)
     if not file.exists():
+        refuse_sharded(folder)
         raise FileNotFoundError(
             f"`folder` must be one that `save_pretrained` wrote, got {str(folder)!r}, which has no {FILE}. A folder of "
             "transformers is an encoder: HardSharing(HuggingFace(folder))."

@@ -43,15 +43,34 @@ def readable(path: Any) -> Iterator[None]:
     try:
         yield
     except IsADirectoryError as error:
+        refuse_sharded(path)
         raise ValueError(
-            f"A checkpoint must be a file here, got the folder {str(path)!r}. A folder of `save_pretrained` is read by "
-            "from_pretrained; one that a sharded strategy wrote becomes a file by torch.distributed.checkpoint.format_utils."
+            f"A checkpoint must be a file here, got the folder {str(path)!r}. A folder of `save_pretrained` is read by from_pretrained; "
+            "elsewhere name a file in it."
         ) from error
     except Exception as error:  # bytes that are no checkpoint can raise anything
         if isinstance(error, OSError) and error.filename is not None:  # names the file
             raise
         # What torch says of it goes on to advise `weights_only=False`, which runs the code in a file.
         raise ValueError(_said(path, error)) from None
+
+
+def refuse_sharded(folder: Any) -> None:
+    """Check that a folder is not a checkpoint of which each process wrote a part.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        ValueError: It is.
+    """
+    if all((Path(folder) / file).is_file() for file in (".metadata", "meta.pt")):
+        raise ValueError(
+            f"A checkpoint must be a file here, got the folder {str(folder)!r}, of which each process of a sharded run wrote a part "
+            "(save_distributed_checkpoint=True, or FSDPStrategy). Make it a file to load, test or predict: python -m "
+            f"lightning.fabric.utilities.consolidate_checkpoint {folder} (of FSDPStrategy: lightning.pytorch.utilities.consolidate_checkpoint). "
+            "To go on training, resume with that strategy."
+        )
 
 
 def refuse_foreign(checkpoint: Any, key: str, where: str) -> None:

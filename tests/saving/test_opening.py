@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from safetensors.torch import save_file
 
 from lightning_mtl import MultiTaskDataModule, MultiTaskModule
@@ -126,3 +129,34 @@ def test_a_missing_file_is_missing(tmp_path: Path) -> None:
         MultiTaskModule.load_from_checkpoint(tmp_path / "none.ckpt")
     with pytest.raises(ValueError, match="A checkpoint must be a file here, got the folder"):
         MultiTaskModule.load_from_checkpoint(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_a_checkpoint_of_several_parts_is_named_and_becomes_a_file(tmp_path: Path) -> None:
+    """As each process of a sharded run writes a part, here one; the remedy is followed."""
+    made, run, data = (
+        builders.module(),
+        models.quiet(max_steps=1),
+        MultiTaskDataModule({"s": builders.splits()}, summary=False),
+    )
+    run.fit(made, data)
+    run.save_checkpoint(tmp_path / "file.ckpt")
+    whole = torch.load(tmp_path / "file.ckpt")
+    folder = tmp_path / "folder.ckpt"
+    parts = {"state_dict": whole.pop("state_dict"), "optimizer_0": whole.pop("optimizer_states")[0]}
+    dcp.save(parts, checkpoint_id=folder, no_dist=True)
+    torch.save(whole, folder / "meta.pt")
+    fresh = builders.module()
+    for read in (
+        lambda: MultiTaskModule.load_from_checkpoint(folder),
+        lambda: MultiTaskModule.from_pretrained(folder),
+        lambda: fresh.warm_start(folder),
+        lambda: models.quiet().fit(fresh, data, ckpt_path=folder),
+        lambda: models.quiet().test(fresh, data, ckpt_path=folder),
+    ):
+        with pytest.raises(ValueError, match="each process of a sharded run wrote a part") as caught:
+            read()
+    tool = str(caught.value).split("python -m ")[1].split(" (of")[0]
+    subprocess.run([sys.executable, "-m", *tool.split()], check=True)
+    loaded = MultiTaskModule.load_from_checkpoint(f"{folder}.consolidated").state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in made.state_dict().items())
