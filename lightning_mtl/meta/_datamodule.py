@@ -152,8 +152,8 @@ class EpisodeDataModule(L.LightningDataModule):
                 )
         if stage == "fit":
             warn_of_streams(self.sources)
-            self._training = self._resumed = None  # of an earlier fit
-            self._seed = seed_or_global(self.seed)
+            before = self._earlier_fit()
+            self._training, self._resumed, self._seed = None, before, seed_or_global(self.seed)
             hide_val_dataloader(self, hide=not self._drawings["validation"])
         if module is not None and stage != "predict":
             module.inputs = inputs
@@ -165,6 +165,11 @@ class EpisodeDataModule(L.LightningDataModule):
             for name, source in self.sources.items():
                 if isinstance(source, Source) and source.goes_on:
                     print(f"Source {name!r}: episodes are drawn from its first {len(source.splits['train']):,} rows.")
+
+    def _earlier_fit(self) -> dict[str, Any] | None:
+        """Return where an earlier fit of the same Trainer has ended, which goes on; another Trainer begins anew."""
+        done = counter_of(self.trainer)
+        return self.state_dict() if self._training is not None and done is not None and done() else None
 
     def _has(self, name: str, split: str) -> bool:
         source = self.sources[name]

@@ -18,7 +18,7 @@ from .._lightning import (
     sources_of_run,
     trainer_of,
 )
-from .._random_state import random_state, set_random_state
+from .._random_state import random_state, resume_random_state
 from ..encoders import Encoder, LevelledEncoder
 from ..gradients import Balance, Cut, Moment, Scope, Step, step_balance
 from ..saving import KEY, description_of, refuse_spoiled, resume_from, unusual_tensors
@@ -159,8 +159,8 @@ class TaskModule(TaskNetwork):
         for part in [*self._frozen, *frozen]:  # the running averages of frozen parts must not change
             part.eval()
         states, self._resumed = self._resumed, None
-        if states is not None and self.trainer.ckpt_path and self.global_rank < len(states):
-            set_random_state(states[self.global_rank])
+        if states is not None and self.trainer.ckpt_path:
+            resume_random_state(states, self.global_rank, self.trainer.world_size)
         self.unusual = unusual_tensors(self)
         remove_doubles(self._callback_functions)
         self._balance.start()

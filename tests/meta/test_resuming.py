@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from lightning_mtl import EpisodeDataModule, HardSharing, MetaLearningModule, Ta
 from lightning_mtl.families import Harmonic, Sinusoid
 from lightning_mtl.meta._family_episodes import FamilyEpisodes
 from lightning_mtl.meta._resuming import facts_of
+from tests.meta.episodes import QUIET, for_rows, of_rows
 
 ROWS = [{"x": [float(i % 6), float(i)], "kind": "abcdef"[i % 6]} for i in range(60)]
 SETTINGS: dict[str, Any] = {"ways": 3, "shots": 2, "queries": 4, "episodes": 3, "steps_per_epoch": 4}
@@ -80,3 +82,19 @@ def test_other_functions_are_refused() -> None:
 
     assert facts(Sinusoid()) == facts(Sinusoid())
     assert facts(Sinusoid()) != facts(Harmonic())
+
+
+def test_a_second_fit_of_one_trainer_goes_on_with_new_episodes() -> None:
+    """As the unbroken run does; another Trainer begins anew."""
+    ended = []
+    for ends in ([4], [2, 4], [2]):
+        module, data = for_rows(), of_rows()
+        run = L.Trainer(max_epochs=ends[0], **QUIET)
+        for end in ends:
+            run.fit_loop.max_epochs = end
+            run.fit(module, data)
+        if ends == [2]:
+            L.Trainer(max_epochs=2, **QUIET).fit(module, data)
+        ended.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
+    assert torch.equal(ended[0], ended[1])
+    assert not torch.equal(ended[0], ended[2])
