@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
@@ -77,20 +77,24 @@ def require_number(
         else:
             unlimited = finite and (below is None and at_most is None)
             rule = " and ".join(filter(None, ["finite" if unlimited else "", bounds]))
-        raise ValueError(f"{argument} must be {rule}, got {value!r}. {remedy}")
+        shown = repr(value) if exact or not whole else f"{value!r} ({type(value).__name__})"
+        raise ValueError(f"{argument} must be {rule}, got {shown}. {remedy}")
 
 
 def _is_number(value: object, whole: bool) -> bool:
     return not (whole and isinstance(value, bool)) and isinstance(value, Real)
 
 
-def require_numbers(name: str, values: Any, remedy: str, *, optional: bool = False, of: str = "", **rule: Any) -> None:
+def require_numbers(
+    name: str, values: Any, remedy: str, *, named: bool = False, optional: bool = False, of: str = "", **rule: Any
+) -> None:
     """Check that an argument is a list or dict of real numbers within their bounds, see `require_number`.
 
     Args:
         name: Name of the argument.
         values: What was given.
         remedy: What to do about it.
+        named: Whether it must be a dict.
         optional: Whether None is allowed in its place.
         of: What the argument belongs to.
         rule: The rule for each, see `require_number`.
@@ -106,9 +110,9 @@ def require_numbers(name: str, values: Any, remedy: str, *, optional: bool = Fal
     """
     if optional and values is None:
         return
-    if isinstance(values, str | bytes) or not isinstance(values, Collection):
-        argument = f"`{name}`{of and f' of {of}'}"
-        raise TypeError(f"{argument} must hold numbers, got {values!r} ({type(values).__name__}). {remedy}")
+    if not isinstance(values, Mapping if named else Collection) or isinstance(values, str | bytes | Set):
+        argument, kind = f"`{name}`{of and f' of {of}'}", "be a dict of numbers" if named else "hold numbers"
+        raise TypeError(f"{argument} must {kind}, got {values!r} ({type(values).__name__}). {remedy}")
     for key, value in values.items() if isinstance(values, Mapping) else enumerate(values):
         require_number(f"{name}[{key!r}]", value, remedy, of=of, **rule)
 

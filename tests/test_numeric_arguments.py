@@ -260,6 +260,13 @@ NAMED: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.parametrize("make", [lambda of: FineTuning(rates=of), Explicit, lambda of: split(ROWS * 9, of)])
+def test_numbers_by_name_are_a_dict(make: Callable[[Any], Any]) -> None:
+    for value in ([0.5, 0.5], {0.5}, "a", 0.5):
+        with pytest.raises(TypeError, match="must be a dict of numbers, got "):
+            make(value)
+
+
 @pytest.mark.parametrize("entry", NAMED)
 def test_the_entry_that_is_no_number_is_named(entry: str) -> None:
     for value in ("0.1", [1], math.inf, torch.tensor(0.5)):
@@ -289,7 +296,9 @@ def test_a_number_keeps_its_rule(bounds: dict[str, Any], inside: list[Any], outs
     for value in inside:
         require_number("x", value, "So.", **bounds)
     for value in outside:
-        with pytest.raises(ValueError, match=re.escape(f"`x` of task 'a' must be {rule}, got {value!r}. So.")):
+        with pytest.raises(
+            ValueError, match=re.escape(f"`x` of task 'a' must be {rule}, got {value!r}") + r"( \(float\))?\. So\."
+        ):
             require_number("x", value, "So.", of="task 'a'", **bounds)
     for value in ("1", [1], object(), 1j, torch.tensor(1.0)):
         with pytest.raises(TypeError, match=r"`x` must be a (whole )?number, got .*\. Give a number\. So\."):

@@ -12,7 +12,7 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from .._checks import did_you_mean, require, require_number, require_numbers
+from .._checks import did_you_mean, require_number, require_numbers
 from ..files import Cells, read_rows
 from ._rows import rows_of
 
@@ -78,8 +78,7 @@ def split(
 
 def _check_shares(shares: Mapping[str, float]) -> None:
     remedy = "Give for example {'train': 0.8, 'validation': 0.1, 'test': 0.1}."
-    require(isinstance(shares, Mapping), "shares", "{split: share}", shares, remedy)
-    require_numbers("shares", shares, remedy, above=0)
+    require_numbers("shares", shares, remedy, named=True, above=0)
     total = sum(shares.values())
     if not math.isclose(total, 1, abs_tol=1e-6):
         raise ValueError(f"`shares` must add up to 1, got {dict(shares)} (sum {total:g}). {remedy}")

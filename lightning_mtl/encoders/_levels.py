@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .._checks import require_numbers
 from ._levelled import LevelledEncoder, State, add_feed
 
 
@@ -45,6 +46,8 @@ class Levels(LevelledEncoder):
         stages: Sequence[str] = (),
         inputs: str | None = None,
     ) -> None:
+        remedy = "Give the size of the features of each level."
+        require_numbers("widths", widths, remedy, at_least=1, whole=True, optional=True)
         named = trunk._modules if isinstance(trunk, nn.Sequential) else dict(enumerate(trunk))
         names, modules = [str(name) for name in named], [part for part in named.values() if part is not None]
         ends = list(range(1, len(modules) + 1)) if cut is None else [_end(names, at) for at in cut]

@@ -76,8 +76,8 @@ class FineTuning:
         usual = "Rates of fine-tuning are about 1e-5 to 1e-3."
         require_number("lr", self.lr, usual, above=0)
         require_number("head_lr", self.head_lr, usual, above=0, optional=True)
-        require_numbers("rates", self.rates, usual, above=0, optional=True)
-        require_numbers("level_rates", self.level_rates, usual, above=0, optional=True)
+        require_numbers("rates", self.rates, usual, named=True, above=0, optional=True)
+        require_numbers("level_rates", self.level_rates, usual, named=True, above=0, optional=True)
         require_number("weight_decay", self.weight_decay, "0 turns it off.", at_least=0)
         require_number("warmup", self.warmup, "0 turns it off.", finite=False)
         whole = 0 <= self.warmup < 1 or (1 <= self.warmup < math.inf and float(self.warmup).is_integer())
@@ -89,7 +89,7 @@ class FineTuning:
         require_number("layer_decay", self.layer_decay, "1 turns it off.", above=0, at_most=1)
         require_number("freeze_steps", self.freeze_steps, "0 turns it off.", at_least=0, whole=True)
         remedy = "0 trains it from the start."
-        require_numbers("level_starts", self.level_starts, remedy, at_least=0, whole=True, optional=True)
+        require_numbers("level_starts", self.level_starts, remedy, named=True, at_least=0, whole=True, optional=True)
 
     def __call__(self, groups: Iterable[Any]) -> Optimizer:
         """Make the optimizer for given parameter groups, without the schedule, which needs the number of steps."""

@@ -17,9 +17,8 @@ def require_rates(rates: Mapping[str, float], name: str) -> None:
     Raises:
         ValueError: No rates, a negative or infinite one, NaN, or only zeros.
     """
-    remedy = "Write {source: rate}."
-    require(isinstance(rates, Mapping) and len(rates) > 0, name, "rates of sources", rates, remedy)
-    require_numbers(name, rates, "Use 0 for never.", at_least=0)
+    require_numbers(name, rates, "Use 0 for never: {source: rate}.", named=True, at_least=0)
+    require(len(rates) > 0, name, "rates of sources", rates, "Write {source: rate}.")
     require(any(rates.values()), name, "above 0 for a source at least", rates, "Draw at least one source.")
 
 
