@@ -280,7 +280,7 @@ class PlannedRows(_IndexBatchSamplerWrapper):
             self._forgotten += 1
 
     @property
-    def seen_batch_indices(self) -> Any:
+    def seen_batch_indices(self) -> Any:  # type: ignore[override]
         """What Lightning looks for: it takes the numbers of one batch from it."""
         return self
 

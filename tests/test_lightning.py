@@ -274,7 +274,8 @@ def test_averages_are_known_while_a_fit_runs(trainer: TrainerMaker) -> None:
             alone: dict[str, Any] = {"state_dict": self.state_dict()}
             adapter.save_scored_weights(self.trainer, self, alone)
             assert torch.equal(alone["state_dict"]["layer.weight"], kept)
-            adapter.save_scored_weights(self.trainer, self, whole := {"state_dict": {}, "callbacks": {}})
+            whole: dict[str, Any] = {"state_dict": {}, "callbacks": {}}
+            adapter.save_scored_weights(self.trainer, self, whole)
             assert not whole["state_dict"]
 
         def validation_step(self, batch: Tensor, batch_idx: int) -> None:

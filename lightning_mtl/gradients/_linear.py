@@ -37,7 +37,8 @@ class Layer:
 
     def parameters(self) -> list[nn.Parameter]:
         """Return its trained parameters: the weight, and the bias if it is trained; pruning changes the order in which a layer holds them."""
-        return [p for p in (self.linear.weight, self.linear.bias) if p is not None and p.requires_grad]
+        held = self.linear._parameters
+        return [p for p in (held["weight"], held.get("bias")) if p is not None and p.requires_grad]
 
     def add(self, task: int, delta: Tensor | None) -> None:
         """Keep the gradient of the output for one task."""

@@ -86,9 +86,9 @@ class Prune(L.Callback):
         layer = pl_module.encoder.trunk[2]
         if batch_idx == 2:
             torch.manual_seed(7)
-            prune.random_unstructured(layer, "weight", amount=0.5)
+            prune.random_unstructured(layer, "weight", amount=0.5)  # type: ignore[no-untyped-call]
         if batch_idx == 4:
-            prune.remove(layer, "weight")
+            prune.remove(layer, "weight")  # type: ignore[no-untyped-call]
 
 
 def pruned(net: MultiTaskModule, trainer: TrainerMaker) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 import pytest
-from lightning.fabric.strategies import ModelParallelStrategy
+from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 

@@ -144,7 +144,7 @@ def test_a_checkpoint_of_several_parts_is_named_and_becomes_a_file(tmp_path: Pat
     whole = torch.load(tmp_path / "file.ckpt")
     folder = tmp_path / "folder.ckpt"
     parts = {"state_dict": whole.pop("state_dict"), "optimizer_0": whole.pop("optimizer_states")[0]}
-    dcp.save(parts, checkpoint_id=folder, no_dist=True)
+    dcp.state_dict_saver.save(parts, checkpoint_id=folder, no_dist=True)
     torch.save(whole, folder / "meta.pt")
     fresh = builders.module()
     for read in (
