@@ -1,4 +1,4 @@
-"""What all tests share: quiet Trainers, and one thread, so that tests run side by side."""
+"""What all tests share: shapes that are checked, quiet Trainers, and one thread, so that tests run side by side."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ import datasets
 import lightning as L
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+from tests import ROOT
+
+SHAPED = [path for path in (ROOT / "lightning_mtl").rglob("*.py") if "from jaxtyping import" in path.read_text()]
+"""The files in which annotations give shapes; mypy checks all other annotations, and a check in each call is slow."""
+install_import_hook([".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SHAPED], "beartype.beartype")
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of the programs that tests start: side by side, more threads wait for each other
 

@@ -33,8 +33,9 @@ def message_of(error: BaseException, options: Collection[str]) -> str | None:
 
 def told(error: BaseException, options: Collection[str]) -> str:
     """Return the text of an error with the names of options, also in what settles how cells are read."""
-    in_options = isinstance(error, CellsError) and "--data.cells.types" in options
-    return as_options(error.on_command_line("data.cells") if in_options else str(error).strip(), options)
+    if isinstance(error, CellsError) and "--data.cells.types" in options:
+        return as_options(error.on_command_line("data.cells"), options)
+    return as_options(str(error).strip(), options)
 
 
 def as_options(message: str, options: Collection[str]) -> str:
