@@ -12,7 +12,11 @@ import pytest
 
 from tests import ROOT
 
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+SLOW = ["balancing.md", "monitors.md"]
+PAGES = [
+    pytest.param(path, marks=[pytest.mark.slow] * (path.name in SLOW), id=path.name)
+    for path in sorted((ROOT / "docs").glob("*.md"))
+]
 NUMBER = r"[-+]?\d[\d,]*(?:\.\d+)?"
 
 
@@ -32,7 +36,7 @@ def words(text: str) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # a resumed run writes on in it
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES)
 def test_a_page_prints_what_it_says(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")

@@ -94,6 +94,7 @@ def test_a_task_with_few_labels_gains_by_one_that_needs_the_same_feature(trainer
     check_helps(0, trainer)
 
 
+@pytest.mark.slow
 def test_tasks_that_pull_one_feature_two_ways_lose(trainer: TrainerMaker) -> None:
     check_hurts(0, trainer)
 

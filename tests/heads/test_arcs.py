@@ -180,7 +180,7 @@ def trained(encoder: LevelledEncoder, folder: Path | None = None, epochs: int = 
     return module.eval(), (trainer, data)
 
 
-@pytest.mark.parametrize("encoder", [recurrent, bert])
+@pytest.mark.parametrize("encoder", [recurrent, pytest.param(bert, marks=pytest.mark.slow)])
 def test_heads_are_learned(encoder: Any) -> None:
     module, (trainer, data) = trained(encoder(), epochs=40)
     (found,) = trainer.test(module, data, verbose=False)
@@ -191,7 +191,7 @@ def test_heads_are_learned(encoder: Any) -> None:
     assert len(answer["probabilities"]) == 4
 
 
-@pytest.mark.parametrize("encoder", [recurrent, bert])
+@pytest.mark.parametrize("encoder", [recurrent, pytest.param(bert, marks=pytest.mark.slow)])
 def test_the_metric_is_the_share_of_right_answers(encoder: Any) -> None:
     module, (trainer, data) = trained(encoder(), epochs=0)
     (found,) = trainer.test(module, data, verbose=False)

@@ -360,7 +360,7 @@ def test_a_class_without_a_query_is_refused() -> None:
 # Runs
 
 
-@pytest.mark.parametrize("order", ["whole", "head"])
+@pytest.mark.parametrize("order", [pytest.param("whole", marks=pytest.mark.slow), "head"])
 def test_a_learner_that_adapts_itself_trains_in_a_trainer(order: str, trainer: TrainerMaker, tmp_path: Path) -> None:
     learner, task = OwnLearner(), Task("y", head=Regression())
     encoder = HardSharing(nn.Linear(1, 1), width=1) if order == "head" else None

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from lightning_mtl import MultiTaskModule
 from tests.models import KINDS, Row, close, trained
 
-TRACED = ["text", "table", "image", "own columns", "minilm"]
+TRACED = ["text", "table", "image", "own columns", pytest.param("minilm", marks=pytest.mark.slow)]
 Models = dict[str, tuple[MultiTaskModule, Any, list[Row]]]
 
 

@@ -352,6 +352,7 @@ def test_a_resumed_run_goes_on_in_the_schedule(trainer: TrainerMaker, tmp_path: 
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_a_pretrained_model_is_fine_tuned(minilm: HardSharing, trainer: TrainerMaker) -> None:
     words = {0: "a dreadful, boring waste of time", 1: "a lovely, funny and touching film"}
     rows = [{"text": f"{words[i % 2]} {i}", "sign": i % 2} for i in range(32)]

@@ -103,6 +103,7 @@ def test_variations_neither_mirror_nor_turn_far() -> None:
     assert all((mean - plain).norm() < 0.8 * (mean - other).norm() for other in others)
 
 
+@pytest.mark.slow
 def test_arguments_decide_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     for folder, seed in (("one", 0), ("two", 0), ("two", 1)):

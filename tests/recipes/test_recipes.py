@@ -82,10 +82,9 @@ def runs_with_its_yaml(recipe: str, *options: str) -> None:
     assert (folder / "run_0/comparison.csv").exists()
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "glyphs"])
 def test_a_recipe_runs_with_its_yaml(recipe: str, few_rows: None) -> None:
-    few = ["--methods=MAML,ProtoNet", "--data.queries=1", "--data.examples=6"] if recipe == "glyphs" else []
-    runs_with_its_yaml(recipe, *few)
+    runs_with_its_yaml(recipe)
 
 
 @pytest.mark.slow
@@ -420,6 +419,7 @@ def test_sentences_of_the_users_own(tmp_path: Path) -> None:
     assert found.tasks[-1].multi == pytest.approx([sum(right) / len(right)])
 
 
+@pytest.mark.slow
 def test_columns_of_the_users_own_over_a_pretrained_encoder_with_feeds(tmp_path: Path) -> None:
     path = tmp_path / "my.txt"
     words = [("Ada", "NOUN", "B-PER"), ("slept", "VERB", "O"), ("well", "ADV", "O")]
@@ -433,6 +433,7 @@ def test_columns_of_the_users_own_over_a_pretrained_encoder_with_feeds(tmp_path:
     assert found.sizes[0] < found.sizes[1]  # what is fed has layers of its own
 
 
+@pytest.mark.slow
 def test_tweets_of_the_users_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     named, rated = tmp_path / "names.txt", tmp_path / "rated.csv"
     named.write_text("\n\n".join(f"Ada\tB-PER\nslept{i}\tO" for i in range(40)))
@@ -494,6 +495,7 @@ def test_tasks_of_tagging_stand_where_they_are_put() -> None:
         tagging.tasks_of(["upos"], ["upos"], 3, on_top=True, feeds=False, moved={"upos": 2})
 
 
+@pytest.mark.slow
 def test_ways_to_learn_from_few_examples_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Meta-SGD adapts to waves better than before, joint training does not; all that is said is written."""
     options = ["--data.steps_per_epoch=150", "--data.test_episodes=100", "--trainer.max_epochs=1", "--seeds=2"]
