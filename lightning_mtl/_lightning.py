@@ -180,6 +180,13 @@ def placed(module: Any, batch: Any) -> Any:
     return trainer.strategy.batch_to_device(given)
 
 
+def checkpoint_reads(trainer: L.Trainer, prefix: str) -> bool:
+    """Return whether a checkpoint of this step is judged by a value whose name begins so."""
+    step = trainer.global_step
+    saving = [of for of in callbacks_of(trainer) if isinstance(of, ModelCheckpoint) and of._every_n_train_steps >= 1]
+    return any(str(of.monitor).startswith(prefix) and step % of._every_n_train_steps == 0 for of in saving)
+
+
 def batches_done(trainer: L.Trainer) -> int:
     """Return how many training batches are over, since training began: a batch that an exception breaks off is not."""
     total: Any = trainer.fit_loop.epoch_loop.batch_progress.total

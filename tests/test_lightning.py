@@ -357,6 +357,22 @@ def test_a_validation_that_was_due_is_run_at_the_start(trainer: TrainerMaker, tm
         assert again.noted == noted
 
 
+def test_a_checkpoint_that_is_judged_is_known(trainer: TrainerMaker) -> None:
+    class Judged(Line):
+        def on_train_batch_end(self, *args: Any) -> None:
+            found = [adapter.checkpoint_reads(self.trainer, start) for start in ("train/", "validate/")]
+            self.noted.append((self.trainer.global_step, *found))
+
+    line = Judged()
+    keep = ModelCheckpoint(monitor="train/loss", every_n_train_steps=2, save_top_k=0)
+    trainer(enable_checkpointing=True, callbacks=[keep], max_steps=3).fit(line, rows())
+    assert [of for of in line.noted if isinstance(of, tuple)] == [
+        (1, False, False),
+        (2, True, False),
+        (3, False, False),
+    ]
+
+
 def test_numbers_of_rows_are_known_of_the_latest_batches_of_each_process() -> None:
     """That Lightning asks for them, `tests/modules` says."""
     told: list[int] = []

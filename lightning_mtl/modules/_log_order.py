@@ -7,17 +7,19 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from .._lightning import callbacks_of, insert_callbacks
+from .._lightning import callbacks_of, checkpoint_reads, insert_callbacks
 from ._train_log import TrainLog
 
 
 class LossesFirst(L.Callback):
-    """Publishes the losses of a step, where they are due, before other callbacks read them."""
+    """Publishes the losses of a step, where they are due or a checkpoint is judged by them, before other callbacks read them."""
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Publish the losses."""
         if _is_due(trainer, pl_module):
             pl_module.train_log.publish(trainer, pl_module)
+        elif isinstance(getattr(pl_module, "train_log", None), TrainLog) and checkpoint_reads(trainer, "train/"):
+            pl_module.train_log.show(trainer, pl_module)
 
 
 class LogBeforeCheckpoints(L.Callback):

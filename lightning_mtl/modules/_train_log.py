@@ -109,8 +109,23 @@ class TrainLog:
         Raises:
             ValueError: A loss was not finite.
         """
-        losses, present = self.history.read()
+        values = self._values(module)
         self.history.clear()
+        metrics = module.task_evaluation.training_metrics(self._results, module.device)
+        self._results, self._read = [], (values, metrics)
+        publish(trainer, {**values, **metrics}, ["train/loss"])
+
+    def show(self, trainer: L.Trainer, module: TaskModule) -> None:
+        """Let callbacks read the losses since the last log, between two logs; what is logged stays as it is.
+
+        Raises:
+            ValueError: A loss was not finite.
+        """
+        if len(self.history):
+            publish(trainer, self._values(module), ["train/loss"])
+
+    def _values(self, module: TaskModule) -> dict[str, float]:
+        losses, present = self.history.read()
         self.seen.update(present.any(0).nonzero().squeeze(-1).tolist())
         values = {"train/loss": (losses @ losses.new_tensor(self.weights)).mean().item()}
         means = (losses.sum(0) / present.sum(0)).tolist()
@@ -123,9 +138,7 @@ class TrainLog:
         if (balance := module.balance) is not None:
             weights_of = zip(balance.tasks, balance.weights.tolist(), strict=True)
             values |= {f"train/{escaped(name)}/loss_weight": weight for name, weight in weights_of}
-        metrics = module.task_evaluation.training_metrics(self._results, module.device)
-        self._results, self._read = [], (values, metrics)
-        publish(trainer, {**values, **metrics}, ["train/loss"])
+        return values
 
     def write(self, trainer: L.Trainer, module: TaskModule) -> None:
         """Log what was not logged yet, with the values of callbacks.

@@ -39,7 +39,7 @@ class Reader(L.Callback):
         pl_module.train_log.extra_values.append(lambda: {"train/own": float(len(self.read))})
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        self.read.append(trainer.callback_metrics["train/loss"])
+        self.read.append(trainer.callback_metrics.get("train/loss", torch.tensor(torch.nan)))
 
 
 class Keep(ModelCheckpoint):
@@ -67,6 +67,28 @@ def test_callbacks_read_the_loss_of_the_step(first: bool, tmp_path: Path) -> Non
     kept = {path.split("step=")[1]: float(score) for path, score in keep.best_k_models.items()}
     assert [kept[f"{step}.ckpt"] for step in range(1, 11)] == pytest.approx([float(loss) for loss in made.found])
     assert keep.own == list(range(1, 11))
+
+
+def test_a_checkpoint_between_two_logs_is_judged_by_the_losses_since(tmp_path: Path) -> None:
+    """What is logged stays as it is without it."""
+    logged = []
+    for keeps in (
+        [],
+        [ModelCheckpoint(tmp_path, "{step}", monitor="train/loss", every_n_train_steps=2, save_top_k=-1)],
+    ):
+        made, reader = Noted(tasks(), encoder()), Reader()
+        run = quiet(callbacks=[reader, *keeps], log_every_n_steps=5, max_epochs=2, enable_checkpointing=bool(keeps))
+        L.seed_everything(0, verbose=False)
+        run.fit(made, data())
+        logged.append([reader.read[4], reader.read[9]] if keeps else [run.callback_metrics["train/loss"]])
+    found = torch.stack(made.found)
+    kept = {int(path.split("step=")[1][:-5]): score for path, score in keeps[0].best_k_models.items()}
+    since = {2: found[:2], 4: found[:4], 6: found[5:6], 8: found[5:8], 10: found[5:10]}
+    assert kept.keys() == since.keys()
+    for step, losses in since.items():
+        torch.testing.assert_close(kept[step], losses.mean())
+    torch.testing.assert_close(logged[1], [found[:5].mean(), found[5:].mean()])
+    assert torch.equal(logged[1][1], logged[0][0])
 
 
 class Twice(torch.optim.SGD):
