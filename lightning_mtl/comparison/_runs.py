@@ -12,7 +12,7 @@ from .._lightning import insert_callbacks
 from .._plain import escaped
 from ..data import MultiTaskDataModule
 from ..modules import MultiTaskModule
-from ..task import Task
+from ..task import Task, bound_of
 from ._cost import Cost
 from ._meter import Meter
 
@@ -152,8 +152,7 @@ def task_scores(
 
 def _best(task: Task, metric: str, sign: int) -> float | None:
     """Return the highest value of a metric of which higher is better, where it declares one."""
-    bound = getattr(task.metric_collection()[metric], "plot_upper_bound", None)
-    return float(bound) if sign > 0 and isinstance(bound, int | float) and 0 < bound < math.inf else None
+    return bound_of(task.metric_collection()[metric]) if sign > 0 else None
 
 
 def refuse_generators(data: MultiTaskDataModule) -> None:

@@ -7,7 +7,7 @@ from ._metrics import TaskMetrics
 from ._multi_task import LevelledMultiTask, MultiTask, is_levelled, is_multi_task
 from ._precision import in_precision, precision_of
 from ._routing import Batch, Routing
-from ._scoring import Scoring
+from ._scoring import Scoring, bound_of
 from ._task import Level, Loss, Task
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Scoring",
     "Task",
     "TaskMetrics",
+    "bound_of",
     "in_precision",
     "is_levelled",
     "is_multi_task",
