@@ -32,7 +32,7 @@ from ._log_order import place_logging, remove_logging
 from ._network import TaskNetwork
 from ._renamed import Renamed
 from ._step_loss import StepLoss
-from ._strategy_checks import fit_to_fabric, fit_to_strategy
+from ._strategy_checks import fit_to_fabric, fit_to_strategy, refuse_line_search
 from ._train_log import TrainLog
 
 _RANDOM = "lightning_mtl.random_state"
@@ -164,6 +164,7 @@ class TaskModule(TaskNetwork):
         self.unusual = unusual_tensors(self)
         remove_doubles(self._callback_functions)
         self._balance.start()
+        refuse_line_search(self)
         self.loss_over_ranks.start(self.trainer.optimizers)
         self.train_log.start(self.trainer)
         self._note_last_batch()  # a run that is resumed within an epoch does not start it

@@ -1,4 +1,4 @@
-"""What DDP and `torch.compile` must know of a step, before the strategy wraps the model."""
+"""What strategies, `torch.compile` and optimizers must know of a step, before the first one."""
 
 from __future__ import annotations
 
@@ -38,6 +38,22 @@ def fit_to_strategy(module: TaskModule) -> None:
             "torch.compile(module) leaves `training_step` as it is where gradients are weighed or carried: a compiled one would keep those of "
             "an earlier step. Compile the encoder instead, before the module is made: encoder.compile().",
             stacklevel=2,
+        )
+
+
+def refuse_line_search(module: TaskModule) -> None:
+    """Check that no optimizer compares values of the loss along a gradient that is not the loss's own.
+
+    Raises:
+        ValueError: One does.
+    """
+    searching = [
+        of for of in module.trainer.optimizers if any(group.get("line_search_fn") for group in of.param_groups)
+    ]
+    if searching and weighs_gradients(module.balancer) and len(module.tasks) > 1:
+        raise ValueError(
+            f"`line_search_fn` of {type(searching[0]).__name__} must be None where {type(module.balancer).__name__} weighs gradients, which "
+            "are then not those of the loss that the search looks at. Leave it out, or balance losses."
         )
 
 
