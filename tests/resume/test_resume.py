@@ -286,7 +286,7 @@ def results(name: str, case: Case, folder: Path) -> list[Ran]:
     return [Ran(**torch.load(folder / f"{name}{rank}.pt")) for rank in range(case.ranks)]
 
 
-@pytest.mark.filterwarnings("ignore:Exp3S goes on with 1 processes")
+@pytest.mark.filterwarnings("ignore:Exp3S goes on with 1 processes", "ignore:Random numbers of training")
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=str(case), marks=[] if i < 2 else pytest.mark.slow) for i, case in enumerate(DESIGN)]
 )
