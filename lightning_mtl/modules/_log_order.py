@@ -11,7 +11,17 @@ from .._lightning import callbacks_of, checkpoint_reads, insert_callbacks
 from ._train_log import TrainLog
 
 
-class LossesFirst(L.Callback):
+class _AtBatchEnd(L.Callback):
+    """Has no hook for the parts of a step: Lightning spends some microseconds in each call, also of an empty one."""
+
+    on_train_batch_start = None  # type: ignore[assignment]
+    on_before_zero_grad = None  # type: ignore[assignment]
+    on_before_backward = None  # type: ignore[assignment]
+    on_after_backward = None  # type: ignore[assignment]
+    on_before_optimizer_step = None  # type: ignore[assignment]
+
+
+class LossesFirst(_AtBatchEnd):
     """Publishes the losses of a step, where they are due or a checkpoint is judged by them, before other callbacks read them."""
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -22,7 +32,7 @@ class LossesFirst(L.Callback):
             pl_module.train_log.show(trainer, pl_module)
 
 
-class LogBeforeCheckpoints(L.Callback):
+class LogBeforeCheckpoints(_AtBatchEnd):
     """Logs a step, with the values of other callbacks, before a checkpoint is written: Lightning calls the module's own hook after it."""
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
