@@ -84,7 +84,11 @@ class RecipeCLI(LightningCLI):
         """Read the options, and refuse those that do not go together, before any data are read."""
         given = [str(arg) for arg in (sys.argv[1:] if args is None else args)] if not isinstance(args, dict) else []
         self._given = {arg.split("=")[0] for arg in given if arg.startswith("--")}
-        super().parse_arguments(parser, self._resumed(given) if args is None or isinstance(args, list) else args)
+        with (
+            warnings.catch_warnings()
+        ):  # of options from both, which are the same but for those of a run that is resumed
+            warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended to run from within Python")
+            super().parse_arguments(parser, self._resumed(given) if args is None or isinstance(args, list) else args)
         try:
             self._seeds()
             self.refuse_options()
@@ -96,6 +100,8 @@ class RecipeCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Make data, model and Trainer; print their errors without a traceback."""
+        if not sys.stderr.isatty():
+            datasets.disable_progress_bars()  # in a file, each update would be a line
         try:
             refuse_functions("model.balancer", self.config.model.get("balancer"))
             super().instantiate_classes()
@@ -175,8 +181,6 @@ class RecipeCLI(LightningCLI):
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # Lightning's own, at every step of its set-up
         for text in (".*have the same inputs as rows of", ".*number of training batches"):
             warnings.filterwarnings("once", text)  # every run has the same data
-        if not sys.stderr.isatty():
-            datasets.disable_progress_bars()  # in a file, each update would be a line
         return folder
 
     def _resumed_folder(self) -> Path | None:

@@ -106,6 +106,7 @@ def test_a_run_leaves_table_csv_plot_logs_and_configuration(tmp_path: Path, caps
     done = run("lightning_mtl.recipes.sentiment_topic", *QUICK, *options)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "delta_m" in done.stdout
+    assert not [noise for noise in ("args parameter", "examples/s", "Traceback") if noise in done.stderr]
     assert "draws/epoch" in done.stdout
     folder = tmp_path / "runs/sentiment_topic/run_0"
     with (folder / "comparison.csv").open() as file:
